@@ -1,0 +1,30 @@
+"""attnc: compile ONNX Transformers for an edge accelerator and run the binary on its simulator.
+
+The functions here are the commands of the same name; each is imported when it is first used, so that
+``import attnc`` costs nothing and the simulator alone never loads the compiler.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .compiler.api import check, compare, compile
+    from .runtime.session import Session, load
+
+__all__ = ["Session", "__version__", "check", "compare", "compile", "load"]
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "check": "compiler.api",
+    "compare": "compiler.api",
+    "compile": "compiler.api",
+    "Session": "runtime.session",
+    "load": "runtime.session",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,0 +1,1 @@
+"""The front door: command line, ONNX import, phases, recipes, check and compare."""

@@ -1,0 +1,1 @@
+"""The transformations, one file a pass, one folder a phase."""

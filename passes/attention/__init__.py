@@ -1,0 +1,1 @@
+"""Attention phase: decides the form of every attention."""

@@ -1,0 +1,1 @@
+"""Precision phase: decides the number format of every tensor."""
