@@ -1,0 +1,868 @@
+"""The `tile` dialect: loop nests over on-chip tiles, with explicit buffers and transfers.
+
+A program is one `func.func @main` that holds `tile.tensor` and `tile.alloc` operations and `tile.kernel` regions.
+Operations act on buffers by side effect, in order; time is not said here, only what depends on what. Operands are
+strided accesses (`dialects/affine_form.py`) whose offsets and sizes are affine in the indices of the enclosing
+`tile.for` operations: d0 is the outermost one.
+
+The order of execution is the lexicographic order of (loop slot, position in the block) at each level, where the loop
+slot of an operation is the iteration plus its optional `stage` (software pipelining, see `tile.for`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    DictionaryAttr,
+    IntAttr,
+    IntegerAttr,
+    StringAttr,
+    UnitAttr,
+    i64,
+)
+from xdsl.ir import Attribute, Block, Data, Dialect, Operation, ParametrizedAttribute, Region, SSAValue, TypeAttribute
+from xdsl.irdl import (
+    AttrSizedOperandSegments,
+    IRDLOperation,
+    irdl_attr_definition,
+    irdl_op_definition,
+    operand_def,
+    opt_prop_def,
+    prop_def,
+    region_def,
+    result_def,
+    traits_def,
+    var_operand_def,
+)
+from xdsl.parser import AttrParser, Parser
+from xdsl.printer import Printer
+from xdsl.traits import NoTerminator
+from xdsl.utils.exceptions import VerifyException
+
+from ..isa.formats import Format
+from ..isa.lanes import LaneProgram
+from .affine_form import Access, Minimum
+from .elements import element_of, format_of
+
+SPACES = ("dram", "sram", "acc")
+ROLES = ("input", "output", "weight", "temporary")
+BROADCAST_KINDS = ("scalar", "row", "column")
+DIRECTIONS = ("columns", "rows")
+
+
+@irdl_attr_definition
+class BufferType(ParametrizedAttribute, TypeAttribute):
+    """A dense row-major block of `shape` elements in DRAM, SRAM or ACC: `!tile.buffer<sram, 64x128xf32>`.
+
+    The shape only sizes the buffer (and says what a tensor looks like); accesses address its elements linearly.
+    """
+
+    name = "tile.buffer"
+    space: StringAttr
+    shape: ArrayAttr[IntAttr]
+    element: Attribute
+
+    def __init__(self, space: str, shape: Sequence[int], element: Attribute | Format) -> None:
+        if isinstance(element, Format):
+            element = element_of(element)
+        super().__init__(StringAttr(space), ArrayAttr([IntAttr(extent) for extent in shape]), element)
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The shape as integers."""
+        return tuple(extent.data for extent in self.shape)
+
+    @property
+    def format(self) -> Format:
+        """The stored format of an element."""
+        return format_of(self.element)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return prod(self.extents)
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes."""
+        return self.elements * self.format.bytes
+
+    def verify(self) -> None:
+        if self.space.data not in SPACES:
+            raise VerifyException(f"a buffer lies in one of {', '.join(SPACES)}, not {self.space.data}")
+        if any(extent < 0 for extent in self.extents):
+            raise VerifyException(f"a buffer cannot have a negative extent: {self.extents}")
+        try:
+            format_of(self.element)
+        except KeyError:
+            raise VerifyException(f"no stored format for elements of type {self.element}") from None
+
+    @classmethod
+    def parse_parameters(cls, parser: AttrParser) -> Sequence[Attribute]:
+        with parser.in_angle_brackets():
+            space = parser.parse_identifier(" (dram, sram or acc)")
+            parser.parse_punctuation(",")
+            shape, element = parser.parse_ranked_shape()
+        return (StringAttr(space), ArrayAttr([IntAttr(extent) for extent in shape]), element)
+
+    def print_parameters(self, printer: Printer) -> None:
+        with printer.in_angle_brackets():
+            printer.print_string(f"{self.space.data}, {''.join(f'{extent}x' for extent in self.extents)}")
+            printer.print_attribute(self.element)
+
+
+@irdl_attr_definition
+class AccessAttr(Data[Access]):
+    """Where an operand lies in its buffer: `#tile.access<64 * d0 [min(64, -64 * d0 + 100), 32] [128, 1]>`."""
+
+    name = "tile.access"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Access:
+        with parser.in_angle_brackets():
+            return Access.parse(parser)
+
+    def print_parameter(self, printer: Printer) -> None:
+        printer.print_string(f"<{self.data}>")
+
+
+@irdl_attr_definition
+class ExtentAttr(Data[Minimum]):
+    """A size or a switch, affine in the loop indices: `#tile.extent<min(64, -64 * d0 + 100)>`."""
+
+    name = "tile.extent"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> Minimum:
+        with parser.in_angle_brackets():
+            return Minimum.parse(parser)
+
+    def print_parameter(self, printer: Printer) -> None:
+        printer.print_string(f"<{self.data}>")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredValue:
+    """An ONNX value that operand `operand` of a kernel holds once the kernel is done.
+
+    `access` has constant offset and sizes: the value's shape, and the strides of its view of the buffer.
+    """
+
+    name: str
+    operand: int
+    access: Access
+
+
+@irdl_attr_definition
+class ValueAttr(Data[StoredValue]):
+    """Which ONNX value a kernel leaves in which buffer, and how: `#tile.value<"probs", 0, 0 [8, 16] [16, 1]>`."""
+
+    name = "tile.value"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> StoredValue:
+        with parser.in_angle_brackets():
+            name = parser.parse_str_literal()
+            parser.parse_punctuation(",")
+            operand = parser.parse_integer(allow_boolean=False, allow_negative=False)
+            parser.parse_punctuation(",")
+            return StoredValue(name, operand, Access.parse(parser))
+
+    def print_parameter(self, printer: Printer) -> None:
+        with printer.in_angle_brackets():
+            printer.print_string_literal(self.data.name)
+            printer.print_string(f", {self.data.operand}, {self.data.access}")
+
+
+def buffer_type(value: SSAValue) -> BufferType:
+    """The type of a buffer operand. Raises VerifyException if it is none."""
+    if not isinstance(value.type, BufferType):
+        raise VerifyException(f"expected a !tile.buffer, found {value.type}")
+    return value.type
+
+
+def loop_depth(op: Operation) -> int:
+    """How many `tile.for` operations enclose `op`."""
+    depth = 0
+    parent = op.parent_op()
+    while parent is not None:
+        depth += isinstance(parent, ForOp)
+        parent = parent.parent_op()
+    return depth
+
+
+def _print_place(printer: Printer, buffer: SSAValue, access: Access) -> None:
+    printer.print_ssa_value(buffer)
+    printer.print_string(f"<{access}>")
+
+
+def _parse_place(parser: Parser) -> tuple[SSAValue, AccessAttr]:
+    buffer = parser.parse_operand()
+    with parser.in_angle_brackets():
+        return buffer, AccessAttr(Access.parse(parser))
+
+
+def _print_switch(printer: Printer, keyword: str, value: ExtentAttr | None) -> None:
+    if value is not None:
+        printer.print_string(f" {keyword}<{value.data}>")
+
+
+def _parse_switch(parser: Parser, keyword: str) -> ExtentAttr | None:
+    if parser.parse_optional_keyword(keyword) is None:
+        return None
+    with parser.in_angle_brackets():
+        return ExtentAttr(Minimum.parse(parser))
+
+
+class TileOperation(IRDLOperation):
+    """What all operations on buffers share: accesses in operand order, and an optional pipeline stage."""
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        """(buffer, access) of every operand, in order."""
+        raise NotImplementedError
+
+    @property
+    def stage_number(self) -> int:
+        """How many iterations of the innermost loop this operation runs late; 0 unless said."""
+        stage = self.attributes.get("stage")
+        return stage.value.data if isinstance(stage, IntegerAttr) else 0
+
+    def verify_(self) -> None:
+        depth = loop_depth(self)
+        for buffer, access in self.places:
+            buffer_type(buffer)
+            if access.depth > depth:
+                raise VerifyException(f"access {access} needs {access.depth} loops, {depth} enclose it")
+
+    def _expect_space(self, buffer: SSAValue, what: str, *spaces: str) -> None:
+        space = buffer_type(buffer).space.data
+        if space not in spaces:
+            raise VerifyException(f"{what} must lie in {' or '.join(spaces)}, not in {space}")
+
+
+def _tail(op: Operation, printer: Printer) -> None:
+    printer.print_op_attributes(op.attributes)
+
+
+@irdl_op_definition
+class TensorOp(IRDLOperation):
+    """A tensor in DRAM: a model's input, output or weight, or a temporary.
+
+    A weight's bytes are those of constant `key` in the constant store, flattened in row-major order.
+
+    `%0 = tile.tensor input "x" : !tile.buffer<dram, 8x16xf32>`
+    `%1 = tile.tensor weight "w" key "encoder.w" : !tile.buffer<dram, 16x16xf32>`
+    """
+
+    name = "tile.tensor"
+    label = prop_def(StringAttr, prop_name="name")
+    role = prop_def(StringAttr)
+    key = opt_prop_def(StringAttr)
+    result = result_def(BufferType)
+
+    def __init__(self, label: str, role: str, buffer: BufferType, key: str | None = None) -> None:
+        properties: dict[str, Attribute | None] = {
+            "name": StringAttr(label),
+            "role": StringAttr(role),
+            "key": None if key is None else StringAttr(key),
+        }
+        super().__init__(properties=properties, result_types=[buffer])
+
+    def verify_(self) -> None:
+        if self.role.data not in ROLES:
+            raise VerifyException(f"the role of a tensor is one of {', '.join(ROLES)}, not {self.role.data}")
+        if (self.key is not None) != (self.role.data == "weight"):
+            raise VerifyException("a weight names its constant by key, and nothing else does")
+        if buffer_type(self.result).space.data != "dram":
+            raise VerifyException("a tensor lies in dram")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> TensorOp:
+        role = parser.parse_keyword_in(ROLES)
+        label = parser.parse_str_literal()
+        key = parser.parse_str_literal() if parser.parse_optional_keyword("key") else None
+        attributes = parser.parse_optional_attr_dict()
+        parser.parse_punctuation(":")
+        buffer = parser.parse_type()
+        if not isinstance(buffer, BufferType):
+            parser.raise_error("expected a !tile.buffer")
+        op = cls(label, role, buffer, key)
+        op.attributes |= attributes
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.role.data} ")
+        printer.print_string_literal(self.label.data)
+        if self.key is not None:
+            printer.print_string(" key ")
+            printer.print_string_literal(self.key.data)
+        _tail(self, printer)
+        printer.print_string(" : ")
+        printer.print_attribute(self.result.type)
+
+
+@irdl_op_definition
+class AllocOp(IRDLOperation):
+    """An on-chip buffer. Inside a loop every iteration has its own instance; at function level it is resident.
+
+    `%0 = tile.alloc : !tile.buffer<sram, 64x64xf32>`
+    """
+
+    name = "tile.alloc"
+    result = result_def(BufferType)
+
+    assembly_format = "attr-dict `:` type($result)"
+
+    def __init__(self, buffer: BufferType) -> None:
+        super().__init__(result_types=[buffer])
+
+    def verify_(self) -> None:
+        if buffer_type(self.result).space.data == "dram":
+            raise VerifyException("tile.alloc makes on-chip buffers; DRAM is tile.tensor's")
+
+
+@irdl_op_definition
+class KernelOp(IRDLOperation):
+    """One fused piece of the model; its location names the ONNX nodes that it does.
+
+    Operands are the buffers that `values` speaks of: which ONNX values the kernel leaves where. `plan` says how the
+    tiling was chosen (tile sizes, order, predicted cost, runner-up, on-chip bytes); nothing downstream depends on it.
+
+    `tile.kernel "matmul_3" path "encoder.0.ffn.up" plan {rows = 64 : i64} values [...] (%0) { ... }`
+    """
+
+    name = "tile.kernel"
+    outputs = var_operand_def(BufferType)
+    label = prop_def(StringAttr, prop_name="name")
+    path = prop_def(StringAttr)
+    plan = prop_def(DictionaryAttr)
+    values = prop_def(ArrayAttr[ValueAttr])
+    body = region_def("single_block")
+    traits = traits_def(NoTerminator())
+
+    def __init__(
+        self,
+        label: str,
+        path: str = "",
+        plan: Mapping[str, Attribute] | None = None,
+        outputs: Sequence[SSAValue] = (),
+        values: Sequence[StoredValue] = (),
+        body: Region | None = None,
+    ) -> None:
+        properties: dict[str, Attribute | None] = {
+            "name": StringAttr(label),
+            "path": StringAttr(path),
+            "plan": DictionaryAttr(dict(plan or {})),
+            "values": ArrayAttr([ValueAttr(value) for value in values]),
+        }
+        super().__init__(operands=[outputs], properties=properties, regions=[body or Region(Block())])
+
+    def verify_(self) -> None:
+        for value in self.values:
+            if not 0 <= value.data.operand < len(self.outputs):
+                raise VerifyException(f"value {value.data.name} names operand {value.data.operand}, of {len(self.outputs)}")
+            if value.data.access.depth:
+                raise VerifyException(f"value {value.data.name} cannot depend on loop indices")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> KernelOp:
+        label = parser.parse_str_literal()
+        path = parser.parse_str_literal() if parser.parse_optional_keyword("path") else ""
+        plan = parser.parse_optional_dictionary_attr_dict() if parser.parse_optional_keyword("plan") else {}
+        values: list[StoredValue] = []
+        if parser.parse_optional_keyword("values"):
+            square = parser.Delimiter.SQUARE
+            values = parser.parse_comma_separated_list(square, lambda: ValueAttr.parse_parameter(parser))
+        outputs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, parser.parse_operand)
+        op = cls(label, path, plan, outputs, values, parser.parse_region())
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_string_literal(self.label.data)
+        if self.path.data:
+            printer.print_string(" path ")
+            printer.print_string_literal(self.path.data)
+        if self.plan.data:
+            printer.print_string(" plan ")
+            printer.print_attr_dict(self.plan.data)
+        if self.values.data:
+            printer.print_string(" values [")
+            printer.print_list(self.values.data, lambda value: value.print_parameter(printer))
+            printer.print_string("]")
+        printer.print_string(" (")
+        printer.print_list(self.outputs, printer.print_ssa_value)
+        printer.print_string(") ")
+        printer.print_region(self.body, print_empty_block=False)
+        _tail(self, printer)
+
+
+@irdl_op_definition
+class ForOp(IRDLOperation):
+    """`count` iterations of a block; its index is implicit in the affine forms inside.
+
+    An operation (or a nested loop) with attribute `stage = s` runs in time slot i + s for iteration i: with stages 0
+    and 1 the loads of iteration i + 1 come before the work of iteration i. Values are those of each iteration's own
+    order; only the order between iterations changes.
+
+    `tile.for 12 { ... }`
+    """
+
+    name = "tile.for"
+    count = prop_def(IntegerAttr)
+    body = region_def("single_block")
+    traits = traits_def(NoTerminator())
+
+    def __init__(self, count: int, body: Region | None = None) -> None:
+        super().__init__(properties={"count": IntegerAttr(count, i64)}, regions=[body or Region(Block())])
+
+    @property
+    def trips(self) -> int:
+        """The number of iterations."""
+        return self.count.value.data
+
+    def verify_(self) -> None:
+        if self.trips < 0:
+            raise VerifyException(f"a loop cannot run {self.trips} times")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ForOp:
+        count = parser.parse_integer(allow_boolean=False, allow_negative=False)
+        op = cls(count, parser.parse_region())
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.trips} ")
+        printer.print_region(self.body, print_empty_block=False)
+        _tail(self, printer)
+
+
+@irdl_op_definition
+class CopyOp(TileOperation):
+    """A strided block copied between DRAM and a chip memory, element by element, up to four dimensions.
+
+    A stride of zero on the source repeats it; on-chip to on-chip is a pass, DRAM to DRAM does not exist.
+
+    `tile.copy %0<64 * d0 [64, 32] [128, 1]> to %1<0 [64, 32] [32, 1]>`
+    """
+
+    name = "tile.copy"
+    source = operand_def(BufferType)
+    target = operand_def(BufferType)
+    source_access = prop_def(AccessAttr)
+    target_access = prop_def(AccessAttr)
+
+    def __init__(self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access) -> None:
+        properties = {"source_access": AccessAttr(source_access), "target_access": AccessAttr(target_access)}
+        super().__init__(operands=[source, target], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return ((self.source, self.source_access.data), (self.target, self.target_access.data))
+
+    @property
+    def is_load(self) -> bool:
+        """True from DRAM to the chip, False from the chip to DRAM."""
+        return buffer_type(self.source).space.data == "dram"
+
+    def verify_(self) -> None:
+        super().verify_()
+        source, target = buffer_type(self.source), buffer_type(self.target)
+        if (source.space.data == "dram") == (target.space.data == "dram"):
+            raise VerifyException("a copy goes between dram and a chip memory")
+        if source.element != target.element:
+            raise VerifyException(f"a copy does not convert: {source.element} to {target.element}")
+        if self.source_access.data.sizes != self.target_access.data.sizes:
+            raise VerifyException("source and target of a copy have the same sizes")
+        if self.source_access.data.rank > 4:
+            raise VerifyException("a copy has at most four dimensions")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CopyOp:
+        source, source_access = _parse_place(parser)
+        parser.parse_keyword("to")
+        target, target_access = _parse_place(parser)
+        op = cls(source, source_access.data, target, target_access.data)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        _print_place(printer, self.source, self.source_access.data)
+        printer.print_string(" to ")
+        _print_place(printer, self.target, self.target_access.data)
+        _tail(self, printer)
+
+
+class _RowsByIndex(TileOperation):
+    """Rows of a DRAM table by a list of indices: base of gather and scatter."""
+
+    ids = operand_def(BufferType)
+    table = operand_def(BufferType)
+    rows = operand_def(BufferType)
+    ids_access = prop_def(AccessAttr)
+    table_access = prop_def(AccessAttr)
+    rows_access = prop_def(AccessAttr)
+    limit = prop_def(IntegerAttr)
+
+    def __init__(
+        self,
+        ids: SSAValue,
+        ids_access: Access,
+        table: SSAValue,
+        table_access: Access,
+        rows: SSAValue,
+        rows_access: Access,
+        limit: int,
+    ) -> None:
+        properties: dict[str, Attribute | None] = {
+            "ids_access": AccessAttr(ids_access),
+            "table_access": AccessAttr(table_access),
+            "rows_access": AccessAttr(rows_access),
+            "limit": IntegerAttr(limit, i64),
+        }
+        super().__init__(operands=[ids, table, rows], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return (
+            (self.ids, self.ids_access.data),
+            (self.table, self.table_access.data),
+            (self.rows, self.rows_access.data),
+        )
+
+    def verify_(self) -> None:
+        super().verify_()
+        self._expect_space(self.ids, "the ids", "sram")
+        self._expect_space(self.table, "the table", "dram")
+        self._expect_space(self.rows, "the rows", "sram")
+        if buffer_type(self.ids).format is not Format.I32:
+            raise VerifyException("ids are i32")
+        if buffer_type(self.table).element != buffer_type(self.rows).element:
+            raise VerifyException("table and rows have the same element type")
+        ranks = (self.ids_access.data.rank, self.table_access.data.rank, self.rows_access.data.rank)
+        if ranks != (1, 2, 2):
+            raise VerifyException(f"ids, table and rows have ranks 1, 2 and 2, not {ranks}")
+        if self.ids_access.data.strides != (1,):
+            raise VerifyException("ids are contiguous")
+        for access in (self.table_access.data, self.rows_access.data):
+            if access.strides[1] != 1:
+                raise VerifyException("rows are contiguous")
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        for keyword, (buffer, access) in zip(("ids ", " table ", " rows "), self.places, strict=True):
+            printer.print_string(keyword)
+            _print_place(printer, buffer, access)
+        printer.print_string(f" limit {self.limit.value.data}")
+        _tail(self, printer)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> _RowsByIndex:
+        places: list[tuple[SSAValue, AccessAttr]] = []
+        for keyword in ("ids", "table", "rows"):
+            parser.parse_keyword(keyword)
+            places.append(_parse_place(parser))
+        parser.parse_keyword("limit")
+        limit = parser.parse_integer(allow_boolean=False)
+        (ids, ids_access), (table, table_access), (rows, rows_access) = places
+        op = cls(ids, ids_access.data, table, table_access.data, rows, rows_access.data, limit)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+
+@irdl_op_definition
+class GatherOp(_RowsByIndex):
+    """`rows[i] = table[ids[i]]`: ids in SRAM, the table in DRAM (sizes: limit, row length); an id outside [0, limit) faults.
+
+    `tile.gather ids %0<0 [16] [1]> table %1<0 [1000, 128] [128, 1]> rows %2<0 [16, 128] [128, 1]> limit 1000`
+    """
+
+    name = "tile.gather"
+
+
+@irdl_op_definition
+class ScatterOp(_RowsByIndex):
+    """`table[ids[i]] = rows[i]` in order of i; an id outside [0, limit) faults.
+
+    `tile.scatter ids %0<0 [16] [1]> table %1<0 [1000, 128] [128, 1]> rows %2<0 [16, 128] [128, 1]> limit 1000`
+    """
+
+    name = "tile.scatter"
+
+
+@irdl_op_definition
+class ProductOp(TileOperation):
+    """`acc[m, n] (+)= sum over k of a[m, k] * b[k, n]`, b given as [n, k] with `transpose_b`.
+
+    a and b lie in SRAM, acc (f32, or i32 for i8 operands) in ACC; rows are contiguous. It accumulates where the
+    value of `accumulate` is above zero and overwrites elsewhere.
+
+    `tile.product i8 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d1>`
+    """
+
+    name = "tile.product"
+    a = operand_def(BufferType)
+    b = operand_def(BufferType)
+    acc = operand_def(BufferType)
+    a_access = prop_def(AccessAttr)
+    b_access = prop_def(AccessAttr)
+    acc_access = prop_def(AccessAttr)
+    mode = prop_def(StringAttr)
+    transpose_b = opt_prop_def(UnitAttr)
+    accumulate = opt_prop_def(ExtentAttr)
+
+    def __init__(
+        self,
+        a: SSAValue,
+        a_access: Access,
+        b: SSAValue,
+        b_access: Access,
+        acc: SSAValue,
+        acc_access: Access,
+        mode: str,
+        transpose_b: bool = False,
+        accumulate: Minimum | None = None,
+    ) -> None:
+        properties: dict[str, Attribute | None] = {
+            "a_access": AccessAttr(a_access),
+            "b_access": AccessAttr(b_access),
+            "acc_access": AccessAttr(acc_access),
+            "mode": StringAttr(mode),
+            "transpose_b": UnitAttr() if transpose_b else None,
+            "accumulate": None if accumulate is None else ExtentAttr(accumulate),
+        }
+        super().__init__(operands=[a, b, acc], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return ((self.a, self.a_access.data), (self.b, self.b_access.data), (self.acc, self.acc_access.data))
+
+    def verify_(self) -> None:
+        super().verify_()
+        self._expect_space(self.a, "a", "sram")
+        self._expect_space(self.b, "b", "sram")
+        self._expect_space(self.acc, "acc", "acc")
+        for _, access in self.places:
+            if access.rank != 2 or access.strides[1] != 1:
+                raise VerifyException("operands of a product have two dimensions and contiguous rows")
+        m, k = self.a_access.data.sizes
+        inner, n = self.b_access.data.sizes
+        if self.transpose_b is not None:
+            inner, n = n, inner
+        if inner != k or self.acc_access.data.sizes != (m, n):
+            raise VerifyException("sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ProductOp:
+        mode = parser.parse_identifier(" (a product mode)")
+        a, a_access = _parse_place(parser)
+        parser.parse_keyword("by")
+        transpose_b = parser.parse_optional_keyword("transposed") is not None
+        b, b_access = _parse_place(parser)
+        parser.parse_keyword("into")
+        acc, acc_access = _parse_place(parser)
+        accumulate = _parse_switch(parser, "accumulate")
+        op = cls(
+            a,
+            a_access.data,
+            b,
+            b_access.data,
+            acc,
+            acc_access.data,
+            mode,
+            transpose_b,
+            None if accumulate is None else accumulate.data,
+        )
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.mode.data} ")
+        _print_place(printer, self.a, self.a_access.data)
+        printer.print_string(" by transposed " if self.transpose_b is not None else " by ")
+        _print_place(printer, self.b, self.b_access.data)
+        printer.print_string(" into ")
+        _print_place(printer, self.acc, self.acc_access.data)
+        _print_switch(printer, "accumulate", self.accumulate)
+        _tail(self, printer)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An operand of an operation being built: a buffer and where in it."""
+
+    buffer: SSAValue
+    access: Access
+
+
+@irdl_op_definition
+class PassOp(TileOperation):
+    """One pass of the vector engine over `rows` x `columns` elements, running a lane program.
+
+    Streams and the output are [rows, columns] with contiguous rows; a broadcast is a scalar [], a row [columns] or a
+    column [rows]; a reduction goes across `columns` (one value a row) or across `rows` (one value a column), 4 bytes
+    each, and is combined with the old value where `accumulate` is above zero.
+
+    `tile.pass "r0 = add(a, c0); out r0" over 64 by 32 stream %x<0 [64, 32] [32, 1]> row %b<0 [32] [1]> out %y<...>`
+    """
+
+    name = "tile.pass"
+    streams = var_operand_def(BufferType)
+    broadcasts = var_operand_def(BufferType)
+    out = var_operand_def(BufferType)
+    reductions = var_operand_def(BufferType)
+    accesses = prop_def(ArrayAttr[AccessAttr])
+    program = prop_def(StringAttr)
+    rows = prop_def(ExtentAttr)
+    columns = prop_def(ExtentAttr)
+    kinds = prop_def(ArrayAttr[StringAttr])
+    directions = prop_def(ArrayAttr[StringAttr])
+    accumulate = opt_prop_def(ExtentAttr)
+    irdl_options = (AttrSizedOperandSegments(as_property=True),)
+
+    def __init__(
+        self,
+        program: str,
+        rows: Minimum,
+        columns: Minimum,
+        streams: Sequence[Place] = (),
+        broadcasts: Sequence[tuple[str, Place]] = (),
+        out: Place | None = None,
+        reductions: Sequence[tuple[str, Place]] = (),
+        accumulate: Minimum | None = None,
+    ) -> None:
+        outs = () if out is None else (out,)
+        groups = (tuple(streams), tuple(p for _, p in broadcasts), outs, tuple(p for _, p in reductions))
+        properties: dict[str, Attribute | None] = {
+            "program": StringAttr(program),
+            "rows": ExtentAttr(rows),
+            "columns": ExtentAttr(columns),
+            "accesses": ArrayAttr([AccessAttr(place.access) for group in groups for place in group]),
+            "kinds": ArrayAttr([StringAttr(kind) for kind, _ in broadcasts]),
+            "directions": ArrayAttr([StringAttr(direction) for direction, _ in reductions]),
+            "accumulate": None if accumulate is None else ExtentAttr(accumulate),
+        }
+        super().__init__(operands=[[place.buffer for place in group] for group in groups], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return tuple(zip(self.operands, (access.data for access in self.accesses), strict=True))
+
+    @property
+    def lane_program(self) -> LaneProgram:
+        """The lane program, parsed. Raises AssemblyError where the text is wrong."""
+        return LaneProgram.parse(self.program.data)
+
+    @property
+    def stream_places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        """(buffer, access) of the streams a, b."""
+        return self.places[: len(self.streams)]
+
+    @property
+    def broadcast_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
+        """(kind, buffer, access) of the broadcasts c0 to c3."""
+        start = len(self.streams)
+        places = self.places[start : start + len(self.broadcasts)]
+        return tuple((kind.data, *place) for kind, place in zip(self.kinds, places, strict=True))
+
+    @property
+    def out_place(self) -> tuple[SSAValue, Access] | None:
+        """(buffer, access) of the element stream written, if any."""
+        return self.places[len(self.streams) + len(self.broadcasts)] if self.out else None
+
+    @property
+    def reduction_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
+        """(direction, buffer, access) of the reductions."""
+        start = len(self.streams) + len(self.broadcasts) + len(self.out)
+        return tuple((way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True))
+
+    def verify_(self) -> None:
+        super().verify_()
+        limits = ((self.streams, 2, "streams"), (self.broadcasts, 4, "broadcasts"), (self.out, 1, "outputs"))
+        for group, limit, what in (*limits, (self.reductions, 2, "reductions")):
+            if len(group) > limit:
+                raise VerifyException(f"a pass has at most {limit} {what}, not {len(group)}")
+        for buffer in self.operands:
+            self._expect_space(buffer, "operands of a pass", "sram", "acc")
+        rows, columns = self.rows.data, self.columns.data
+        full = [*self.stream_places, *([self.out_place] if self.out_place else [])]
+        for _, access in full:
+            if access.sizes != (rows, columns) or access.strides[1] != 1:
+                raise VerifyException("streams and output of a pass are [rows, columns] with contiguous rows")
+        shapes: dict[str, tuple[Minimum, ...]] = {"scalar": (), "row": (columns,), "column": (rows,)}
+        for kind, _, access in self.broadcast_places:
+            if kind not in BROADCAST_KINDS or access.sizes != shapes[kind] or any(s != 1 for s in access.strides):
+                raise VerifyException("a broadcast is a scalar [], a row [columns] or a column [rows], contiguous")
+        for direction, _, access in self.reduction_places:
+            length = rows if direction == "columns" else columns
+            if direction not in DIRECTIONS or access.sizes != (length,) or access.strides != (1,):
+                raise VerifyException("a reduction across columns has [rows] values, one across rows [columns]")
+        program = self.lane_program
+        if (program.output is not None) != bool(self.out) or len(program.reductions) != len(self.reductions):
+            raise VerifyException("the lane program and the operands disagree on the output or the reductions")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> PassOp:
+        program = parser.parse_str_literal()
+        parser.parse_keyword("over")
+        rows = Minimum.parse(parser)
+        parser.parse_keyword("by")
+        columns = Minimum.parse(parser)
+        streams: list[Place] = []
+        broadcasts: list[tuple[str, Place]] = []
+        outs: list[Place] = []
+        reductions: list[tuple[str, Place]] = []
+        while keyword := parser.parse_optional_keyword_in(("stream", "out", "across", *BROADCAST_KINDS)):
+            direction = parser.parse_keyword_in(DIRECTIONS) if keyword == "across" else ""
+            buffer, access = _parse_place(parser)
+            place = Place(buffer, access.data)
+            if keyword == "stream":
+                streams.append(place)
+            elif keyword == "out":
+                outs.append(place)
+            elif keyword == "across":
+                reductions.append((direction, place))
+            else:
+                broadcasts.append((keyword, place))
+        accumulate = _parse_switch(parser, "accumulate")
+        op = cls(
+            program,
+            rows,
+            columns,
+            streams,
+            broadcasts,
+            outs[0] if outs else None,
+            reductions,
+            None if accumulate is None else accumulate.data,
+        )
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        printer.print_string_literal(self.program.data)
+        printer.print_string(f" over {self.rows.data} by {self.columns.data}")
+        places = [("stream", *place) for place in self.stream_places]
+        places += list(self.broadcast_places)
+        places += [("out", *self.out_place)] if self.out_place else []
+        places += [(f"across {direction}", buffer, access) for direction, buffer, access in self.reduction_places]
+        for keyword, buffer, access in places:
+            printer.print_string(f" {keyword} ")
+            _print_place(printer, buffer, access)
+        _print_switch(printer, "accumulate", self.accumulate)
+        _tail(self, printer)
+
+
+Tile = Dialect(
+    "tile",
+    [TensorOp, AllocOp, KernelOp, ForOp, CopyOp, GatherOp, ScatterOp, ProductOp, PassOp],
+    [BufferType, AccessAttr, ExtentAttr, ValueAttr],
+)
