@@ -1,0 +1,133 @@
+"""Number formats as stored in memory, and how values move between storage and the vector engine's lanes.
+
+Lanes compute on three kinds: float (float32), int (int32) and bool. Reading widens, writing converts:
+float to an integer format truncates and saturates, NaN gives 0; int to a narrower integer wraps; float to f16 or
+bf16 rounds half to even; anything to bool is `!= 0`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+
+Kind = Literal["float", "int", "bool"]
+Array = NDArray[Any]
+
+NO_FORMAT = 15
+"""The format code that says an operand is absent."""
+
+
+class Format(Enum):
+    """A stored number format: `code` in instruction words (4 bits), `bits`, numpy `dtype`, `kind` in the lanes.
+
+    Codes 7 to 14 are left for packed formats (1-bit, 2-bit and 4-bit), 15 means absent.
+    """
+
+    F32 = ("f32", 0, 32, "float", np.dtype(np.float32))
+    F16 = ("f16", 1, 16, "float", np.dtype(np.float16))
+    BF16 = ("bf16", 2, 16, "float", np.dtype(ml_dtypes.bfloat16))
+    I32 = ("i32", 3, 32, "int", np.dtype(np.int32))
+    I8 = ("i8", 4, 8, "int", np.dtype(np.int8))
+    U8 = ("u8", 5, 8, "int", np.dtype(np.uint8))
+    BOOL = ("bool", 6, 8, "bool", np.dtype(np.bool_))
+
+    def __init__(self, label: str, code: int, bits: int, kind: Kind, dtype: np.dtype[Any]) -> None:
+        self.label = label
+        self.code = code
+        self.bits = bits
+        self.bytes = bits // 8
+        self.kind: Kind = kind
+        self.dtype = dtype
+
+    def __str__(self) -> str:
+        return self.label
+
+    @staticmethod
+    def parse(name: str) -> Format:
+        """The format called `name` ("f32", "i8", ...); UsageError for another name."""
+        for item in Format:
+            if item.label == name:
+                return item
+        raise UsageError(f"no number format {name!r}", "one of " + ", ".join(item.label for item in Format))
+
+    @staticmethod
+    def of_dtype(dtype: np.dtype[Any] | type[Any]) -> Format:
+        """The format that stores numpy `dtype` as it is; UsageError if there is none."""
+        wanted = np.dtype(dtype)
+        for item in Format:
+            if item.dtype == wanted:
+                return item
+        raise UsageError(f"no number format stores {wanted}")
+
+
+FORMATS_BY_CODE: dict[int, Format] = {item.code: item for item in Format}
+"""Formats by their code in instruction words."""
+
+FORMAT_BYTES = np.array([FORMATS_BY_CODE[c].bytes if c in FORMATS_BY_CODE else 0 for c in range(16)], dtype=np.int64)
+"""Bytes of an element by format code; 0 for codes that are not used and for NO_FORMAT."""
+
+KIND_DTYPES: dict[Kind, np.dtype[Any]] = {
+    "float": np.dtype(np.float32),
+    "int": np.dtype(np.int32),
+    "bool": np.dtype(np.bool_),
+}
+"""The numpy dtype in which lanes hold each kind."""
+
+KIND_FORMATS: dict[Kind, Format] = {"float": Format.F32, "int": Format.I32, "bool": Format.BOOL}
+"""The format that stores a kind without loss."""
+
+
+def kind_of_dtype(dtype: np.dtype[Any]) -> Kind:
+    """The lane kind of an array that lanes hold (float32, int32 or bool)."""
+    if dtype == np.bool_:
+        return "bool"
+    return "int" if dtype.kind == "i" else "float"
+
+
+def widen(stored: Array, format: Format) -> Array:
+    """Lane values of a stored array of `format` (any shape): float32, int32 or bool.
+
+    The result may be the argument itself. Stored bool bytes other than 0 and 1 read as true.
+    """
+    if format is Format.F32 or format is Format.I32:
+        return stored
+    if format is Format.BOOL:
+        return stored.view(np.uint8) != 0
+    return stored.astype(KIND_DTYPES[format.kind])
+
+
+def narrow(values: Array, format: Format) -> Array:
+    """Lane values (float32, int32 or bool) converted to `format`, as numpy array of `format.dtype`.
+
+    The result may be the argument itself.
+    """
+    if values.dtype == format.dtype:
+        return values
+    if format is Format.BOOL:
+        return values != 0
+    if values.dtype == np.float32 and format.kind == "int":
+        return truncate(values, format)
+    with np.errstate(all="ignore"):
+        return values.astype(format.dtype)
+
+
+def truncate(values: Array, format: Format) -> Array:
+    """float32 `values` to an integer format: toward zero, saturated, NaN to 0."""
+    info = np.iinfo(format.dtype)
+    # 2**31 - 1 is no float32, so int32 needs its upper end put right after the conversion.
+    high = np.float32(info.max) if format.bits < 32 else np.float32(2147483520.0)
+    clipped = np.clip(values, np.float32(info.min), high)
+    if clipped.size and np.isnan(clipped.min()):
+        clipped = np.where(np.isnan(clipped), np.float32(0), clipped)
+    result = clipped.astype(format.dtype)
+    if format.bits == 32:
+        over = values >= np.float32(2147483648.0)
+        if over.any():
+            result = np.where(over, np.int32(info.max), result)
+    return result
