@@ -1,0 +1,431 @@
+"""Lane programs: what one pass of the vector engine does to every element, as a small frozen value.
+
+Text form, used by assembly and by IR attributes: `r0 = add(a, c0); r1 = gelu(r0); out r1; reduce max(r1)`.
+Streams are `a` and `b`, broadcasts `c0` to `c3`, results of earlier operations `r0` to `r7`; `row` and `col` are
+the element's place within the pass; numbers stand for themselves (`1` is int, `1.0` is float).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from .errors import UsageError
+from .formats import Array, Kind, kind_of_dtype
+from .lane_functions import LANE_FUNCTIONS, LANE_FUNCTIONS_BY_CODE, REDUCTIONS, REDUCTIONS_BY_CODE
+from .lane_functions import LaneFunction, Reduction
+
+__all__ = [
+    "LANE_FUNCTIONS",
+    "LANE_FUNCTIONS_BY_CODE",
+    "MAXIMUM_IMMEDIATES",
+    "MAXIMUM_OPERATIONS",
+    "MAXIMUM_REDUCTIONS",
+    "REDUCTIONS",
+    "REDUCTIONS_BY_CODE",
+    "CompiledLanes",
+    "LaneFunction",
+    "LaneOperation",
+    "LaneProgram",
+    "LaneResult",
+    "Reduction",
+    "Source",
+    "immediate_text",
+]
+
+MAXIMUM_OPERATIONS = 8
+MAXIMUM_IMMEDIATES = 4
+MAXIMUM_REDUCTIONS = 2
+
+
+class Source(IntEnum):
+    """Where an operation of a lane program takes an operand from; the value is its 5-bit code."""
+
+    A = 0
+    B = 1
+    C0 = 2
+    C1 = 3
+    C2 = 4
+    C3 = 5
+    I0 = 6
+    I1 = 7
+    I2 = 8
+    I3 = 9
+    ROW_INDEX = 10
+    COLUMN_INDEX = 11
+    R0 = 16
+    R1 = 17
+    R2 = 18
+    R3 = 19
+    R4 = 20
+    R5 = 21
+    R6 = 22
+    R7 = 23
+
+    @staticmethod
+    def stream(index: int) -> Source:
+        """Stream a (0) or b (1)."""
+        return Source(Source.A + index)
+
+    @staticmethod
+    def broadcast(index: int) -> Source:
+        """Broadcast operand c0 to c3."""
+        return Source(Source.C0 + index)
+
+    @staticmethod
+    def immediate(index: int) -> Source:
+        """Immediate 0 to 3."""
+        return Source(Source.I0 + index)
+
+    @staticmethod
+    def result(index: int) -> Source:
+        """Result of operation 0 to 7."""
+        return Source(Source.R0 + index)
+
+    @property
+    def text(self) -> str:
+        """How text writes it (immediates as i0 to i3; a program's text has their value instead)."""
+        return _SOURCE_TEXTS[self]
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether it is one of the four immediates."""
+        return Source.I0 <= self <= Source.I3
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is the result of an operation."""
+        return self >= Source.R0
+
+
+NO_SOURCE = 31
+"""The 5-bit code that says a source is absent."""
+
+_SOURCE_TEXTS: dict[Source, str] = {s: s.name.lower() for s in Source} | {
+    Source.ROW_INDEX: "row",
+    Source.COLUMN_INDEX: "col",
+}
+_SOURCES_BY_TEXT: dict[str, Source] = {text: s for s, text in _SOURCE_TEXTS.items() if not s.is_immediate}
+
+Immediate = int | float
+
+
+class LaneOperation(NamedTuple):
+    """One operation: a name of LANE_FUNCTIONS and its one to three sources. Its result is `r` + its place."""
+
+    function: str
+    sources: tuple[Source, ...]
+
+
+class LaneResult(NamedTuple):
+    """What a run gives: the output's lane values (or None) and each reduction's values (1-D float32 or int32)."""
+
+    output: Array | None
+    reductions: tuple[Array, ...]
+
+
+def immediate_text(value: Immediate) -> str:
+    """The shortest text that reads back as the same int32 or float32."""
+    if isinstance(value, int):
+        return str(value)
+    text = str(np.float32(value))
+    return text if re.search(r"[.einn]", text) else text + ".0"
+
+
+def _checked_immediate(value: Immediate) -> Immediate:
+    if isinstance(value, int):
+        if not -(2**31) <= value < 2**31:
+            raise UsageError(f"immediate {value} does not fit int32")
+        return value
+    with np.errstate(over="ignore"):
+        rounded = float(np.float32(value))
+    if math.isinf(rounded) and not math.isinf(value):
+        raise UsageError(f"immediate {value} does not fit float32")
+    return rounded
+
+
+_STATEMENT = re.compile(
+    r"\s*(?:(?P<result>r\d)\s*=\s*(?P<function>\w+)\s*\((?P<operands>[^()]*)\)"
+    r"|out\s+(?P<output>[^\s()]+)|reduce\s+(?P<reduction>\w+)\s*\((?P<reduced>[^()]*)\))\s*"
+)
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+@dataclass(frozen=True, eq=False)
+class LaneProgram:
+    """What a pass does to each element; checked when made (UsageError), equal and hashable by its text.
+
+    operations: up to 8, at most one transcendental; an operation may use results of earlier ones only.
+    immediates: up to 4 Python numbers; an int is int32, a float is rounded to float32.
+    output: the source that is written as the element stream, or None.
+    reductions: up to two (name of REDUCTIONS, source).
+    """
+
+    operations: tuple[LaneOperation, ...] = ()
+    immediates: tuple[Immediate, ...] = ()
+    output: Source | None = None
+    reductions: tuple[tuple[str, Source], ...] = ()
+    _text: str = field(init=False, repr=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "immediates", tuple(_checked_immediate(v) for v in self.immediates))
+        object.__setattr__(self, "operations", tuple(LaneOperation(*op) for op in self.operations))
+        self._check()
+        object.__setattr__(self, "_text", self._make_text())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LaneProgram) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def _check(self) -> None:
+        if len(self.operations) > MAXIMUM_OPERATIONS:
+            raise UsageError(f"{len(self.operations)} operations in a lane program, at most {MAXIMUM_OPERATIONS}")
+        if len(self.immediates) > MAXIMUM_IMMEDIATES:
+            raise UsageError(f"{len(self.immediates)} immediates in a lane program, at most {MAXIMUM_IMMEDIATES}")
+        if len(self.reductions) > MAXIMUM_REDUCTIONS:
+            raise UsageError(f"{len(self.reductions)} reductions in a lane program, at most {MAXIMUM_REDUCTIONS}")
+        if self.output is None and not self.reductions:
+            raise UsageError("a lane program has no output and no reduction")
+        transcendental = [op.function for op in self.operations if self._function(op).transcendental]
+        if len(transcendental) > 1:
+            raise UsageError(f"{' and '.join(transcendental)} in one lane program, at most one transcendental")
+        for index, operation in enumerate(self.operations):
+            for source in operation.sources:
+                self._check_source(source, index)
+        for name, source in self.reductions:
+            if name not in REDUCTIONS:
+                raise UsageError(f"no reduction {name!r}", "one of " + ", ".join(REDUCTIONS))
+            self._check_source(source, len(self.operations))
+        if self.output is not None:
+            self._check_source(self.output, len(self.operations))
+
+    @staticmethod
+    def _function(operation: LaneOperation) -> LaneFunction:
+        function = LANE_FUNCTIONS.get(operation.function)
+        if function is None:
+            raise UsageError(f"no lane function {operation.function!r}")
+        if len(operation.sources) != function.arity:
+            raise UsageError(f"{function.name} takes {function.arity} operands, not {len(operation.sources)}")
+        return function
+
+    def _check_source(self, source: Source, results: int) -> None:
+        if source.is_result and source - Source.R0 >= results:
+            raise UsageError(f"{source.text} is used before it is computed")
+        if source.is_immediate and source - Source.I0 >= len(self.immediates):
+            raise UsageError(f"immediate {source - Source.I0} is used but not given")
+
+    def _source_text(self, source: Source) -> str:
+        return immediate_text(self.immediates[source - Source.I0]) if source.is_immediate else source.text
+
+    def _make_text(self) -> str:
+        parts = [
+            f"r{index} = {op.function}({', '.join(self._source_text(s) for s in op.sources)})"
+            for index, op in enumerate(self.operations)
+        ]
+        if self.output is not None:
+            parts.append(f"out {self._source_text(self.output)}")
+        parts.extend(f"reduce {name}({self._source_text(source)})" for name, source in self.reductions)
+        return "; ".join(parts)
+
+    @staticmethod
+    def parse(text: str) -> LaneProgram:
+        """The program that `text` writes; UsageError names the statement at fault."""
+        return _parse(text)
+
+    @cached_property
+    def used(self) -> frozenset[Source]:
+        """Every source that the program reads."""
+        sources = {source for operation in self.operations for source in operation.sources}
+        sources.update(source for _, source in self.reductions)
+        if self.output is not None:
+            sources.add(self.output)
+        return frozenset(sources)
+
+    @cached_property
+    def transcendentals(self) -> int:
+        """How many operations (0 or 1) are transcendental."""
+        return sum(LANE_FUNCTIONS[operation.function].transcendental for operation in self.operations)
+
+    def kinds(
+        self, stream_kinds: Sequence[Kind | None], broadcast_kinds: Sequence[Kind | None] = ()
+    ) -> tuple[Kind | None, tuple[Kind, ...]]:
+        """Output kind (None without output) and the kind of each reduction's result.
+
+        `stream_kinds` of a, b and `broadcast_kinds` of c0.. may be shorter than 2 and 4, None where absent.
+        UsageError for an absent operand that is used or an operation without such a form.
+        """
+        known = _infer(self, stream_kinds, broadcast_kinds)
+        output = None if self.output is None else known[self.output]
+        return output, tuple(_reduction_kind(name, known[source]) for name, source in self.reductions)
+
+    def compiled(
+        self, stream_kinds: Sequence[Kind | None], broadcast_kinds: Sequence[Kind | None] = ()
+    ) -> CompiledLanes:
+        """The program specialised for operand kinds; cached. UsageError as `kinds`."""
+        streams = (*stream_kinds, None, None)[:2]
+        broadcasts = (*broadcast_kinds, None, None, None, None)[:4]
+        return _compile(self, streams, broadcasts)
+
+    def run(
+        self,
+        streams: Sequence[Array | None],
+        broadcasts: Sequence[Array | None] = (),
+        rows: int = 1,
+        columns: int = 1,
+        axes: Sequence[int] = (),
+    ) -> LaneResult:
+        """Run on lane arrays (float32, int32, bool).
+
+        streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to [rows, columns].
+        axes: for each reduction 1 (across columns: one value a row) or 0 (across rows: one value a column).
+        """
+        stream_kinds = [None if array is None else kind_of_dtype(array.dtype) for array in streams]
+        broadcast_kinds = [None if array is None else kind_of_dtype(array.dtype) for array in broadcasts]
+        return self.compiled(stream_kinds, broadcast_kinds)(streams, broadcasts, rows, columns, axes)
+
+
+class CompiledLanes:
+    """A lane program with its functions chosen for given operand kinds; call it with lane arrays."""
+
+    __slots__ = ("_constants", "_needs_index", "_output", "_reductions", "_steps", "output_kind", "program")
+
+    def __init__(self, program: LaneProgram, known: Mapping[Source, Kind]) -> None:
+        self.program = program
+        steps: list[tuple[int, Callable[..., Array], tuple[int, ...]]] = []
+        for index, (name, sources) in enumerate(program.operations):
+            kinds = tuple(known[source] for source in sources)
+            steps.append((Source.R0 + index, LANE_FUNCTIONS[name].implementations[kinds], tuple(sources)))
+        self._steps = tuple(steps)
+        self._constants = tuple(
+            (Source.I0 + index, np.array([[value]], dtype=np.int32 if isinstance(value, int) else np.float32))
+            for index, value in enumerate(program.immediates)
+        )
+        self._needs_index = bool({Source.ROW_INDEX, Source.COLUMN_INDEX} & program.used)
+        self._output = program.output
+        self._reductions = tuple((REDUCTIONS[name].evaluate, int(source)) for name, source in program.reductions)
+        self.output_kind: Kind | None = None if program.output is None else known[program.output]
+
+    def __call__(
+        self,
+        streams: Sequence[Array | None],
+        broadcasts: Sequence[Array | None],
+        rows: int,
+        columns: int,
+        axes: Sequence[int],
+    ) -> LaneResult:
+        """As LaneProgram.run; operand kinds must be those it was compiled for."""
+        values: list[Array | None] = [None] * 24
+        for place, array in enumerate(streams):
+            values[place] = array
+        for place, array in enumerate(broadcasts):
+            values[2 + place] = array
+        for place, array in self._constants:
+            values[place] = array
+        if self._needs_index:
+            values[Source.ROW_INDEX] = np.arange(rows, dtype=np.int32)[:, None]
+            values[Source.COLUMN_INDEX] = np.arange(columns, dtype=np.int32)[None, :]
+        with np.errstate(all="ignore"):
+            for place, function, sources in self._steps:
+                values[place] = function(*[values[source] for source in sources])
+            output = None if self._output is None else values[self._output]
+            if output is not None and output.shape != (rows, columns):
+                output = np.broadcast_to(output, (rows, columns))
+            reductions: list[Array] = []
+            for (reduce, source), axis in zip(self._reductions, axes, strict=True):
+                operand = values[source]
+                assert operand is not None
+                if operand.shape != (rows, columns):
+                    operand = np.broadcast_to(operand, (rows, columns))
+                reductions.append(reduce(operand, axis))
+        return LaneResult(output, tuple(reductions))
+
+
+def _reduction_kind(name: str, kind: Kind) -> Kind:
+    result = REDUCTIONS[name].signatures.get(kind)
+    if result is None:
+        raise UsageError(f"reduction {name} has no form for {kind}")
+    return result
+
+
+def _infer(
+    program: LaneProgram, stream_kinds: Sequence[Kind | None], broadcast_kinds: Sequence[Kind | None]
+) -> dict[Source, Kind]:
+    known: dict[Source, Kind] = {Source.ROW_INDEX: "int", Source.COLUMN_INDEX: "int"}
+    for index, kind in enumerate(stream_kinds):
+        if kind is not None:
+            known[Source.stream(index)] = kind
+    for index, kind in enumerate(broadcast_kinds):
+        if kind is not None:
+            known[Source.broadcast(index)] = kind
+    for index, value in enumerate(program.immediates):
+        known[Source.immediate(index)] = "int" if isinstance(value, int) else "float"
+    for source in program.used:
+        if not source.is_result and source not in known:
+            raise UsageError(f"lane program `{program}` uses {source.text}, which the pass does not give")
+    for index, (name, sources) in enumerate(program.operations):
+        known[Source.result(index)] = LANE_FUNCTIONS[name].result_kind(tuple(known[s] for s in sources))
+    for name, source in program.reductions:
+        _reduction_kind(name, known[source])
+    return known
+
+
+@lru_cache(maxsize=4096)
+def _compile(
+    program: LaneProgram, stream_kinds: tuple[Kind | None, ...], broadcast_kinds: tuple[Kind | None, ...]
+) -> CompiledLanes:
+    return CompiledLanes(program, _infer(program, stream_kinds, broadcast_kinds))
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> LaneProgram:
+    operations: list[LaneOperation] = []
+    immediates: list[Immediate] = []
+    places: dict[str, Source] = {}
+    output: Source | None = None
+    reductions: list[tuple[str, Source]] = []
+
+    def source_of(word: str) -> Source:
+        word = word.strip()
+        if word in _SOURCES_BY_TEXT:
+            return _SOURCES_BY_TEXT[word]
+        try:
+            value: Immediate = int(word) if _INTEGER.fullmatch(word) else float(word)
+        except ValueError:
+            raise UsageError(f"{word!r} is neither a source nor a number") from None
+        value = _checked_immediate(value)
+        key = immediate_text(value)
+        if key not in places:
+            if len(immediates) == MAXIMUM_IMMEDIATES:
+                raise UsageError(f"more than {MAXIMUM_IMMEDIATES} different numbers in lane program {text!r}")
+            places[key] = Source.immediate(len(immediates))
+            immediates.append(value)
+        return places[key]
+
+    for statement in text.split(";"):
+        match = _STATEMENT.fullmatch(statement)
+        if match is None:
+            raise UsageError(f"lane program statement {statement.strip()!r} is not understood")
+        if match["function"]:
+            if match["result"] != f"r{len(operations)}":
+                raise UsageError(f"{match['result']} where r{len(operations)} should follow")
+            sources = tuple(source_of(word) for word in match["operands"].split(","))
+            operations.append(LaneOperation(match["function"], sources))
+        elif match["output"]:
+            if output is not None:
+                raise UsageError(f"two outputs in lane program {text!r}")
+            output = source_of(match["output"])
+        else:
+            reductions.append((match["reduction"], source_of(match["reduced"])))
+    return LaneProgram(tuple(operations), tuple(immediates), output, tuple(reductions))
