@@ -1,7 +1,7 @@
 """Constants by reference: the IR names a constant, its bytes live in a store beside the module.
 
-A constant's identity is its source and the chain of transformations applied to it, spelled out in its key. Bytes are
-made once, when first asked for, and hashed only then.
+A constant's identity is its source and the chain of transformations applied to it, spelled out in its key.
+Bytes are made once, when first asked for, and hashed only then.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from xdsl.dialects.builtin import BytesAttr, DenseIntOrFPElementsAttr, StringAttr, TensorType
@@ -28,7 +28,7 @@ INLINE_ELEMENTS = 16
 
 @irdl_attr_definition
 class RefAttr(ParametrizedAttribute):
-    """The name of a constant in the store: `#nn.ref<"encoder.0.query.weight">`. Its type is its operation's."""
+    """The name of a stored constant: `#nn.ref<"encoder.0.query.weight">`. Its operation gives it its type."""
 
     name = "nn.ref"
     key: StringAttr
@@ -77,7 +77,8 @@ class ConstantStore:
         shape: tuple[int, ...] | None = None,
         dtype: np.dtype[Any] | None = None,
     ) -> str:
-        """Name an array, or a function that makes one later (then say its shape and dtype if known). Returns `key`.
+        """Name an array, or a function that makes one later (then say its shape and dtype if known). Returns
+        `key`.
 
         Raises ValueError if the key is taken.
         """
@@ -101,8 +102,8 @@ class ConstantStore:
     ) -> str:
         """Name what `function` makes of the arrays of `sources`, without making it. Returns `key`.
 
-        The key must spell the transformation (`derived_key` does), since a key that is present already is taken to
-        name the same value.
+        The key must spell the transformation (`derived_key` does), since a key that is present already is
+        taken to name the same value.
         """
         if key not in self._entries:
             for source in sources:
@@ -185,7 +186,7 @@ class ConstantStore:
             raise KeyError(f"no constant {key!r} in the store") from None
 
     def _compute(self, key: str) -> Array:
-        """The value without keeping it: what stands between a source and what is asked for need not be held."""
+        """The value without keeping it: what lies between a source and what is asked for is not held."""
         entry = self._entry(key)
         return _read_only(entry.make()) if entry.array is None else entry.array
 
@@ -198,19 +199,21 @@ def derived_key(operation: str, *sources: str, **parameters: object) -> str:
 
 
 def dense(array: Array) -> DenseIntOrFPElementsAttr[Any]:
-    """A small array as an attribute of its own tensor type. Raises KeyError for a dtype that no tensor may have."""
+    """A small array as an attribute of its own tensor type. Raises KeyError for a dtype that no tensor may
+    have."""
     array = np.asarray(array)
     element = element_of_dtype(array.dtype)
     # xDSL keeps a true i1 as the byte 0xff: the sign extension of its single bit.
     raw = (-array.astype(np.int8)) if is_bool(element) else np.ascontiguousarray(array)
-    return DenseIntOrFPElementsAttr(TensorType(element, array.shape), BytesAttr(raw.tobytes()))
+    held = cast(TensorType[Any], TensorType(element, array.shape))
+    return DenseIntOrFPElementsAttr(held, BytesAttr(raw.tobytes()))
 
 
 def dense_array(attribute: Attribute) -> Array:
     """The value of a dense attribute, read-only. Raises TypeError for any other attribute."""
     if not isinstance(attribute, DenseIntOrFPElementsAttr):
         raise TypeError(f"{attribute} is no dense constant")
-    dense_attribute: DenseIntOrFPElementsAttr[Any] = attribute
+    dense_attribute = cast(DenseIntOrFPElementsAttr[Any], attribute)
     element: Attribute = dense_attribute.get_element_type()
     raw = dense_attribute.data.data
     values = np.frombuffer(raw, np.int8) != 0 if is_bool(element) else np.frombuffer(raw, dtype_of(element))
@@ -219,8 +222,7 @@ def dense_array(attribute: Attribute) -> Array:
 
 def _spell(value: object) -> str:
     if isinstance(value, tuple):
-        items: tuple[object, ...] = value
-        return ",".join(map(str, items))
+        return ",".join(map(str, cast(tuple[object, ...], value)))
     return str(value)
 
 

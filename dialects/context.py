@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class CompilerContext(Context):
     """An xDSL context that also carries what compilation needs besides the module itself.
 
-    `store` holds the constants that the module names, `machine` the target (None where no pass asks for it) and
-    `recipe` the parsed co-design recipe, as the recipe's own tables.
+    `store` holds the constants that the module names, `machine` the target (None where no pass asks for it)
+    and `recipe` the parsed co-design recipe, as the recipe's own tables.
     """
 
     store: ConstantStore = field(default_factory=ConstantStore)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-import ml_dtypes
 import numpy as np
 from xdsl.dialects.builtin import (
     BFloat16Type,
@@ -24,12 +23,12 @@ from xdsl.ir import Attribute, SSAValue
 
 from ..isa.formats import Format
 
-Element: TypeAlias = Float32Type | Float16Type | BFloat16Type | IntegerType
-"""A type that an element of an `nn` tensor can have."""
+Element: TypeAlias = Attribute
+"""One of `ELEMENTS`: a type that an element of a tensor can have."""
 
 ui8 = IntegerType(8, Signedness.UNSIGNED)
 
-_FORMATS: dict[Attribute, Format] = {
+_FORMATS: dict[Element, Format] = {
     f32: Format.F32,
     f16: Format.F16,
     bf16: Format.BF16,
@@ -38,25 +37,7 @@ _FORMATS: dict[Attribute, Format] = {
     ui8: Format.U8,
     i1: Format.BOOL,
 }
-_ELEMENTS: dict[Format, Element] = {
-    Format.F32: f32,
-    Format.F16: f16,
-    Format.BF16: bf16,
-    Format.I32: i32,
-    Format.I8: i8,
-    Format.U8: ui8,
-    Format.BOOL: i1,
-}
-_DTYPES: dict[Attribute, np.dtype[Any]] = {
-    f32: np.dtype(np.float32),
-    f16: np.dtype(np.float16),
-    bf16: np.dtype(ml_dtypes.bfloat16),
-    i32: np.dtype(np.int32),
-    i8: np.dtype(np.int8),
-    ui8: np.dtype(np.uint8),
-    i1: np.dtype(np.bool_),
-}
-_BY_DTYPE: dict[np.dtype[Any], Element] = {dtype: _ELEMENTS[_FORMATS[e]] for e, dtype in _DTYPES.items()}
+_ELEMENTS: dict[Format, Element] = {stored: element for element, stored in _FORMATS.items()}
 
 ELEMENTS: tuple[Element, ...] = tuple(_ELEMENTS.values())
 """Every element type that a tensor may have below import."""
@@ -67,19 +48,20 @@ def format_of(element: Attribute) -> Format:
     return _FORMATS[element]
 
 
-def element_of(format: Format) -> Element:
-    """The element type that the machine's `format` holds."""
-    return _ELEMENTS[format]
+def element_of(stored: Format) -> Element:
+    """The element type that the machine's format `stored` holds."""
+    return _ELEMENTS[stored]
 
 
 def dtype_of(element: Attribute) -> np.dtype[Any]:
     """The numpy dtype of an element type (`bool_` for i1, `ml_dtypes.bfloat16` for bf16)."""
-    return _DTYPES[element]
+    return _FORMATS[element].dtype
 
 
 def element_of_dtype(dtype: np.dtype[Any] | type[Any]) -> Element:
-    """The element type of a numpy dtype. Raises KeyError for one that no tensor may have, such as int64."""
-    return _BY_DTYPE[np.dtype(dtype)]
+    """The element type of a numpy dtype. UsageError for one that no tensor may have, such as
+    int64."""
+    return _ELEMENTS[Format.of_dtype(dtype)]
 
 
 def is_float(element: Attribute) -> bool:
@@ -101,7 +83,7 @@ def tensor_type(value: SSAValue) -> TensorType[Attribute]:
     """The type of a value that is known to be a tensor. Raises TypeError if it is not one."""
     if not isinstance(value.type, TensorType):
         raise TypeError(f"expected a tensor, got {value.type}")
-    return value.type
+    return cast(TensorType[Attribute], value.type)
 
 
 def shape_of(value: SSAValue) -> tuple[int, ...]:

@@ -1,19 +1,21 @@
 """The `nn` dialect: a small closed vocabulary of tensor operations, between ONNX and tiles.
 
-Every operation is pure, has static shapes and value semantics. Elements are f32, f16, bf16, i32, i8, ui8 or i1; int64
-became i32 at import. Every operation may carry `value`, the name of the ONNX value that its first result equals, and
-`path`, its structural path in the model (`encoder.3.ffn.up`). Its location names the ONNX nodes that it covers.
+Every operation is pure, has static shapes and value semantics. Elements are f32, f16, bf16, i32, i8, ui8 or
+i1; int64 became i32 at import. Every operation may carry `value`, the name of the ONNX value that its first
+result equals, and `path`, its structural path in the model (`encoder.3.ffn.up`). Its location names the ONNX
+nodes that it covers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+import numpy as np
+from typing_extensions import TypeVar
 from xdsl.dialects.builtin import (
     I64,
-    AnyFloat,
     DenseArrayBase,
     DenseIntOrFPElementsAttr,
     Float32Type,
@@ -55,7 +57,6 @@ from xdsl.printer import Printer
 from xdsl.traits import ConstantLike, Pure
 from xdsl.utils.exceptions import VerifyException
 from xdsl.utils.str_enum import StrEnum
-from typing_extensions import TypeVar
 
 from ..isa.errors import UsageError
 from ..isa.formats import KIND_FORMATS, Kind
@@ -67,6 +68,7 @@ from .elements import ELEMENTS, Element, element_of, element_type, format_of, is
 Tensor: TypeAlias = TensorType[Attribute]
 Value: TypeAlias = SSAValue | Operation
 Integers: TypeAlias = DenseArrayBase[I64]
+Dense: TypeAlias = DenseIntOrFPElementsAttr[Any]
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,11 @@ class TensorOf(AttrConstraint[Tensor]):
         """Say what is wrong with the type."""
         if not isinstance(attr, TensorType):
             raise VerifyException(f"expected a tensor, got {attr}")
-        type: Tensor = attr
-        if type.get_element_type() not in self.elements:
-            raise VerifyException(f"elements are {type.get_element_type()}, expected {self}")
-        if min(type.get_shape(), default=0) < 0:
-            raise VerifyException(f"the shape of {type} is not static")
+        found = cast(Tensor, attr)
+        if found.get_element_type() not in self.elements:
+            raise VerifyException(f"elements are {found.get_element_type()}, expected {self}")
+        if min(found.get_shape(), default=0) < 0:
+            raise VerifyException(f"the shape of {found} is not static")
 
     def get_bases(self) -> set[type[Attribute]]:
         """Tensors only."""
@@ -131,8 +133,9 @@ def real(value: float) -> FloatAttr[Float32Type]:
 class EmptyRow(StrEnum):
     """What softmax makes of a row that is masked everywhere.
 
-    `nan`: what IEEE says (-inf everywhere gives NaN). `zero`: every NaN the softmax makes becomes 0, as the exporters'
-    IsNaN guard does. `uniform`: masked scores are the least finite value, so that such a row is uniform.
+    `nan`: what IEEE says (-inf everywhere gives NaN). `zero`: every NaN the softmax makes becomes 0, as the
+    exporters' IsNaN guard does. `uniform`: masked scores are the least finite value, so that such a row is
+    uniform.
     """
 
     NAN = "nan"
@@ -172,13 +175,13 @@ class ConstantOp(NnOperation):
     result = result_def(TENSOR)
     traits = traits_def(Pure(), ConstantLike())
 
-    def __init__(self, data: Attribute | Array, type: Tensor | None = None):
-        attribute = data if isinstance(data, Attribute) else dense(data)
-        if type is None:
+    def __init__(self, data: Attribute | Array, result_type: Tensor | None = None):
+        attribute = data if isinstance(data, Attribute) else cast(Attribute, dense(data))
+        if result_type is None:
             if not isinstance(attribute, DenseIntOrFPElementsAttr):
                 raise ValueError("a constant by reference needs its type")
-            type = dense_type(attribute)
-        super().__init__(properties={"data": attribute}, result_types=[type])
+            result_type = dense_type(cast(Dense, attribute))
+        super().__init__(properties={"data": cast(Attribute, attribute)}, result_types=[result_type])
 
     @property
     def reference(self) -> str | None:
@@ -188,16 +191,16 @@ class ConstantOp(NnOperation):
     @classmethod
     def parse(cls, parser: Parser) -> ConstantOp:
         """Parse `ATTRIBUTE attr-dict : TYPE`, where a dense attribute brings its type along."""
-        data = parser.parse_attribute()
+        data: Attribute = parser.parse_attribute()
         attributes = parser.parse_optional_attr_dict()
         if isinstance(data, RefAttr):
             parser.parse_punctuation(":")
-            type = parser.parse_type()
+            result_type = parser.parse_type()
         elif isinstance(data, DenseIntOrFPElementsAttr):
-            type = dense_type(data)
+            result_type = dense_type(cast(Dense, data))
         else:
             parser.raise_error("expected a dense constant or #nn.ref")
-        operation = cls.create(properties={"data": data}, result_types=[type])
+        operation = cls.create(properties={"data": cast(Attribute, data)}, result_types=[result_type])
         operation.attributes = dict(attributes)
         return operation
 
@@ -219,15 +222,13 @@ class ConstantOp(NnOperation):
             raise VerifyException(f"constant of type {dense_type(self.data)} gives {self.result.type}")
 
 
-def dense_type(attribute: DenseIntOrFPElementsAttr[Any]) -> Tensor:
+def dense_type(attribute: Dense) -> Tensor:
     """The tensor type of a dense attribute."""
     return tensor(attribute.get_element_type(), *attribute.get_shape())
 
 
-def _print_dense(printer: Printer, data: DenseIntOrFPElementsAttr[Any]) -> None:
+def _print_dense(printer: Printer, data: Dense) -> None:
     """Print a dense attribute so that it reads back equal: xDSL loses infinities and NaN in a list of values."""
-    import numpy as np
-
     array = dense_array(data)
     if is_float(data.get_element_type()) and not np.isfinite(array.astype(np.float32)).all():
         printer.print_string(f'dense<"0x{data.data.data.hex().upper()}"> : {data.type}')
@@ -237,9 +238,9 @@ def _print_dense(printer: Printer, data: DenseIntOrFPElementsAttr[Any]) -> None:
 
 @irdl_op_definition
 class MapOp(NnOperation):
-    """A function of the vector engine's lanes (`isa.lanes.LANE_FUNCTIONS`) applied element by element, operands
-    stretched to one shape as numpy does. Floats compute in float32, integers in int32; the result is converted to its
-    element type once.
+    """A function of the vector engine's lanes (`isa.lanes.LANE_FUNCTIONS`) applied element by element,
+    operands stretched to one shape as numpy does. Floats compute in float32, integers in int32; the result is
+    converted to its element type once.
 
     ```
     %2 = nn.map "add"(%0, %1) : (tensor<1x17x64xf32>, tensor<64xf32>) -> tensor<1x17x64xf32>
@@ -283,17 +284,17 @@ def map_kind(function: str, elements: Sequence[Attribute]) -> Kind:
 
 
 def map_element(function: str, elements: Sequence[Attribute]) -> Element:
-    """The element type that a lane function gives when none is asked for: that of its first operand of the result's
-    kind (so f16 stays f16 and i8 wraps as i8), else f32, i32 or i1."""
+    """The element type that a lane function gives when none is asked for: that of its first operand of the
+    result's kind (so f16 stays f16 and i8 wraps as i8), else f32, i32 or i1."""
     kind = map_kind(function, elements)
     formats = [format_of(element) for element in elements]
-    return element_of(next((format for format in formats if format.kind == kind), KIND_FORMATS[kind]))
+    return element_of(next((stored for stored in formats if stored.kind == kind), KIND_FORMATS[kind]))
 
 
 @irdl_op_definition
 class CastOp(NnOperation):
-    """A change of element type: float to integer truncates and saturates (NaN gives 0), integers wrap, to f16 and bf16
-    rounds half to even, to i1 is `!= 0`.
+    """A change of element type: float to integer truncates and saturates (NaN gives 0), integers wrap, to f16
+    and bf16 rounds half to even, to i1 is `!= 0`.
 
     ```
     %1 = nn.cast %0 : tensor<1x17xi8> to tensor<1x17xf32>
@@ -305,8 +306,8 @@ class CastOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$input attr-dict `:` type($input) `to` type($result)"
 
-    def __init__(self, input: Value, element: Element):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, element: Element):
+        value = SSAValue.get(operand)
         super().__init__(operands=[value], result_types=[tensor(element, *shape_of(value))])
 
     def verify_(self) -> None:
@@ -333,8 +334,9 @@ class ReductionAttr(EnumAttribute[Reduction]):
 
 @irdl_op_definition
 class ReduceOp(NnOperation):
-    """A reduction over axes, which stay as extents of 1 (`isa.lanes.REDUCTIONS`). Floats fold in float32, integers in
-    int32 (sum wraps, mean and variance give floats), the sum of i1 counts; max and min pass NaN on.
+    """A reduction over axes, which stay as extents of 1 (`isa.lanes.REDUCTIONS`). Floats fold in float32,
+    integers in int32 (sum wraps, mean and variance give floats), the sum of i1 counts; max and min pass NaN
+    on.
 
     ```
     %1 = nn.reduce mean %0 axes [2] : tensor<1x17x64xf32> -> tensor<1x17x1xf32>
@@ -349,9 +351,9 @@ class ReduceOp(NnOperation):
     assembly_format = "$kind $input `axes` $axes attr-dict `:` type($input) `->` type($result)"
 
     def __init__(
-        self, kind: Reduction | str, input: Value, axes: Sequence[int], element: Element | None = None
+        self, kind: Reduction | str, operand: Value, axes: Sequence[int], element: Element | None = None
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         kind = Reduction(kind)
         shape = shape_of(value)
         axes = sorted(axis + len(shape) if axis < 0 else axis for axis in axes)
@@ -382,10 +384,11 @@ def reduction_kind(reduction: Reduction, element: Attribute) -> Kind:
 
 
 def reduction_element(reduction: Reduction, element: Attribute) -> Element:
-    """The element type that a reduction gives when none is asked for: the operand's if of that kind, else f32 or i32."""
+    """The element type that a reduction gives when none is asked for: the operand's if of that kind, else f32
+    or i32."""
     kind = reduction_kind(reduction, element)
-    format = format_of(element)
-    return element_of(format if format.kind == kind else KIND_FORMATS[kind])
+    stored = format_of(element)
+    return element_of(stored if stored.kind == kind else KIND_FORMATS[kind])
 
 
 @irdl_op_definition
@@ -407,9 +410,9 @@ class SoftmaxOp(NnOperation):
     )
 
     def __init__(
-        self, input: Value, axis: int, empty_row: EmptyRow = EmptyRow.NAN, element: Element | None = None
+        self, operand: Value, axis: int, empty_row: EmptyRow = EmptyRow.NAN, element: Element | None = None
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
             operands=[value],
@@ -427,8 +430,8 @@ class SoftmaxOp(NnOperation):
 
 @irdl_op_definition
 class LayerNormOp(NnOperation):
-    """Layer normalization over the axes from `axis` to the last: (x - mean) / sqrt(variance + epsilon) * scale + bias,
-    with mean and variance over those axes in float32 (two-pass).
+    """Layer normalization over the axes from `axis` to the last: (x - mean) / sqrt(variance + epsilon) *
+    scale + bias, with mean and variance over those axes in float32 (two-pass).
 
     ```
     %3 = nn.layer_norm %0 scale %1 : tensor<64xf32> bias %2 : tensor<64xf32> axis 2 epsilon 1.000000e-05
@@ -445,20 +448,20 @@ class LayerNormOp(NnOperation):
     result = result_def(FLOATS)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
-        "$input (`scale` $scale^ `:` type($scale))? (`bias` $bias^ `:` type($bias))? `axis` $axis `epsilon` $epsilon"
-        " attr-dict `:` type($input) `->` type($result)"
+        "$input (`scale` $scale^ `:` type($scale))? (`bias` $bias^ `:` type($bias))? `axis` $axis"
+        " `epsilon` $epsilon attr-dict `:` type($input) `->` type($result)"
     )
 
     def __init__(
         self,
-        input: Value,
+        operand: Value,
         scale: Value | None,
         bias: Value | None,
         axis: int,
         epsilon: float,
         element: Element | None = None,
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
             operands=[value, _optional(scale), _optional(bias)],
@@ -473,7 +476,8 @@ class LayerNormOp(NnOperation):
 
 @irdl_op_definition
 class RmsNormOp(NnOperation):
-    """Root-mean-square normalization over the axes from `axis` to the last: x / sqrt(mean(x * x) + epsilon) * scale.
+    """Root-mean-square normalization over the axes from `axis` to the last: x / sqrt(mean(x * x) + epsilon) *
+    scale.
 
     ```
     %2 = nn.rms_norm %0 scale %1 : tensor<64xf32> axis 2 epsilon 1.000000e-06
@@ -493,9 +497,9 @@ class RmsNormOp(NnOperation):
     )
 
     def __init__(
-        self, input: Value, scale: Value | None, axis: int, epsilon: float, element: Element | None = None
+        self, operand: Value, scale: Value | None, axis: int, epsilon: float, element: Element | None = None
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
             operands=[value, _optional(scale)],
@@ -510,12 +514,13 @@ class RmsNormOp(NnOperation):
 
 @irdl_op_definition
 class MatmulOp(NnOperation):
-    """Matrix product of the last two axes, leading axes broadcast. Floats accumulate in float32; i8 by i8 gives exact
-    i32. The result is converted to its element type once.
+    """Matrix product of the last two axes, leading axes broadcast. Floats accumulate in float32; i8 by i8
+    gives exact i32. The result is converted to its element type once.
 
     ```
     %2 = nn.matmul %0, %1 : (tensor<1x17x64xf32>, tensor<64x128xf32>) -> tensor<1x17x128xf32>
-    %3 = nn.matmul %4, %5 transpose_rhs : (tensor<1x4x17x16xi8>, tensor<1x4x17x16xi8>) -> tensor<1x4x17x17xi32>
+    %3 = nn.matmul %4, %5 transpose_rhs
+         : (tensor<1x4x17x16xi8>, tensor<1x4x17x16xi8>) -> tensor<1x4x17x17xi32>
     ```
     """
 
@@ -569,8 +574,8 @@ class TransposeOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$input `permutation` $permutation attr-dict `:` type($input) `->` type($result)"
 
-    def __init__(self, input: Value, permutation: Sequence[int]):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, permutation: Sequence[int]):
+        value = SSAValue.get(operand)
         super().__init__(
             operands=[value],
             properties={"permutation": integers(permutation)},
@@ -597,8 +602,8 @@ class ReshapeOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$input attr-dict `:` type($input) `to` type($result)"
 
-    def __init__(self, input: Value, shape: Sequence[int]):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, shape: Sequence[int]):
+        value = SSAValue.get(operand)
         super().__init__(operands=[value], result_types=[tensor(element_type(value), *shape)])
 
     def verify_(self) -> None:
@@ -625,8 +630,8 @@ class BroadcastOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$input attr-dict `:` type($input) `to` type($result)"
 
-    def __init__(self, input: Value, shape: Sequence[int]):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, shape: Sequence[int]):
+        value = SSAValue.get(operand)
         super().__init__(operands=[value], result_types=[tensor(element_type(value), *shape)])
 
     def verify_(self) -> None:
@@ -639,8 +644,8 @@ class BroadcastOp(NnOperation):
 
 @irdl_op_definition
 class SliceOp(NnOperation):
-    """A regular part of a tensor: element i of an axis is element `starts + i * steps` of the input's; steps may be
-    negative. The extents are the result's.
+    """A regular part of a tensor: element i of an axis is element `starts + i * steps` of the input's; steps
+    may be negative. The extents are the result's.
 
     ```
     %1 = nn.slice %0 starts [0, 0, 0] steps [1, 1, 1] : tensor<1x17x64xf32> -> tensor<1x1x64xf32>
@@ -655,9 +660,9 @@ class SliceOp(NnOperation):
     assembly_format = "$input `starts` $starts `steps` $steps attr-dict `:` type($input) `->` type($result)"
 
     def __init__(
-        self, input: Value, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None
+        self, operand: Value, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         super().__init__(
             operands=[value],
             properties={"starts": integers(starts), "steps": integers(steps or [1] * len(starts))},
@@ -723,10 +728,13 @@ class PadOp(NnOperation):
     low = prop_def(INTEGERS)
     high = prop_def(INTEGERS)
     result = result_def(TENSOR)
-    assembly_format = "$input `with` $fill `:` type($fill) `low` $low `high` $high attr-dict `:` type($input) `->` type($result)"
+    assembly_format = (
+        "$input `with` $fill `:` type($fill) `low` $low `high` $high attr-dict"
+        " `:` type($input) `->` type($result)"
+    )
 
-    def __init__(self, input: Value, fill: Value, low: Sequence[int], high: Sequence[int]):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, fill: Value, low: Sequence[int], high: Sequence[int]):
+        value = SSAValue.get(operand)
         super().__init__(
             operands=[value, fill],
             properties={"low": integers(low), "high": integers(high)},
@@ -749,7 +757,8 @@ class WindowsOp(NnOperation):
     `[N, C, out..., kernel...]`. Convolution is this and a matrix product; pooling is this and a reduction.
 
     ```
-    %1 = nn.windows %0 kernel [2, 2] strides [2, 2] dilations [1, 1] : tensor<1x3x8x8xf32> -> tensor<1x3x4x4x2x2xf32>
+    %1 = nn.windows %0 kernel [2, 2] strides [2, 2] dilations [1, 1]
+         : tensor<1x3x8x8xf32> -> tensor<1x3x4x4x2x2xf32>
     ```
     """
 
@@ -766,12 +775,12 @@ class WindowsOp(NnOperation):
 
     def __init__(
         self,
-        input: Value,
+        operand: Value,
         kernel: Sequence[int],
         strides: Sequence[int],
         dilations: Sequence[int] | None = None,
     ):
-        value = SSAValue.get(input)
+        value = SSAValue.get(operand)
         dilations = dilations or [1] * len(kernel)
         super().__init__(
             operands=[value],
@@ -801,8 +810,8 @@ class WindowsOp(NnOperation):
 
 @irdl_op_definition
 class GatherRowsOp(NnOperation):
-    """Rows of a table, picked by ids: result[..., w] = table[ids[...], w]. An id outside [0, limit) is a fault of the
-    run that names it.
+    """Rows of a table, picked by ids: result[..., w] = table[ids[...], w]. An id outside [0, limit) is a
+    fault of the run that names it.
 
     ```
     %2 = nn.gather_rows %0[%1] limit 30522 : (tensor<30522x128xf32>, tensor<1x16xi32>) -> tensor<1x16x128xf32>
@@ -814,7 +823,10 @@ class GatherRowsOp(NnOperation):
     ids = operand_def(IDS)
     limit = prop_def(INTEGER)
     result = result_def(TENSOR)
-    assembly_format = "$table `[` $ids `]` `limit` $limit attr-dict `:` `(` type($table) `,` type($ids) `)` `->` type($result)"
+    assembly_format = (
+        "$table `[` $ids `]` `limit` $limit attr-dict"
+        " `:` `(` type($table) `,` type($ids) `)` `->` type($result)"
+    )
 
     def __init__(self, table: Value, ids: Value, limit: int | None = None):
         rows, picks = SSAValue.get(table), SSAValue.get(ids)
@@ -878,8 +890,8 @@ class CumsumOp(NnOperation):
         " `:` type($input) `->` type($result)"
     )
 
-    def __init__(self, input: Value, axis: int, exclusive: bool = False, reverse: bool = False):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value, axis: int, exclusive: bool = False, reverse: bool = False):
+        value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
             operands=[value],
@@ -902,8 +914,8 @@ class CumsumOp(NnOperation):
 
 @irdl_op_definition
 class QuantizeOp(NnOperation):
-    """Linear quantization: saturate(rint(x / scale) + zero_point), half to even, in float32. `scale` and `zero_point`
-    are scalars, or rows along `axis`.
+    """Linear quantization: saturate(rint(x / scale) + zero_point), half to even, in float32. `scale` and
+    `zero_point` are scalars, or rows along `axis`.
 
     ```
     %2 = nn.quantize %0 scale %1 : tensor<f32> : tensor<1x17x64xf32> -> tensor<1x17x64xi8>
@@ -919,19 +931,19 @@ class QuantizeOp(NnOperation):
     axis = opt_prop_def(INTEGER)
     result = result_def(BYTES)
     assembly_format = (
-        "$input `scale` $scale `:` type($scale) (`zero_point` $zero_point^ `:` type($zero_point))? (`axis` $axis^)?"
-        " attr-dict `:` type($input) `->` type($result)"
+        "$input `scale` $scale `:` type($scale) (`zero_point` $zero_point^ `:` type($zero_point))?"
+        " (`axis` $axis^)? attr-dict `:` type($input) `->` type($result)"
     )
 
     def __init__(
         self,
-        input: Value,
+        operand: Value,
         scale: Value,
         zero_point: Value | None,
         axis: int | None = None,
         element: Element = i8,
     ):
-        value, scales = SSAValue.get(input), SSAValue.get(scale)
+        value, scales = SSAValue.get(operand), SSAValue.get(scale)
         shape = shape_of(value)
         if zero_point is not None:
             element = ui8 if element_type(SSAValue.get(zero_point)) == ui8 else i8
@@ -951,8 +963,8 @@ class QuantizeOp(NnOperation):
 
 @irdl_op_definition
 class DequantizeOp(NnOperation):
-    """The value that a quantized one stands for: (x - zero_point) * scale in float32. `scale` and `zero_point` are
-    scalars, or rows along `axis`.
+    """The value that a quantized one stands for: (x - zero_point) * scale in float32. `scale` and
+    `zero_point` are scalars, or rows along `axis`.
 
     ```
     %2 = nn.dequantize %0 scale %1 : tensor<64xf32> axis 0 : tensor<64x128xi8> -> tensor<64x128xf32>
@@ -966,19 +978,19 @@ class DequantizeOp(NnOperation):
     axis = opt_prop_def(INTEGER)
     result = result_def(FLOATS)
     assembly_format = (
-        "$input `scale` $scale `:` type($scale) (`zero_point` $zero_point^ `:` type($zero_point))? (`axis` $axis^)?"
-        " attr-dict `:` type($input) `->` type($result)"
+        "$input `scale` $scale `:` type($scale) (`zero_point` $zero_point^ `:` type($zero_point))?"
+        " (`axis` $axis^)? attr-dict `:` type($input) `->` type($result)"
     )
 
     def __init__(
         self,
-        input: Value,
+        operand: Value,
         scale: Value,
         zero_point: Value | None,
         axis: int | None = None,
         element: Element | None = None,
     ):
-        value, scales = SSAValue.get(input), SSAValue.get(scale)
+        value, scales = SSAValue.get(operand), SSAValue.get(scale)
         shape = shape_of(value)
         per_axis = axis is not None and shape_of(scales) != ()
         super().__init__(
@@ -996,8 +1008,8 @@ class DequantizeOp(NnOperation):
 
 @irdl_op_definition
 class DynamicQuantizeOp(NnOperation):
-    """ONNX DynamicQuantizeLinear: unsigned 8-bit quantization of a whole tensor by its own range, which is stretched to
-    hold 0. scale = (max - min) / 255, zero_point = saturate(rint(-min / scale)), result =
+    """ONNX DynamicQuantizeLinear: unsigned 8-bit quantization of a whole tensor by its own range, which is
+    stretched to hold 0. scale = (max - min) / 255, zero_point = saturate(rint(-min / scale)), result =
     saturate(rint(x / scale) + zero_point).
 
     ```
@@ -1014,8 +1026,8 @@ class DynamicQuantizeOp(NnOperation):
         "$input attr-dict `:` type($input) `->` type($result) `,` type($scale) `,` type($zero_point)"
     )
 
-    def __init__(self, input: Value):
-        value = SSAValue.get(input)
+    def __init__(self, operand: Value):
+        value = SSAValue.get(operand)
         super().__init__(
             operands=[value], result_types=[tensor(ui8, *shape_of(value)), tensor(f32), tensor(ui8)]
         )
@@ -1041,8 +1053,8 @@ def _expect_element(value: SSAValue, other: SSAValue) -> None:
         raise VerifyException(f"element types differ: {element_type(value)} and {element_type(other)}")
 
 
-def _verify_norm(input: SSAValue, result: SSAValue, axis: int, rows: Sequence[SSAValue | None]) -> None:
-    shape = shape_of(input)
+def _verify_norm(operand: SSAValue, result: SSAValue, axis: int, rows: Sequence[SSAValue | None]) -> None:
+    shape = shape_of(operand)
     shapes.check_axes(len(shape), (axis,))
     _expect_shape(result, shape)
     for row in rows:
@@ -1051,13 +1063,13 @@ def _verify_norm(input: SSAValue, result: SSAValue, axis: int, rows: Sequence[SS
 
 
 def _verify_scales(
-    input: SSAValue,
+    operand: SSAValue,
     result: SSAValue,
     scale: SSAValue,
     zero_point: SSAValue | None,
-    axis: IntegerAttr[I64] | None,
+    axis: IntegerAttr[Any] | None,
 ) -> None:
-    shape = shape_of(input)
+    shape = shape_of(operand)
     _expect_shape(result, shape)
     expected: tuple[int, ...] = ()
     if axis is not None:

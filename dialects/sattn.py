@@ -1,5 +1,5 @@
-"""The `sattn` dialect: attention as one operation, whose form (dense now; patterns, pruned and linear later) is decided
-level by level."""
+"""The `sattn` dialect: attention as one operation, whose form (dense now; patterns, pruned and linear later)
+is decided level by level."""
 
 from __future__ import annotations
 
@@ -47,17 +47,19 @@ class FormAttr(EnumAttribute[Form]):
 
 @irdl_op_definition
 class AttentionOp(NnOperation):
-    """Scaled dot-product attention: for queries [B, H, Lq, Dk], keys [B, Hkv, Lk, Dk] and values [B, Hkv, Lk, Dv]
-    gives [B, H, Lq, Dv]. Query head h uses key and value head h // (H / Hkv).
+    """Scaled dot-product attention: for queries [B, H, Lq, Dk], keys [B, Hkv, Lk, Dk] and values [B, Hkv, Lk,
+    Dv] gives [B, H, Lq, Dv]. Query head h uses key and value head h // (H / Hkv).
 
-    scores = q @ k^T * scale, in float32; with `softcap` c: c * tanh(scores / c); then a float `mask` is added, or where
-    an i1 `mask` is false the score becomes -inf (with `empty_row uniform`: the least finite float32, so that a row
-    without any key is uniform); with `causal`, query i sees key j only if j <= i + `causal_offset`, others become -inf
-    likewise. Softmax over keys (`empty_row zero`: NaN rows become zeros), then @ v.
+    scores = q @ k^T * scale, in float32; with `softcap` c: c * tanh(scores / c); then a float `mask` is
+    added, or where an i1 `mask` is false the score becomes -inf (with `empty_row uniform`: the least finite
+    float32, so that a row without any key is uniform); with `causal`, query i sees key j only if j <= i +
+    `causal_offset`, others become -inf likewise. Softmax over keys (`empty_row zero`: NaN rows become zeros),
+    then @ v.
 
-    int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
-    scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
-    are then requantized to int8 for the product with v: by 127 times a row's greatest, or by `p_scale` where given.
+    int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk,
+    1] for the scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to
+    extents of 1. Probabilities are then requantized to int8 for the product with v: by 127 times a row's
+    greatest, or by `p_scale` where given.
 
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
@@ -147,9 +149,8 @@ class AttentionOp(NnOperation):
                 )
         batch, heads, groups, queries, keys, key_width, value_width = self.extents
         if shape_of(self.k) != (batch, groups, keys, key_width):
-            raise VerifyException(
-                f"k is {shapes.dims(shape_of(self.k))}, expected {shapes.dims((batch, groups, keys, key_width))}"
-            )
+            expected = shapes.dims((batch, groups, keys, key_width))
+            raise VerifyException(f"k is {shapes.dims(shape_of(self.k))}, expected {expected}")
         if shape_of(self.v)[0] != batch or groups == 0 or heads % groups:
             raise VerifyException(
                 f"{heads} query heads do not share {groups} key heads of batch {shape_of(self.v)[0]}"

@@ -1,5 +1,5 @@
-"""Shapes of results, as pure functions of the shapes of operands. Errors are VerifyException, so that constructors
-and verifiers say the same thing."""
+"""Shapes of results, as pure functions of the shapes of operands. Errors are VerifyException, so that
+constructors and verifiers say the same thing."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def check_axes(rank: int, axes: Sequence[int]) -> None:
 
 
 def matmul(lhs: Sequence[int], rhs: Sequence[int], transpose_rhs: bool = False) -> Shape:
-    """`[..., M, K] @ [..., K, N]` (or `[..., N, K]` if `transpose_rhs`) -> `[..., M, N]`, leading axes broadcast."""
+    """`[..., M, K] @ [..., K, N]` (or `[..., N, K]` if `transpose_rhs`) -> `[..., M, N]`, leading axes
+    broadcast."""
     if len(lhs) < 2 or len(rhs) < 2:
         raise VerifyException(
             f"a matrix product needs two axes on each side, got {dims(lhs)} and {dims(rhs)}"
@@ -96,7 +97,8 @@ def pad(shape: Sequence[int], low: Sequence[int], high: Sequence[int]) -> Shape:
 def windows(
     shape: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> Shape:
-    """`[N, C, spatial...]` -> `[N, C, out..., kernel...]` with out = (extent - dilation * (kernel - 1) - 1) // stride + 1."""
+    """`[N, C, spatial...]` -> `[N, C, out..., kernel...]` with out = (extent - dilation * (kernel - 1) - 1)
+    // stride + 1."""
     spatial = shape[2:]
     if not len(spatial) == len(kernel) == len(strides) == len(dilations):
         raise VerifyException(f"kernel, strides and dilations must each name {len(spatial)} spatial axes")
