@@ -1,0 +1,178 @@
+"""Which earlier instructions of other queues each instruction must come after: exact on memory lines.
+
+Two accesses conflict when they touch the same line of a memory and one of them writes. For every instruction and
+queue only the last conflicting instruction of that queue matters, since a queue retires in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .footprint import Atoms, Ints, ranges
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Every access of every instruction, by column: `row` does it, to `instance`, through `footprint`; or writes."""
+
+    row: Ints
+    instance: Ints
+    footprint: Ints
+    write: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The buffers as they exist while the program runs: one per loop iteration of an allocation.
+
+    `buffer` is the static buffer that an instance is one of, `space` the number of its memory, `lines` its size.
+    """
+
+    buffer: Ints
+    space: Ints
+    lines: Ints
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A file order of the rows: `position[row]`, each row's `queue`, and its `number` in that queue, from 1."""
+
+    position: Ints
+    queue: Ints
+    number: Ints
+    queues: int
+
+    @staticmethod
+    def of(rows_in_order: Ints, queue: Ints, queues: int) -> Order:
+        """The order in which `rows_in_order` lists the rows."""
+        position = np.empty(len(rows_in_order), dtype=np.int64)
+        position[rows_in_order] = np.arange(len(rows_in_order))
+        number = np.zeros(len(rows_in_order), dtype=np.int64)
+        queue_in_order = queue[rows_in_order]
+        for one in range(queues):
+            mine = rows_in_order[queue_in_order == one]
+            number[mine] = np.arange(1, len(mine) + 1)
+        return Order(position, queue, number, queues)
+
+
+class AtomEvents:
+    """Accesses spread over the atoms that they touch; made once, asked for several orders and placements."""
+
+    def __init__(self, accesses: Accesses, instances: Instances, atoms: Atoms) -> None:
+        self.instances = instances
+        self.atoms = atoms
+        counts = np.diff(atoms.first)[instances.buffer]
+        self.first_atom = np.zeros(len(instances) + 1, dtype=np.int64)
+        np.cumsum(counts, out=self.first_atom[1:])
+        touched = np.diff(atoms.start)[accesses.footprint]
+        source = np.repeat(np.arange(len(accesses)), touched)
+        local = atoms.touched[ranges(atoms.start[accesses.footprint], touched)]
+        instance = accesses.instance[source]
+        self.atom = local - atoms.first[instances.buffer[instance]] + self.first_atom[instance]
+        self.row = accesses.row[source]
+        self.write = accesses.write[source]
+
+    def conflicts(self, order: Order, addresses: Ints | None = None) -> Ints:
+        """`result[row, queue]`: the number of the last instruction of `queue` that `row` conflicts with; 0 for none.
+
+        With `addresses` (first line of each instance in its memory) also conflicts with earlier users of the same
+        lines; without, only those within an instance. An instruction's own queue is left out: it runs in order.
+        """
+        sequence = np.lexsort((order.position[self.row], self.atom))
+        atom, row, write = self.atom[sequence], self.row[sequence], self.write[sequence]
+        queue, number = order.queue[row], order.number[row]
+        # Restart the running maxima at every atom: numbers below are lifted by atom * step.
+        step = int(order.number.max(initial=0)) + 1
+        lift = atom * step
+        writes = np.empty((order.queues, len(atom)), dtype=np.int64)
+        reads = np.empty((order.queues, len(atom)), dtype=np.int64)
+        for one in range(order.queues):
+            mine = queue == one
+            writes[one] = np.maximum.accumulate(np.where(mine & write, number, 0) + lift) - lift
+            reads[one] = np.maximum.accumulate(np.where(mine & ~write, number, 0) + lift) - lift
+        result = np.zeros((len(order.position), order.queues), dtype=np.int64)
+        inherited = None if addresses is None else self._inherited(order, addresses, atom, writes, reads)
+        for one in range(order.queues):
+            last = np.where(write, np.maximum(writes[one], reads[one]), writes[one])
+            if inherited is not None:
+                before = inherited[atom, one]
+                touched = np.maximum(before, inherited[atom, order.queues + one])
+                last = np.maximum(last, np.where(write, touched, before))
+            np.maximum.at(result[:, one], row, last)
+            result[order.queue == one, one] = 0
+        return result
+
+    def lifetimes(self, order: Order) -> tuple[Ints, Ints]:
+        """First and last position at which each instance is touched; (0, -1) for one that never is."""
+        instance = np.searchsorted(self.first_atom, self.atom, side="right") - 1
+        position = order.position[self.row]
+        first = np.full(len(self.instances), len(order.position), dtype=np.int64)
+        last = np.full(len(self.instances), -1, dtype=np.int64)
+        np.minimum.at(first, instance, position)
+        np.maximum.at(last, instance, position)
+        first[last < 0] = 0
+        return first, last
+
+    def _inherited(self, order: Order, addresses: Ints, atom: Ints, writes: Ints, reads: Ints) -> Ints:
+        """`[atom, queue]` last writers and `[atom, queues + queue]` last readers of an atom's lines before its time.
+
+        One sweep over the instances in order of their first use, with the atom that last owned each line.
+        """
+        queues = order.queues
+        total = int(self.first_atom[-1])
+        final = np.zeros((total + 1, 2 * queues), dtype=np.int64)
+        ends = np.flatnonzero(np.append(atom[1:] != atom[:-1], True)) if len(atom) else np.zeros(0, np.int64)
+        final[atom[ends], :queues] = writes[:, ends].T
+        final[atom[ends], queues:] = reads[:, ends].T
+        inherited = np.zeros((total, 2 * queues), dtype=np.int64)
+        first, last = self.lifetimes(order)
+        used = np.flatnonzero(last >= 0)
+        used = used[np.argsort(first[used], kind="stable")]
+        lines, spaces, buffers = self.instances.lines, self.instances.space, self.instances.buffer
+        # Lines that nobody has owned yet belong to the atom after the last one, whose numbers stay zero.
+        owners: dict[int, Ints] = {}
+        relative = addresses.copy()
+        for space in np.unique(spaces[used]).tolist():
+            mine = used[spaces[used] == space]
+            low = int(addresses[mine].min())
+            owners[space] = np.full(int((addresses + lines)[mine].max()) - low, total, dtype=np.int64)
+            relative[mine] -= low
+        first_atom = self.first_atom.tolist()
+        patterns: dict[int, Ints] = {}
+        columns = (used.tolist(), relative[used].tolist(), lines[used].tolist(), spaces[used].tolist())
+        for instance, address, size, space in zip(*columns, strict=True):
+            window = owners[space][address : address + size]
+            begin, end = first_atom[instance], first_atom[instance + 1]
+            if end - begin == 1:
+                before = final[_distinct(window)].max(axis=0)
+                inherited[begin] = before
+                np.maximum(final[begin], before, out=final[begin])
+                window[:] = begin
+                continue
+            buffer = int(buffers[instance])
+            pattern = patterns.get(buffer)
+            if pattern is None:
+                pattern = self.atoms.line_atoms(buffer) - self.atoms.first[buffer]
+                patterns[buffer] = pattern
+            here = begin + pattern
+            changed = np.flatnonzero((window[1:] != window[:-1]) | (here[1:] != here[:-1])) + 1
+            pieces = np.append(0, changed)
+            np.maximum.at(inherited, here[pieces], final[window[pieces]])
+            np.maximum(final[begin:end], inherited[begin:end], out=final[begin:end])
+            window[:] = here
+        return inherited
+
+
+def _distinct(window: Ints) -> Ints:
+    """The values of a piecewise constant array, one a piece."""
+    changed = np.flatnonzero(window[1:] != window[:-1])
+    return window[np.append(changed, len(window) - 1)]

@@ -1,0 +1,154 @@
+"""Which parts of a buffer are told apart: memory lines that exactly the same accesses touch form one atom.
+
+Dependences are decided on whole lines (the machine's `hazard_line_bytes`). A model has millions of (instruction,
+line) pairs but few distinct footprints per buffer, so lines are grouped into atoms first and dependences are then
+decided on (instruction, atom) pairs, which is exact and small.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Footprints:
+    """Distinct strided byte blocks within buffers, by column.
+
+    `buffer[f]` is the buffer, `offset[f]` the first byte relative to its start, `extents[f, d]` and `strides[f, d]`
+    (bytes) the repetition of runs of `run[f]` contiguous bytes. Blocks with a zero extent or run are empty.
+    """
+
+    buffer: Ints
+    offset: Ints
+    extents: Ints
+    strides: Ints
+    run: Ints
+
+    def __len__(self) -> int:
+        return len(self.buffer)
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """The partition of every buffer's lines.
+
+    Atoms of buffer b are numbered `first[b]` to `first[b + 1] - 1`; `line_atoms(b)` says which atom each of its lines
+    belongs to. Footprint f touches atoms `touched[start[f] : start[f + 1]]`.
+    """
+
+    first: Ints
+    start: Ints
+    touched: Ints
+    segment_start: Ints
+    segment_lines: Ints
+    segment_atom: Ints
+
+    def count(self, buffer: int) -> int:
+        """Number of atoms of a buffer; at least one for a buffer that has lines."""
+        return int(self.first[buffer + 1] - self.first[buffer])
+
+    def line_atoms(self, buffer: int) -> Ints:
+        """The atom of each line of a buffer."""
+        part = slice(int(self.segment_start[buffer]), int(self.segment_start[buffer + 1]))
+        return np.repeat(self.segment_atom[part], self.segment_lines[part])
+
+
+def ranges(starts: Ints, counts: Ints) -> Ints:
+    """The concatenation of `arange(start, start + count)` for every pair."""
+    total = int(counts.sum())
+    ends = np.cumsum(counts)
+    return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + counts, counts)
+
+
+def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: int) -> Atoms:
+    """The atoms of buffers of `buffer_lines[b]` lines each, under the given footprints."""
+    buffers = len(buffer_lines)
+    base = np.zeros(buffers + 1, dtype=np.int64)
+    np.cumsum(buffer_lines, out=base[1:])
+    owner, low, high = _line_intervals(footprints, line_bytes)
+    low = low + base[footprints.buffer[owner]]
+    high = high + base[footprints.buffer[owner]]
+
+    bounds = np.unique(np.concatenate([low, high, base]))
+    low_at, high_at = np.searchsorted(bounds, low), np.searchsorted(bounds, high)
+    # A segment's signature is the sum of the random numbers of the footprints that cover it (modulo 2^64).
+    random = np.random.default_rng(0x5EED)
+    tags = random.integers(np.iinfo(np.int64).min, np.iinfo(np.int64).max, len(footprints), dtype=np.int64)
+    change = np.zeros(len(bounds), dtype=np.int64)
+    np.add.at(change, low_at, tags[owner])
+    np.subtract.at(change, high_at, tags[owner])
+    signature = np.cumsum(change)[:-1]
+    lines = np.diff(bounds)
+    segment_buffer = np.searchsorted(base, bounds[:-1], side="right") - 1
+
+    order = np.lexsort((signature, segment_buffer))
+    fresh = np.ones(len(order), dtype=bool)
+    fresh[1:] = (np.diff(signature[order]) != 0) | (np.diff(segment_buffer[order]) != 0)
+    atom = np.empty(len(order), dtype=np.int64)
+    atom[order] = np.cumsum(fresh) - 1
+    atoms = int(fresh.sum())
+    first = np.searchsorted(segment_buffer[order][fresh], np.arange(buffers + 1))
+
+    segments = high_at - low_at
+    pairs = np.repeat(owner, segments) * max(atoms, 1) + atom[ranges(low_at, segments)]
+    pairs = np.unique(pairs)
+    start = np.searchsorted(pairs, np.arange(len(footprints) + 1) * max(atoms, 1))
+    return Atoms(
+        first=first.astype(np.int64),
+        start=start.astype(np.int64),
+        touched=pairs % max(atoms, 1),
+        segment_start=np.searchsorted(segment_buffer, np.arange(buffers + 1)).astype(np.int64),
+        segment_lines=lines,
+        segment_atom=atom,
+    )
+
+
+def _line_intervals(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints, Ints]:
+    """Footprints as disjoint line intervals [low, high): arrays (footprint, low, high), sorted by footprint and low."""
+    offset, extents, strides, run = _merged(footprints, line_bytes)
+    owner = np.flatnonzero((run > 0) & (extents > 0).all(axis=1))
+    begin = offset[owner]
+    for axis in range(extents.shape[1]):
+        counts = extents[owner, axis]
+        if (counts == 1).all():
+            continue
+        index = ranges(np.zeros(len(owner), dtype=np.int64), counts)
+        begin = np.repeat(begin, counts) + index * np.repeat(strides[owner, axis], counts)
+        owner = np.repeat(owner, counts)
+    low = begin // line_bytes
+    high = (begin + run[owner] - 1) // line_bytes + 1
+
+    order = np.lexsort((low, owner))
+    owner, low, high = owner[order], low[order], high[order]
+    if not len(owner):
+        return owner, low, high
+    # Runs of one footprint that share or adjoin lines become one interval: a running maximum of the ends, restarted
+    # for each footprint by an offset larger than any line number.
+    step = int(high.max()) + 1
+    reach = np.maximum.accumulate(high + owner * step) - owner * step
+    fresh = np.ones(len(owner), dtype=bool)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (low[1:] > reach[:-1])
+    last = np.flatnonzero(np.append(fresh[1:], True))
+    return owner[fresh], low[fresh], reach[last]
+
+
+def _merged(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints, Ints, Ints]:
+    """Footprints with positive strides, and dimensions that leave no line out drawn into the run."""
+    offset, run = footprints.offset.copy(), footprints.run.copy()
+    extents, strides = footprints.extents.copy(), footprints.strides.copy()
+    backward = strides < 0
+    offset += np.where(backward, (extents - 1) * strides, 0).sum(axis=1)
+    strides = np.abs(strides)
+    extents = np.where((strides == 0) & (extents > 1), 1, extents)
+    # Innermost first; a stride up to a line, or up to the run, touches every line between the first and last byte.
+    for _ in range(extents.shape[1]):
+        for axis in reversed(range(extents.shape[1])):
+            dense = (extents[:, axis] > 1) & (strides[:, axis] <= np.maximum(run, line_bytes))
+            run = np.where(dense, run + (extents[:, axis] - 1) * strides[:, axis], run)
+            extents[:, axis] = np.where(dense, 1, extents[:, axis])
+    return offset, extents, strides, run

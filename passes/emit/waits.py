@@ -1,0 +1,87 @@
+"""The waits that a program needs and no more: a wait is written only where nothing else implies it.
+
+Instruction s happens before instruction r when s stands earlier in r's queue, or r or something before r in its queue
+waits for s or for something after s in s's queue. Each row's vector clock says how much of every queue happened
+before it. Conflicts are taken latest first, so that a wait kept brings in all that it implies before the next is
+asked about.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .dependence import Order
+from .footprint import Ints
+
+WINDOW = 1 << 15
+"""A wait names an instruction fewer than so many retirements behind the newest in file order of its queue."""
+
+Waits = list[tuple[int, tuple[tuple[int, int], ...]]]
+"""Rows that wait, in file order, each with its (queue, number in that queue) pairs."""
+
+
+def needed_waits(order: Order, conflicts: Ints) -> Waits:
+    """The fewest waits that order every conflict. `conflicts[row, queue]` as `AtomEvents.conflicts` gives them."""
+    rows_in_order = np.argsort(order.position)
+    fresh = _not_implied_by_queue(order, conflicts, rows_in_order)
+    waiting = np.flatnonzero(fresh.any(axis=1))
+    rows = rows_in_order[waiting]
+    newest = _newest_numbers(order, rows_in_order)[waiting]
+    wanted = np.where(fresh[waiting], conflicts[rows], 0)
+    # An instruction too far behind is named through a later one of its queue.
+    wanted = np.where(wanted > 0, np.maximum(wanted, newest - (WINDOW - 1)), 0)
+    place = _positions_by_number(order, rows_in_order)
+    queues = range(order.queues)
+    clocks: list[list[tuple[int, ...]]] = [[(0,) * order.queues] for _ in queues]
+    clock_numbers: list[list[int]] = [[0] for _ in queues]
+    result: Waits = []
+    columns = (rows.tolist(), order.queue[rows].tolist(), order.number[rows].tolist(), wanted.tolist())
+    for row, queue, number, targets in zip(*columns, strict=True):
+        clock = clocks[queue][-1]
+        open_targets = [(place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]]
+        if not open_targets:
+            continue
+        open_targets.sort(reverse=True)
+        kept: list[tuple[int, int]] = []
+        for _, q, target in open_targets:
+            if target <= clock[q]:
+                continue
+            kept.append((q, target))
+            theirs = clocks[q][bisect_right(clock_numbers[q], target) - 1]
+            clock = tuple(map(max, clock, theirs))
+            clock = (*clock[:q], target, *clock[q + 1 :])
+        clocks[queue].append(clock)
+        clock_numbers[queue].append(number)
+        result.append((row, tuple(sorted(kept))))
+    return result
+
+
+def _not_implied_by_queue(order: Order, conflicts: Ints, rows_in_order: Ints) -> NDArray[np.bool_]:
+    """`[position, queue]`: conflicts beyond every earlier conflict of the same queue's instructions."""
+    fresh = np.zeros((len(rows_in_order), order.queues), dtype=bool)
+    queue = order.queue[rows_in_order]
+    for one in range(order.queues):
+        mine = np.flatnonzero(queue == one)
+        wanted = conflicts[rows_in_order[mine]]
+        before = np.zeros_like(wanted)
+        before[1:] = np.maximum.accumulate(wanted, axis=0)[:-1]
+        fresh[mine] = wanted > before
+    return fresh
+
+
+def _newest_numbers(order: Order, rows_in_order: Ints) -> Ints:
+    """`[position, queue]`: how many instructions of each queue stand before that position."""
+    queue = order.queue[rows_in_order]
+    counts = np.zeros((len(rows_in_order) + 1, order.queues), dtype=np.int64)
+    for one in range(order.queues):
+        np.cumsum(queue == one, out=counts[1:, one])
+    return counts[:-1]
+
+
+def _positions_by_number(order: Order, rows_in_order: Ints) -> list[list[int]]:
+    """For each queue the file positions of its instructions, in order."""
+    queue = order.queue[rows_in_order]
+    return [np.flatnonzero(queue == one).tolist() for one in range(order.queues)]
