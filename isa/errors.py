@@ -99,7 +99,7 @@ class Blocking:
 
 
 class UnsupportedError(AttncError):
-    """A model that cannot be compiled; `blocking` has every node that stands in the way, never only the first."""
+    """A model that cannot be compiled; `blocking` has every node that stands in the way, not only the first."""
 
     code = "E101"
     exit_code = 1
@@ -113,7 +113,7 @@ class UnsupportedError(AttncError):
 
 
 class CapacityError(AttncError):
-    """Something does not fit: `need` and `limit` in bytes, `parts` what the need is made of, `levers` what helps."""
+    """Something does not fit: `need` and `limit` in bytes, `parts` of the need, `levers` that would help."""
 
     code = "E102"
     exit_code = 1
@@ -139,8 +139,8 @@ class CapacityError(AttncError):
         super().__init__(message)
 
 
-class Fault(AttncError):
-    """The machine stopped: `row` (in file order), `instruction` (assembly text) and `node` where known, `reason`."""
+class Fault(AttncError):  # noqa: N818 - what a machine does; the word of the manual
+    """The machine stopped: why, and where known the `row` (file order), `instruction` text and `node`."""
 
     code = "E103"
     exit_code = 1

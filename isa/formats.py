@@ -1,8 +1,8 @@
 """Number formats as stored in memory, and how values move between storage and the vector engine's lanes.
 
 Lanes compute on three kinds: float (float32), int (int32) and bool. Reading widens, writing converts:
-float to an integer format truncates and saturates, NaN gives 0; int to a narrower integer wraps; float to f16 or
-bf16 rounds half to even; anything to bool is `!= 0`.
+float to an integer format truncates and saturates, NaN gives 0; int to a narrower integer wraps; float to f16
+or bf16 rounds half to even; anything to bool is `!= 0`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_FORMAT = 15
 
 
 class Format(Enum):
-    """A stored number format: `code` in instruction words (4 bits), `bits`, numpy `dtype`, `kind` in the lanes.
+    """A stored number format: its `code` (4 bits), `bits`, `bytes`, numpy `dtype`, and `kind` in the lanes.
 
     Codes 7 to 14 are left for packed formats (1-bit, 2-bit and 4-bit), 15 means absent.
     """
@@ -69,7 +69,9 @@ class Format(Enum):
 FORMATS_BY_CODE: dict[int, Format] = {item.code: item for item in Format}
 """Formats by their code in instruction words."""
 
-FORMAT_BYTES = np.array([FORMATS_BY_CODE[c].bytes if c in FORMATS_BY_CODE else 0 for c in range(16)], dtype=np.int64)
+FORMAT_BYTES = np.array(
+    [FORMATS_BY_CODE[code].bytes if code in FORMATS_BY_CODE else 0 for code in range(16)], dtype=np.int64
+)
 """Bytes of an element by format code; 0 for codes that are not used and for NO_FORMAT."""
 
 KIND_DTYPES: dict[Kind, np.dtype[Any]] = {
@@ -90,43 +92,43 @@ def kind_of_dtype(dtype: np.dtype[Any]) -> Kind:
     return "int" if dtype.kind == "i" else "float"
 
 
-def widen(stored: Array, format: Format) -> Array:
-    """Lane values of a stored array of `format` (any shape): float32, int32 or bool.
+def widen(stored: Array, source: Format) -> Array:
+    """Lane values of a stored array of `source` (any shape): float32, int32 or bool.
 
     The result may be the argument itself. Stored bool bytes other than 0 and 1 read as true.
     """
-    if format is Format.F32 or format is Format.I32:
+    if source is Format.F32 or source is Format.I32:
         return stored
-    if format is Format.BOOL:
+    if source is Format.BOOL:
         return stored.view(np.uint8) != 0
-    return stored.astype(KIND_DTYPES[format.kind])
+    return stored.astype(KIND_DTYPES[source.kind])
 
 
-def narrow(values: Array, format: Format) -> Array:
-    """Lane values (float32, int32 or bool) converted to `format`, as numpy array of `format.dtype`.
+def narrow(values: Array, target: Format) -> Array:
+    """Lane values (float32, int32 or bool) converted to `target`, as numpy array of `target.dtype`.
 
     The result may be the argument itself.
     """
-    if values.dtype == format.dtype:
+    if values.dtype == target.dtype:
         return values
-    if format is Format.BOOL:
+    if target is Format.BOOL:
         return values != 0
-    if values.dtype == np.float32 and format.kind == "int":
+    if values.dtype == np.float32 and target.kind == "int":
         return truncate(values, format)
     with np.errstate(all="ignore"):
-        return values.astype(format.dtype)
+        return values.astype(target.dtype)
 
 
-def truncate(values: Array, format: Format) -> Array:
+def truncate(values: Array, target: Format) -> Array:
     """float32 `values` to an integer format: toward zero, saturated, NaN to 0."""
-    info = np.iinfo(format.dtype)
+    info = np.iinfo(target.dtype)
     # 2**31 - 1 is no float32, so int32 needs its upper end put right after the conversion.
-    high = np.float32(info.max) if format.bits < 32 else np.float32(2147483520.0)
+    high = np.float32(info.max) if target.bits < 32 else np.float32(2147483520.0)
     clipped = np.clip(values, np.float32(info.min), high)
     if clipped.size and np.isnan(clipped.min()):
         clipped = np.where(np.isnan(clipped), np.float32(0), clipped)
-    result = clipped.astype(format.dtype)
-    if format.bits == 32:
+    result = clipped.astype(target.dtype)
+    if target.bits == 32:
         over = values >= np.float32(2147483648.0)
         if over.any():
             result = np.where(over, np.int32(info.max), result)

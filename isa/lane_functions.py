@@ -162,8 +162,8 @@ def _reciprocal(x: Array) -> Array:
 class LaneFunction:
     """One element function of the vector engine.
 
-    name: how text calls it. code: 7 bits in `vx.program`, never 0. arity: 1 to 3. signatures: operand kinds to
-    result kind. transcendental: uses the one table-driven unit of a pass. doc: meaning, for the manual.
+    name: how text calls it. code: 7 bits in `vx.program`, never 0. arity: 1 to 3. signatures: operand kinds
+    to result kind. transcendental: uses the one table-driven unit of a pass. doc: meaning, for the manual.
     """
 
     name: str
@@ -193,9 +193,9 @@ class LaneFunction:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A reduction of a pass: `signatures` input kind to result kind; `accumulates` if the old value may join in.
+    """A reduction of a pass: `signatures` from kind to kind; `accumulates` if the old value may join in.
 
-    evaluate(values, axis) of a 2-D lane array gives float32 or int32 with that axis removed; combine(old, new).
+    evaluate(values, axis) of a 2-D lane array gives float32 or int32 without that axis; combine(old, new).
     """
 
     name: str
@@ -281,7 +281,7 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         "pow",
         9,
         True,
-        "a to the power b; integers wrap, a negative integer exponent gives 1 / a**-b truncated (0 for a = 0)",
+        "a to the power b; integers wrap, a negative exponent gives 1 / a**-b truncated (0 for a = 0)",
         (_float(np.power, 2), _int(_integer_power, 2)),
     ),
     ("neg", 10, False, "-a", (_float(np.negative), _int(np.negative))),

@@ -1,8 +1,8 @@
 """Lane programs: what one pass of the vector engine does to every element, as a small frozen value.
 
-Text form, used by assembly and by IR attributes: `r0 = add(a, c0); r1 = gelu(r0); out r1; reduce max(r1)`.
-Streams are `a` and `b`, broadcasts `c0` to `c3`, results of earlier operations `r0` to `r7`; `row` and `col` are
-the element's place within the pass; numbers stand for themselves (`1` is int, `1.0` is float).
+Text form, used by assembly and IR attributes: `r0 = add(a, c0); r1 = gelu(r0); out r1; reduce max(r1)`.
+Streams are `a` and `b`, broadcasts `c0` to `c3`, results of earlier operations `r0` to `r7`; `row` and `col`
+are the element's place within the pass; numbers stand for themselves (`1` is int, `1.0` is float).
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ import numpy as np
 
 from .errors import UsageError
 from .formats import Array, Kind, kind_of_dtype
-from .lane_functions import LANE_FUNCTIONS, LANE_FUNCTIONS_BY_CODE, REDUCTIONS, REDUCTIONS_BY_CODE
-from .lane_functions import LaneFunction, Reduction
+from .lane_functions import (
+    LANE_FUNCTIONS,
+    LANE_FUNCTIONS_BY_CODE,
+    REDUCTIONS,
+    REDUCTIONS_BY_CODE,
+    LaneFunction,
+    Reduction,
+)
 
 __all__ = [
     "LANE_FUNCTIONS",
@@ -125,7 +131,7 @@ class LaneOperation(NamedTuple):
 
 
 class LaneResult(NamedTuple):
-    """What a run gives: the output's lane values (or None) and each reduction's values (1-D float32 or int32)."""
+    """What a run gives: the output's lane values (or None), and each reduction's as 1-D float32 or int32."""
 
     output: Array | None
     reductions: tuple[Array, ...]
@@ -190,17 +196,18 @@ class LaneProgram:
         return self._text
 
     def _check(self) -> None:
-        if len(self.operations) > MAXIMUM_OPERATIONS:
-            raise UsageError(f"{len(self.operations)} operations in a lane program, at most {MAXIMUM_OPERATIONS}")
-        if len(self.immediates) > MAXIMUM_IMMEDIATES:
-            raise UsageError(f"{len(self.immediates)} immediates in a lane program, at most {MAXIMUM_IMMEDIATES}")
-        if len(self.reductions) > MAXIMUM_REDUCTIONS:
-            raise UsageError(f"{len(self.reductions)} reductions in a lane program, at most {MAXIMUM_REDUCTIONS}")
+        for what, items, limit in (
+            ("operations", self.operations, MAXIMUM_OPERATIONS),
+            ("immediates", self.immediates, MAXIMUM_IMMEDIATES),
+            ("reductions", self.reductions, MAXIMUM_REDUCTIONS),
+        ):
+            if len(items) > limit:
+                raise UsageError(f"{len(items)} {what} in a lane program, at most {limit}")
         if self.output is None and not self.reductions:
             raise UsageError("a lane program has no output and no reduction")
         transcendental = [op.function for op in self.operations if self._function(op).transcendental]
         if len(transcendental) > 1:
-            raise UsageError(f"{' and '.join(transcendental)} in one lane program, at most one transcendental")
+            raise UsageError(f"{' and '.join(transcendental)} in a lane program, at most one transcendental")
         for index, operation in enumerate(self.operations):
             for source in operation.sources:
                 self._check_source(source, index)
@@ -288,7 +295,7 @@ class LaneProgram:
     ) -> LaneResult:
         """Run on lane arrays (float32, int32, bool).
 
-        streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to [rows, columns].
+        streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to that.
         axes: for each reduction 1 (across columns: one value a row) or 0 (across rows: one value a column).
         """
         stream_kinds = [None if array is None else kind_of_dtype(array.dtype) for array in streams]
@@ -314,7 +321,7 @@ class CompiledLanes:
         )
         self._needs_index = bool({Source.ROW_INDEX, Source.COLUMN_INDEX} & program.used)
         self._output = program.output
-        self._reductions = tuple((REDUCTIONS[name].evaluate, int(source)) for name, source in program.reductions)
+        self._reductions = tuple((REDUCTIONS[name].evaluate, int(s)) for name, s in program.reductions)
         self.output_kind: Kind | None = None if program.output is None else known[program.output]
 
     def __call__(

@@ -1,0 +1,1 @@
+"""Machine files (TOML) that come with attnc; `attnc.isa.machine` reads them."""
