@@ -1,0 +1,107 @@
+"""Where operations come from: locations that name ONNX nodes, and the account of nodes that left the IR.
+
+An operation that stands for an ONNX node is located at `loc("node name"("operator"))`, one that stands for
+several at the fusion of theirs. Nodes that were folded away or removed are listed on the module, with the
+phase and the reason, so that at every phase the nodes in the IR and the nodes listed are exactly the model's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from xdsl.dialects.builtin import (
+    UNKNOWN_LOC,
+    ArrayAttr,
+    FusedLoc,
+    LocationAttr,
+    ModuleOp,
+    NameLoc,
+    NoneAttr,
+    StringAttr,
+)
+from xdsl.ir import Attribute, Operation
+
+FOLDED = "folded"
+"""The module's attribute that lists the nodes that are no longer in its IR."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the ONNX model: its unique name and its operator (`MatMul`, `com.microsoft::MatMulNBits`)."""
+
+    name: str
+    operator: str = ""
+
+
+@dataclass(frozen=True)
+class FoldedNode:
+    """A node that is not in the IR any more: which phase took it out (`import`, `graph`, ...), and why."""
+
+    name: str
+    operator: str
+    phase: str
+    reason: str
+
+
+def node_location(name: str, operator: str) -> NameLoc:
+    """The location of an operation that stands for one ONNX node."""
+    return NameLoc(StringAttr(name), NameLoc(StringAttr(operator), NoneAttr()))
+
+
+def nodes_of(location: Attribute | Operation) -> tuple[Node, ...]:
+    """The ONNX nodes that a location, or an operation's location, names; each once, in order."""
+    source = location.location if isinstance(location, Operation) else location
+    return tuple(dict.fromkeys(_nodes(source)))
+
+
+def fuse(*locations: Attribute) -> LocationAttr:
+    """The location of what stands for all of `locations`: flat, each node once, unknown ones left out."""
+    members: dict[NameLoc, None] = {}
+    for location in locations:
+        members.update(dict.fromkeys(_named(location)))
+    if not members:
+        return UNKNOWN_LOC
+    return next(iter(members)) if len(members) == 1 else FusedLoc(tuple(members), NoneAttr())
+
+
+def record_folded(module: ModuleOp, nodes: Iterable[FoldedNode]) -> None:
+    """Add nodes to the module's list of those that left its IR; one that is listed already stays as it is."""
+    known = {node.name: node for node in folded_nodes(module)}
+    for node in nodes:
+        known.setdefault(node.name, node)
+    entries = (ArrayAttr(map(StringAttr, (n.name, n.operator, n.phase, n.reason))) for n in known.values())
+    module.attributes[FOLDED] = ArrayAttr(entries)
+
+
+def folded_nodes(module: ModuleOp) -> tuple[FoldedNode, ...]:
+    """The nodes that left the module's IR, in the order they did."""
+    return tuple(FoldedNode(*_texts(entry)) for entry in _items(module.attributes.get(FOLDED)))
+
+
+def module_nodes(module: ModuleOp) -> tuple[Node, ...]:
+    """The nodes that operations of the module stand for, each once, in order of first occurrence."""
+    return tuple(dict.fromkeys(node for operation in module.walk() for node in nodes_of(operation)))
+
+
+def _named(location: Attribute) -> Iterator[NameLoc]:
+    if isinstance(location, NameLoc):
+        yield location
+    elif isinstance(location, FusedLoc):
+        for member in _items(location.locations):
+            yield from _named(member)
+
+
+def _nodes(location: Attribute) -> Iterator[Node]:
+    for named in _named(location):
+        operator = named.location
+        yield Node(named.desc.data, operator.desc.data if isinstance(operator, NameLoc) else "")
+
+
+def _texts(entry: Attribute) -> Iterator[str]:
+    return (field.data for field in _items(entry) if isinstance(field, StringAttr))
+
+
+def _items(attribute: Attribute | None) -> tuple[Attribute, ...]:
+    return cast("ArrayAttr[Attribute]", attribute).data if isinstance(attribute, ArrayAttr) else ()
