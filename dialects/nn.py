@@ -228,7 +228,7 @@ def dense_type(attribute: Dense) -> Tensor:
 
 
 def _print_dense(printer: Printer, data: Dense) -> None:
-    """Print a dense attribute so that it reads back equal: xDSL loses infinities and NaN in a list of values."""
+    """Print a dense attribute so that it reads back equal: xDSL loses infinities and NaN in a list."""
     array = dense_array(data)
     if is_float(data.get_element_type()) and not np.isfinite(array.astype(np.float32)).all():
         printer.print_string(f'dense<"0x{data.data.data.hex().upper()}"> : {data.type}')

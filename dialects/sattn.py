@@ -3,6 +3,7 @@ is decided level by level."""
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TypeAlias
 
 from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8
@@ -50,11 +51,11 @@ class AttentionOp(NnOperation):
     """Scaled dot-product attention: for queries [B, H, Lq, Dk], keys [B, Hkv, Lk, Dk] and values [B, Hkv, Lk,
     Dv] gives [B, H, Lq, Dv]. Query head h uses key and value head h // (H / Hkv).
 
-    scores = q @ k^T * scale, in float32; with `softcap` c: c * tanh(scores / c); then a float `mask` is
-    added, or where an i1 `mask` is false the score becomes -inf (with `empty_row uniform`: the least finite
-    float32, so that a row without any key is uniform); with `causal`, query i sees key j only if j <= i +
-    `causal_offset`, others become -inf likewise. Softmax over keys (`empty_row zero`: NaN rows become zeros),
-    then @ v.
+    scores = q @ k^T * scale, in float32; with `softcap` c: c * tanh(scores / c). Then a float `mask` is
+    added, or where an i1 `mask` is false the score becomes `fill` (-inf unless given); with `causal`, query i
+    sees key j only if j <= i + `offset`, other scores become `fill` likewise. Softmax over keys, then @ v.
+    `empty_row` says what a row without any key to see gives: `nan` as IEEE does, `zero` (every NaN of the
+    softmax becomes 0, the exporters' IsNaN guard), or `uniform`, which goes with a finite `fill`.
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk,
     1] for the scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to
@@ -84,6 +85,7 @@ class AttentionOp(NnOperation):
     scale = prop_def(REAL)
     causal = opt_prop_def(UnitAttr)
     causal_offset = prop_def(INTEGER, default_value=integer(0))
+    fill = prop_def(REAL, default_value=real(float("-inf")))
     softcap = opt_prop_def(REAL)
     empty_row = prop_def(EmptyRowAttr, default_value=EmptyRowAttr(EmptyRow.NAN))
     result = result_def(FLOATS)
@@ -92,7 +94,7 @@ class AttentionOp(NnOperation):
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`form` $form^)? `scale` $scale (`causal` $causal^)?"
-        " (`offset` $causal_offset^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)? attr-dict"
+        " (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)? attr-dict"
         " `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
 
@@ -106,6 +108,7 @@ class AttentionOp(NnOperation):
         scale: float,
         causal: bool = False,
         causal_offset: int = 0,
+        fill: float = float("-inf"),
         softcap: float | None = None,
         empty_row: EmptyRow = EmptyRow.NAN,
         q_scale: Value | None = None,
@@ -127,6 +130,7 @@ class AttentionOp(NnOperation):
                 "scale": real(scale),
                 "causal": UnitAttr() if causal else None,
                 "causal_offset": integer(causal_offset),
+                "fill": real(fill),
                 "softcap": None if softcap is None else real(softcap),
                 "empty_row": EmptyRowAttr(empty_row),
             },
@@ -141,7 +145,12 @@ class AttentionOp(NnOperation):
         return batch, heads, groups, queries, keys, key_width, value_width
 
     def verify_(self) -> None:
-        """Shapes fit as the docstring says; int8 operands have their factors and floats have none."""
+        """Shapes fit as the docstring says; a finite fill and a uniform empty row go together; int8 operands
+        have their factors and floats have none."""
+        if isfinite(self.fill.value.data) != (self.empty_row.data == EmptyRow.UNIFORM):
+            raise VerifyException(
+                f"a fill of {self.fill.value.data} does not make empty rows {self.empty_row.data}"
+            )
         for value, what in ((self.q, "q"), (self.k, "k"), (self.v, "v"), (self.result, "result")):
             if len(shape_of(value)) != 4:
                 raise VerifyException(

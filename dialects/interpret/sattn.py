@@ -1,0 +1,90 @@
+"""The values of `sattn` operations, in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from xdsl.ir import Operation, SSAValue
+
+from .. import sattn
+from ..constants import Array, ConstantStore
+from ..nn import EmptyRow
+from .nn import Semantics, lanes, product, softmax, stored
+
+LEVELS = np.float32(127)
+
+
+def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: ConstantStore) -> tuple[Array, ...]:
+    given = dict(zip(op.operands, arguments, strict=True))
+
+    def operand(value: SSAValue | None) -> Array | None:
+        return None if value is None else given[value]
+
+    q, k, v = arguments[:3]
+    share = op.extents[1] // op.extents[2]
+    keys, values = np.repeat(k, share, axis=1), np.repeat(v, share, axis=1)
+    scores = _scores(op, q, keys, operand(op.q_scale), _shared(operand(op.k_scale), share))
+    scores = _masked(op, scores, operand(op.mask))
+    zero_nan = op.empty_row.data == EmptyRow.ZERO
+    factor = _shared(operand(op.v_scale), share)
+    with np.errstate(all="ignore"):
+        if factor is None:
+            # Probabilities are multiplied in the format of the values, as the unfused graph does.
+            result = product(softmax(scores, 3, zero_nan).astype(v.dtype), values)
+        else:
+            result = _integer_values(scores, values, factor, operand(op.p_scale), zero_nan)
+    return (stored(result, op.result),)
+
+
+def _scores(op: sattn.AttentionOp, q: Array, k: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
+    """q @ k^T with the factors of both and the scale, soft-capped."""
+    with np.errstate(all="ignore"):
+        scores = product(q, k.swapaxes(-1, -2)).astype(np.float32)
+        if q_scale is not None and k_scale is not None:
+            scores = scores * q_scale * k_scale.swapaxes(-1, -2)
+        scores = scores * np.float32(op.scale.value.data)
+        if op.softcap is not None:
+            cap = np.float32(op.softcap.value.data)
+            scores = np.tanh(scores / cap) * cap
+    return scores
+
+
+def _masked(op: sattn.AttentionOp, scores: Array, mask: Array | None) -> Array:
+    """Scores with the mask applied."""
+    hidden = np.float32(op.fill.value.data)
+    if mask is not None:
+        with np.errstate(all="ignore"):
+            scores = np.where(mask, scores, hidden) if mask.dtype == np.bool_ else scores + lanes(mask)
+    if op.causal is not None:
+        queries, keys = scores.shape[-2:]
+        seen = np.tri(queries, keys, op.causal_offset.value.data, dtype=np.bool_)
+        scores = np.where(seen, scores, hidden)
+    return scores
+
+
+def _integer_values(
+    scores: Array, values: Array, v_scale: Array, p_scale: Array | None, zero_nan: bool
+) -> Array:
+    """int8 probabilities by int8 values: levels of a row's greatest unless `p_scale` fixes them."""
+    if p_scale is not None:
+        levels = np.clip(np.rint(softmax(scores, 3, zero_nan) / p_scale), -LEVELS - 1, LEVELS)
+        return product(np.nan_to_num(levels).astype(np.int8), values).astype(np.float32) * p_scale * v_scale
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
+    levels = np.nan_to_num(np.rint(weights * LEVELS)).astype(np.int8)
+    result = product(levels, values).astype(np.float32) * v_scale / (LEVELS * total)
+    return np.where(np.isnan(result), np.float32(0), result) if zero_nan else result
+
+
+def _shared(factor: Array | None, share: int) -> Array | None:
+    """A factor of key heads repeated for the query heads that share them."""
+    return (
+        factor
+        if factor is None or factor.ndim < 3 or factor.shape[-3] == 1
+        else np.repeat(factor, share, axis=-3)
+    )
+
+
+SEMANTICS: dict[type[Operation], Semantics] = {sattn.AttentionOp: _attention}
+"""The meaning of each operation, as in `interpret.nn`."""
