@@ -94,8 +94,8 @@ class AttentionOp(NnOperation):
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`form` $form^)? `scale` $scale (`causal` $causal^)?"
-        " (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)? attr-dict"
-        " `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
+        " (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)?"
+        " attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
 
     def __init__(
@@ -145,12 +145,10 @@ class AttentionOp(NnOperation):
         return batch, heads, groups, queries, keys, key_width, value_width
 
     def verify_(self) -> None:
-        """Shapes fit as the docstring says; a finite fill and a uniform empty row go together; int8 operands
+        """Shapes fit as the docstring says; empty rows are uniform only if the fill is finite; int8 operands
         have their factors and floats have none."""
-        if isfinite(self.fill.value.data) != (self.empty_row.data == EmptyRow.UNIFORM):
-            raise VerifyException(
-                f"a fill of {self.fill.value.data} does not make empty rows {self.empty_row.data}"
-            )
+        if self.empty_row.data == EmptyRow.UNIFORM and not isfinite(self.fill.value.data):
+            raise VerifyException(f"a fill of {self.fill.value.data} makes no row uniform")
         for value, what in ((self.q, "q"), (self.k, "k"), (self.v, "v"), (self.result, "result")):
             if len(shape_of(value)) != 4:
                 raise VerifyException(
