@@ -1,0 +1,77 @@
+"""`attnc`: finds the command, reads its options, turns every expected error into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Sequence
+from importlib import import_module
+
+from ... import __version__
+from ...isa.errors import AttncError
+
+COMMANDS = {
+    "compile": "compile an ONNX model to an accelerator binary",
+    "run": "run a binary on the simulator: outputs, cycles, energy",
+    "check": "say what of a model can run on the accelerator, and why the rest cannot",
+    "compare": "find the node where values first part from the reference",
+    "inspect": "describe a binary: machine, signature, memory map, nodes",
+    "disasm": "write a binary as assembly text",
+    "asm": "assemble a binary from text",
+    "machines": "list the machines, or print one in full",
+}
+"""Every command and what it does; each is a module of this package, imported only when it is the one asked for."""
+
+_EPILOG = """examples:
+  attnc compile model.onnx -o model.attn
+  attnc run model.attn --input inputs.npz
+  attnc compile model.onnx --dump-ir phases
+
+`attnc COMMAND --help` explains a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns 0 done, 1 the answer is no, 2 wrong usage or input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command = words[0] if words and words[0] in COMMANDS else None
+    parser = _parser(command)
+    options = parser.parse_args(words)
+    if command is None:
+        parser.print_help()
+        return 2
+    try:
+        status = options.action(options)
+        sys.stdout.flush()
+    except AttncError as error:
+        print(f"error[{error.code}]: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has closed it; what is still in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return int(status)
+
+
+def _parser(command: str | None) -> ArgumentParser:
+    """The parser, with the options of `command` alone: the other commands' modules stay unloaded."""
+    parser = ArgumentParser(
+        prog="attnc",
+        description="Compile ONNX Transformers for an edge accelerator and run the binary on its simulator.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"attnc {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        chosen = subparsers.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", formatter_class=RawDescriptionHelpFormatter
+        )
+        if name == command:
+            module = import_module(f".{name}", __package__)
+            module.add_arguments(chosen)
+            chosen.set_defaults(action=module.run)
+    return parser

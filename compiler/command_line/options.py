@@ -1,0 +1,58 @@
+"""Options that several commands share, each declared once, and how their values are read."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ...isa.errors import UsageError
+
+
+def add_model_options(parser: ArgumentParser) -> None:
+    """What says which model and with which shapes."""
+    parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="the ONNX model")
+    parser.add_argument(
+        "--shape",
+        metavar="NAME=1x128",
+        action="append",
+        default=[],
+        help="shape of a graph input; fixes its named dimensions everywhere (repeat for more inputs)",
+    )
+
+
+def add_recipe_options(parser: ArgumentParser) -> None:
+    """What says how the model is to be changed on its way."""
+    parser.add_argument(
+        "--precision",
+        choices=["model", "fp16", "bf16", "int8"],
+        help="number format of the products: as the model says (default), or this one",
+    )
+    parser.add_argument("--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input")
+    parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")
+
+
+def add_machine_option(parser: ArgumentParser, default: str | None = "edge") -> None:
+    """What says for which machine."""
+    parser.add_argument("--machine", metavar="NAME|FILE", default=default, help="machine name or file (default: edge)")
+
+
+def add_quiet_option(parser: ArgumentParser) -> None:
+    """What silences progress."""
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def shapes_of(options: Namespace) -> dict[str, tuple[int, ...]]:
+    """The `--shape` options as a mapping. Raises UsageError for one that is not NAME=1x128."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for text in options.shape:
+        name, separator, extents = text.rpartition("=")
+        try:
+            shape = tuple(int(extent) for extent in extents.lower().split("x")) if extents else ()
+        except ValueError:
+            shape = (-1,)
+        if not separator or not name or any(extent < 0 for extent in shape):
+            raise UsageError(f"--shape {text!r} is not understood", "write NAME=1x128")
+        if name in shapes and shapes[name] != shape:
+            raise UsageError(f"--shape gives {name!r} twice")
+        shapes[name] = shape
+    return shapes

@@ -1,0 +1,100 @@
+"""Co-design recipes: what to change in a model on its way to the machine, as TOML or as command-line shorthand.
+
+    precision = "int8"              # model, fp16, bf16 or int8
+    residual = "bf16"               # what int8 keeps between kernels: bf16 or fp32
+
+    [[layer]]                       # the first rule that matches a layer decides
+    match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
+    precision = "bf16"
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ..isa.errors import InputError, UsageError
+
+PRECISIONS = ("model", "fp16", "bf16", "int8")
+RESIDUALS = ("bf16", "fp32")
+
+
+@dataclass(frozen=True)
+class LayerRule:
+    """What a recipe says of the layers whose path or node name matches the shell pattern `match`."""
+
+    match: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.match}={self.precision}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A parsed recipe; the empty one changes nothing."""
+
+    precision: str = "model"
+    residual: str = "bf16"
+    layers: tuple[LayerRule, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("residual", self.residual, RESIDUALS)
+        for layer in self.layers:
+            _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
+
+    @staticmethod
+    def read(path: Path) -> Recipe:
+        """The recipe in a TOML file. Raises InputError for a file that cannot be read or says something unknown."""
+        try:
+            with path.open("rb") as file:
+                tables = tomllib.load(file)
+        except OSError as error:
+            raise InputError(str(path), f"cannot be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise InputError(str(path), f"is not valid TOML: {error}") from None
+        try:
+            return Recipe.of(tables)
+        except UsageError as error:
+            raise InputError(str(path), str(error)) from None
+
+    @staticmethod
+    def of(tables: Mapping[str, Any]) -> Recipe:
+        """The recipe that TOML tables (or a program file) describe. Raises UsageError for what is unknown."""
+        entries = dict(tables)
+        layers = entries.pop("layer", [])
+        _known("recipe", entries, ("precision", "residual"))
+        if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in cast("list[object]", layers)):
+            raise UsageError("`layer` must be an array of tables, written [[layer]]")
+        rules: list[LayerRule] = []
+        for layer in cast("list[dict[str, Any]]", layers):
+            _known("[[layer]]", layer, ("match", "precision"))
+            if not all(isinstance(layer.get(key), str) for key in ("match", "precision")):
+                raise UsageError("each [[layer]] needs `match` and `precision`, both text")
+            rules.append(LayerRule(layer["match"], layer["precision"]))
+        if not all(isinstance(value, str) for value in entries.values()):
+            raise UsageError("`precision` and `residual` are text")
+        return Recipe(layers=tuple(rules), **entries)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tables that `of` reads: what the program file records."""
+        return {
+            "precision": self.precision,
+            "residual": self.residual,
+            "layer": [{"match": layer.match, "precision": layer.precision} for layer in self.layers],
+        }
+
+
+def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{what} {value!r} is unknown", f"choose one of {', '.join(choices)}")
+
+
+def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    unknown = sorted(set(table) - set(keys))
+    if unknown:
+        raise UsageError(f"{where} has no key {unknown[0]!r}", f"it knows {', '.join(keys)}")

@@ -1,0 +1,39 @@
+"""Changes of element type carried through layout operations, which keep the type of what they move."""
+
+from __future__ import annotations
+
+from xdsl.ir import Operation, SSAValue
+
+from ...dialects import nn
+from ...dialects.elements import element_type, shape_of, tensor
+from ..rewrite import insert_before
+
+LAYOUT = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp)
+"""Operations with one operand whose elements they move and do not change."""
+
+
+def above_layout(value: SSAValue) -> tuple[SSAValue, tuple[Operation, ...]]:
+    """The value whose elements `value` shows, and the layout operations between them (first to last).
+
+    It stops at a layout operation that something else uses too: that one is not ours to change.
+    """
+    steps: list[Operation] = []
+    while isinstance(value.owner, LAYOUT) and value.has_one_use():
+        steps.append(value.owner)
+        value = value.owner.operands[0]
+    return value, tuple(reversed(steps))
+
+
+def through_layout(value: SSAValue, steps: tuple[Operation, ...]) -> SSAValue:
+    """`value` shown through copies of the layout operations `steps`, each copy beside its original."""
+    for step in steps:
+        copy = type(step).create(
+            operands=[value],
+            result_types=[tensor(element_type(value), *shape_of(step.results[0]))],
+            properties=dict(step.properties),
+            attributes={name: data for name, data in step.attributes.items() if name != "value"},
+        )
+        copy.location = step.location
+        insert_before(step, copy)
+        value = copy.results[0]
+    return value
