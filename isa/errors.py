@@ -99,7 +99,7 @@ class Blocking:
 
 
 class UnsupportedError(AttncError):
-    """A model that cannot be compiled; `blocking` has every node that stands in the way, not only the first."""
+    """A model that cannot be compiled; `blocking` has every node that stands in the way."""
 
     code = "E101"
     exit_code = 1

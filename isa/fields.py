@@ -292,7 +292,7 @@ _SPACES = {"dram": Space.DRAM, "sram": Space.SRAM, "acc": Space.ACC}
 
 
 def _parse_place(text: str, names: AddressNames) -> tuple[Space, int]:
-    # A name stands in angle brackets and may hold any other character, so the offset follows the last bracket.
+    # A name in angle brackets may hold any character, so the offset follows the last bracket.
     if text.startswith("<"):
         name, bracket, rest = text[1:].rpartition(">")
         if not bracket:
@@ -409,7 +409,7 @@ class Wait(FieldKind):
         return np.where(values < 0, 0, (1 << 19) | (queue << 16) | count).astype(np.uint64)
 
     def decode(self, raw: Any) -> Int64Array:
-        """With the count still modulo 2^16; -1 where absent, -2 (not legal) for bits under a clear valid bit."""
+        """With the count modulo 2^16; -1 where absent, -2 (not legal) for bits under a clear valid bit."""
         values = raw.astype(np.int64)
         present = ((values & 0xFFFF) << 3) | ((values >> 16) & 7)
         return np.where(values >> 19, present, np.where(values == 0, ABSENT, ABSENT - 1))
