@@ -1,0 +1,1 @@
+"""From ONNX operations to a small vocabulary of tensor operations, with the model's structure recognised."""

@@ -1,0 +1,117 @@
+"""What depends on constants only is itself a constant, made lazily in the store.
+
+Two kinds of constants stay as the model writes them, since folding would hide how they are quantized: integer
+weights that are scaled to floats, and float weights that are compared or rounded (binary and fake-quantized
+ones).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import UNKNOWN_LOC, ModuleOp, i8
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import Rewriter
+from xdsl.utils.test_value import create_ssa_value
+
+from ...dialects import nn, shapes
+from ...dialects.constants import INLINE_ELEMENTS, Array, ConstantStore, RefAttr, derived_key
+from ...dialects.context import CompilerContext
+from ...dialects.elements import dtype_of, element_type, is_float, shape_of, tensor_type, ui8
+from ...dialects.interpret.function import evaluate
+from ..rewrite import accounted, carry
+
+LARGEST = 1 << 22
+"""Elements of the largest constant that folding makes out of smaller ones."""
+WEIGHT = 64
+"""Constants of more elements may be weights; smaller ones are scales, offsets and such."""
+
+_QUANTIZING = frozenset(
+    ("eq", "ne", "lt", "le", "gt", "ge", "sign", "rint", "floor", "ceil", "trunc", "to_int", "to_bool")
+)
+
+
+@dataclass(frozen=True)
+class FoldConstants(ModulePass):
+    """Replace operations on constants by constants."""
+
+    name = "fold-constants"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite `op` in place."""
+        store = CompilerContext.of(ctx).store
+        with accounted(op, "depends on constants only"):
+            for operation in list(op.walk()):
+                if is_foldable(operation, store):
+                    _fold(operation, store)
+
+
+def is_foldable(operation: Operation, store: ConstantStore) -> bool:
+    """Whether an operation has constants only for operands and may become one."""
+    if not isinstance(operation, nn.NnOperation) or isinstance(operation, nn.ConstantOp):
+        return False
+    if len(operation.results) != 1 or not all(isinstance(v.owner, nn.ConstantOp) for v in operation.operands):
+        return False
+    given = sum(shapes.elements(shape_of(operand)) for operand in operation.operands)
+    made = shapes.elements(shape_of(operation.results[0]))
+    if made > max(given, LARGEST) or (isinstance(operation, nn.BroadcastOp) and made > INLINE_ELEMENTS):
+        return False
+    if isinstance(operation, nn.GatherRowsOp):
+        ids = _array(operation.ids, store)
+        return bool(((ids >= 0) & (ids < operation.limit.value.data)).all())
+    return not any(_hides_quantization(operation, operand) for operand in operation.operands)
+
+
+def _hides_quantization(operation: nn.NnOperation, operand: SSAValue) -> bool:
+    """Whether folding `operation` would lose how the weight `operand` is quantized."""
+    if shapes.elements(shape_of(operand)) <= WEIGHT:
+        return False
+    element = element_type(operand)
+    if isinstance(operation, nn.DequantizeOp):
+        return operand is operation.input and element in (i8, ui8)
+    if isinstance(operation, nn.CastOp):
+        return element in (i8, ui8) and is_float(element_type(operation.result))
+    if isinstance(operation, nn.MapOp):
+        return is_float(element) and operation.function.data in _QUANTIZING
+    return isinstance(operation, nn.QuantizeOp)
+
+
+def _fold(operation: Operation, store: ConstantStore) -> None:
+    """Put a constant in the place of an operation."""
+    result = tensor_type(operation.results[0])
+    keys = [_key(operand, store) for operand in operation.operands]
+    detached = operation.clone({operand: create_ssa_value(operand.type) for operand in operation.operands})
+
+    def make(*arrays: Array) -> Array:
+        return np.ascontiguousarray(evaluate(detached, arrays, store)[0])
+
+    if shapes.elements(result.get_shape()) <= INLINE_ELEMENTS:
+        constant = nn.ConstantOp(make(*(store.get(key) for key in keys)))
+    else:
+        dtype = dtype_of(result.get_element_type())
+        key = derived_key(operation.name, *keys, **_parameters(operation), type=result)
+        store.derive(key, make, *keys, shape=result.get_shape(), dtype=dtype)
+        constant = nn.ConstantOp(RefAttr(key), result)
+    carry(operation, constant)
+    constant.location = UNKNOWN_LOC
+    Rewriter.replace_op(operation, constant)
+
+
+def _key(value: SSAValue, store: ConstantStore) -> str:
+    """The store's key of a constant; one that stands in the IR is named after its contents."""
+    owner = value.owner
+    assert isinstance(owner, nn.ConstantOp)
+    return owner.reference or store.anonymous(store.array(owner.data))
+
+
+def _array(value: SSAValue, store: ConstantStore) -> Array:
+    owner = value.owner
+    assert isinstance(owner, nn.ConstantOp)
+    return store.array(owner.data)
+
+
+def _parameters(operation: Operation) -> dict[str, object]:
+    return dict(sorted(operation.properties.items()))

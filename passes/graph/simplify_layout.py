@@ -1,0 +1,204 @@
+"""Layout changes that cancel, compose or change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+
+from ...dialects import nn, shapes
+from ...dialects.elements import shape_of
+from ..rewrite import accounted, bypass, rewrite, supersede
+from .matching import last_axes_swapped, producer
+
+
+class ComposeTransposes(RewritePattern):
+    """Two transpositions are one; one that moves only axes of extent 1 is a reshape."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.TransposeOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        permutation = op.permutation.get_values()
+        inner = producer(op.input, nn.TransposeOp)
+        if inner is not None:
+            first = inner.permutation.get_values()
+            composed = nn.TransposeOp(inner.input, [first[axis] for axis in permutation])
+            supersede(rewriter, op, composed, covered=(inner,))
+            return
+        shape = shape_of(op.input)
+        moved = [axis for axis in permutation if shape[axis] != 1]
+        if moved == sorted(moved):
+            _reshape(rewriter, op, op.input)
+
+
+class ComposeReshapes(RewritePattern):
+    """Two reshapes are one; one to the same shape is none."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.ReshapeOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        inner = producer(op.input, nn.ReshapeOp)
+        if shape_of(op.input) == shape_of(op.result):
+            bypass(rewriter, op, op.input)
+        elif inner is not None:
+            _reshape(rewriter, op, inner.input, inner)
+
+
+class ComposeBroadcasts(RewritePattern):
+    """Two broadcasts are one; one that only adds axes of extent 1 is a reshape."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.BroadcastOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        inner = producer(op.input, nn.BroadcastOp)
+        target = shape_of(op.result)
+        if shapes.elements(shape_of(op.input)) == shapes.elements(target):
+            _reshape(rewriter, op, op.input)
+        elif inner is not None:
+            supersede(rewriter, op, nn.BroadcastOp(inner.input, target), covered=(inner,))
+
+
+class BroadcastsInMaps(RewritePattern):
+    """A map stretches its operands itself where another operand already gives it its shape."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        stretched = {
+            i: made for i, v in enumerate(op.inputs) if (made := producer(v, nn.BroadcastOp)) is not None
+        }
+        if not stretched:
+            return
+        operands: list[SSAValue] = [
+            stretched[i].input if i in stretched else v for i, v in enumerate(op.inputs)
+        ]
+        if shapes.broadcast(*map(shape_of, operands)) != shape_of(op.result):
+            return
+        narrower = nn.MapOp(op.function.data, operands, op.result.type.get_element_type())
+        supersede(rewriter, op, narrower, covered=tuple(stretched.values()))
+
+
+class MapsBeforeBroadcasts(RewritePattern):
+    """A map of stretched operands only is made before it is stretched."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        made = [v.owner for v in op.inputs if isinstance(v.owner, nn.BroadcastOp)]
+        if not made:
+            return
+        operands = [v.owner.input if isinstance(v.owner, nn.BroadcastOp) else v for v in op.inputs]
+        small = shapes.broadcast(*map(shape_of, operands))
+        if shapes.elements(small) == shapes.elements(shape_of(op.result)):
+            return
+        narrower = nn.MapOp(op.function.data, operands, op.result.type.get_element_type())
+        wide = nn.BroadcastOp(narrower, shape_of(op.result))
+        supersede(rewriter, op, wide, before=(narrower,), covered=made)
+
+
+class ComposeSlices(RewritePattern):
+    """A slice of a slice is one; a slice of everything is none."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.SliceOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        sizes, steps = shape_of(op.result), op.steps.get_values()
+        if sizes == shape_of(op.input) and all(s == 1 or n == 1 for s, n in zip(steps, sizes, strict=True)):
+            bypass(rewriter, op, op.input)
+            return
+        inner = producer(op.input, nn.SliceOp)
+        if inner is None:
+            return
+        inner_steps = inner.steps.get_values()
+        starts = [
+            start + step * offset
+            for start, step, offset in zip(
+                inner.starts.get_values(), inner_steps, op.starts.get_values(), strict=True
+            )
+        ]
+        composed = [a * b for a, b in zip(inner_steps, steps, strict=True)]
+        supersede(rewriter, op, nn.SliceOp(inner.input, starts, sizes, composed), covered=(inner,))
+
+
+class FlattenConcats(RewritePattern):
+    """A join of one is none; a join within a join along the same axis is part of it."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.ConcatOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        if len(op.inputs) == 1:
+            bypass(rewriter, op, op.inputs[0])
+            return
+        parts: list[SSAValue] = []
+        inner: list[Operation] = []
+        for value in op.inputs:
+            made = producer(value, nn.ConcatOp)
+            if made is not None and made.axis == op.axis and value.has_one_use():
+                parts.extend(made.inputs)
+                inner.append(made)
+            else:
+                parts.append(value)
+        if inner:
+            supersede(rewriter, op, nn.ConcatOp(parts, op.axis.value.data), covered=inner)
+
+
+class DropEmptyPads(RewritePattern):
+    """A border of nothing is none."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.PadOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        if not any(op.low.get_values()) and not any(op.high.get_values()):
+            bypass(rewriter, op, op.input)
+
+
+class TransposeInProducts(RewritePattern):
+    """A product reads its right operand transposed if that spares a transposition of the last two axes."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        swap = producer(op.rhs, nn.TransposeOp)
+        if swap is None or not last_axes_swapped(swap):
+            return
+        element = op.result.type.get_element_type()
+        product = nn.MatmulOp(op.lhs, swap.input, op.transpose_rhs is None, element)
+        supersede(rewriter, op, product, covered=(swap,))
+
+
+def _reshape(rewriter: PatternRewriter, op: Operation, value: SSAValue, *covered: Operation) -> None:
+    """Put a reshape of `value`, or `value` itself, in the place of `op`."""
+    shape = shape_of(op.results[0])
+    if shape_of(value) == shape:
+        bypass(rewriter, op, value)
+    else:
+        supersede(rewriter, op, nn.ReshapeOp(value, shape), covered=covered)
+
+
+PATTERNS: tuple[RewritePattern, ...] = (
+    ComposeTransposes(),
+    ComposeReshapes(),
+    ComposeBroadcasts(),
+    BroadcastsInMaps(),
+    MapsBeforeBroadcasts(),
+    ComposeSlices(),
+    FlattenConcats(),
+    DropEmptyPads(),
+    TransposeInProducts(),
+)
+
+
+@dataclass(frozen=True)
+class SimplifyLayout(ModulePass):
+    """Compose and cancel layout changes."""
+
+    name = "simplify-layout"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite `op` in place."""
+        with accounted(op, "its layout changes cancel or change nothing"):
+            rewrite(op, *PATTERNS)

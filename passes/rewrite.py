@@ -1,0 +1,128 @@
+"""Greedy rewriting that keeps locations: nothing a pattern inserts or takes away loses the nodes it stands
+for."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr, ModuleOp, UnknownLoc
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.pattern_rewriter import (
+    GreedyRewritePatternApplier,
+    PatternRewriter,
+    PatternRewriterListener,
+    PatternRewriteWalker,
+    RewritePattern,
+)
+from xdsl.rewriter import InsertPoint, Rewriter
+from xdsl.traits import is_side_effect_free
+
+from ..dialects.provenance import FoldedNode, fuse, module_nodes, record_folded
+
+CARRIED = ("value", "path")
+"""Attributes that pass from an operation to what replaces it."""
+
+
+@dataclass
+class Located(RewritePattern):
+    """Give every operation that a pattern inserts without a location that of the operation it matched."""
+
+    inner: RewritePattern
+    source: LocationAttr = field(default=UNKNOWN_LOC, init=False)
+
+    def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
+        """Apply the inner pattern, remembering where it matched."""
+        self.source = op.location
+        self.inner.match_and_rewrite(op, rewriter)
+
+    def stamp(self, op: Operation) -> None:
+        """Locate an inserted operation and what it holds."""
+        for inner in op.walk():
+            if isinstance(inner.location, UnknownLoc):
+                inner.location = self.source
+
+
+def rewrite(module: ModuleOp, *patterns: RewritePattern) -> bool:
+    """Apply patterns everywhere until none matches. Returns whether anything changed."""
+    located = Located(GreedyRewritePatternApplier(list(patterns), dce_enabled=False))
+    listener = PatternRewriterListener(operation_insertion_handler=[located.stamp])
+    return PatternRewriteWalker(located, listener=listener).rewrite_module(module)
+
+
+def insert_before(anchor: Operation, *operations: Operation) -> None:
+    """Insert operations before `anchor`, in order; those without a location take that of `anchor`."""
+    for operation in operations:
+        if isinstance(operation.location, UnknownLoc):
+            operation.location = anchor.location
+    Rewriter.insert_op(operations, InsertPoint.before(anchor))
+
+
+def supersede(
+    rewriter: PatternRewriter,
+    root: Operation,
+    replacement: Operation,
+    *,
+    before: Sequence[Operation] = (),
+    covered: Sequence[Operation] = (),
+) -> None:
+    """Put `replacement` (after the operations `before`) in the place of `root`, standing for all that it
+    makes superfluous.
+
+    Its location, and that of `before`, fuses those of `root`, of `covered` (operations whose meaning it took
+    over, even if others still use them) and of every operation that has no use left, which are erased. It
+    carries on the root's value name and path.
+    """
+    carry(root, replacement)
+    block = root.parent
+    operands = list(root.operands)
+    rewriter.replace(root, [*before, replacement], replacement.results)
+    dead = list(_unused(operands, block))
+    location = fuse(*(op.location for op in (*reversed(dead), *covered, root)))
+    for operation in (*before, replacement):
+        operation.location = location
+    for operation in dead:
+        rewriter.erase(operation)
+
+
+def carry(source: Operation, target: Operation) -> None:
+    """Let `target` carry the value name and path of `source`, keeping its own where it has them."""
+    for name in CARRIED:
+        if name in source.attributes:
+            target.attributes.setdefault(name, source.attributes[name])
+
+
+def bypass(rewriter: PatternRewriter, root: Operation, value: SSAValue) -> None:
+    """Let the users of `root`, an operation that changes nothing, use `value`; it takes on the name of root's."""
+    if isinstance(value.owner, Operation) and value is value.owner.results[0]:
+        carry(root, value.owner)
+    rewriter.replace(root, [], [value])
+
+
+@contextmanager
+def accounted(module: ModuleOp, reason: str, phase: str = "graph") -> Generator[None]:
+    """Enter every node that no operation stands for any more when the body ends in the module's list of
+    folded nodes, with the reason."""
+    before = module_nodes(module)
+    yield
+    after = set(module_nodes(module))
+    gone = [FoldedNode(n.name, n.operator, phase, reason) for n in before if n not in after]
+    if gone:
+        record_folded(module, gone)
+
+
+def _unused(values: Sequence[SSAValue], block: Block | None) -> Iterator[Operation]:
+    """Pure operations that only fed what was replaced, users before producers."""
+    pending = list(values)
+    gone: set[Operation] = set()
+    while pending:
+        owner = pending.pop().owner
+        if not isinstance(owner, Operation) or owner in gone or owner.parent is not block:
+            continue
+        if all(
+            use.operation in gone for result in owner.results for use in result.uses
+        ) and is_side_effect_free(owner):
+            gone.add(owner)
+            yield owner
+            pending.extend(owner.operands)
