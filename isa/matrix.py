@@ -56,10 +56,10 @@ MODE_OPERAND_BYTES = np.array(_OPERAND_BYTES, dtype=np.int64)
 
 
 def multiply(a: Array, b: Array, mode: MatrixMode) -> Array:
-    """The product of `a` [m, k] and `b` [k, n] (views of any strides, stored formats) as float32 or int32 [m, n].
+    """The product of `a` [m, k] and `b` [k, n], views of any strides, as float32 or int32 [m, n].
 
     f32, f16 and bf16 operands are multiplied and summed in float32 in no fixed order. i8 is exact: float32
-    products in chunks of EXACT_INT8_DEPTH, added as int32 (which wraps past 131072 * 16384).
+    products in chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so nothing can wrap).
     """
     if mode is not MatrixMode.I8:
         with np.errstate(all="ignore"):

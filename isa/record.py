@@ -1,9 +1,9 @@
 """Instruction records: one class an instruction, from which everything else about it follows.
 
-A record declares its fields in order (the encoding packs them after the header in that order) and says what it
-reads, writes, costs and does. The encoder, assembler, simulator, cost model and manual are views of it. Fields
-may hold Python ints (one instruction) or int64 columns (many at once); `reads`, `writes`, `cost` and `faults`
-work on both, `execute` on ints.
+A record declares its fields in order (the encoding packs them after the header in that order) and says what
+it reads, writes, costs and does. The encoder, assembler, simulator, cost model and manual are views of it.
+Fields may hold Python ints (one instruction) or int64 columns (many at once); `reads`, `writes`, `cost` and
+`faults` work on both, `execute` on ints.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from .blocks import Block
-from .columns import Column, either
+from .columns import Column, both, either
 from .engines import Engine
 from .errors import UsageError
 from .fields import (
@@ -57,12 +57,17 @@ Condition = tuple[Column, str]
 """A bool (or bool column) that says where an instruction is wrong, and the reason."""
 
 
+def rows_overlap(what: str, rows: Column, stride: Column, run: Column) -> Condition:
+    """The condition that rows of `run` bytes, `stride` bytes apart, are written over one another."""
+    return (both(rows > 1, abs(stride) < run), f"{what} overlap: the distance is less than a row")
+
+
 @dataclass(frozen=True)
 class Cost:
     """What an instruction costs. Cycles and bytes are numbers or columns.
 
-    busy: cycles that its engine is taken. latency: cycles from the end of `busy` until it retires, during which
-    the engine may go on. fill: cycles that a matrix product adds when the array was not running just before.
+    busy: cycles that its engine is taken. latency: cycles from the end of `busy` until it retires, during
+    which the engine may go on. fill: cycles that a matrix product adds when the array was not running just before.
     channel_cycles: cycles of the shared DRAM channel. events: how often each energy action happens.
     """
 
@@ -186,7 +191,7 @@ class Instruction:
             self.queue = columns["queue"]
 
     def bind(self, values: Mapping[str, int]) -> None:
-        """Move this instance to another row: `values` has every field (as columns hold them) and the queue."""
+        """Move this instance to another row: `values` has every field (as columns hold it) and the queue."""
         self.__dict__ = dict(values)
 
     @property
@@ -293,9 +298,7 @@ def instruction(
     def register(record: Record) -> Record:
         declared: dict[str, _Declared] = {}
         for base in reversed(record.__mro__):
-            for name, value in list(vars(base).items()):
-                if isinstance(value, _Declared):
-                    declared[name] = value
+            declared.update({n: v for n, v in vars(base).items() if isinstance(v, _Declared)})
         offset = HEADER_BITS
         fields: list[Field] = []
         extra: list[Field] = []
@@ -326,7 +329,7 @@ def instruction(
 
 
 def collect(records: tuple[type[Instruction], ...]) -> Mapping[str, type[Instruction]]:
-    """Records by mnemonic; TypeError where two share a mnemonic or an opcode, or an opcode leaves its bits."""
+    """Records by mnemonic; TypeError where two share a mnemonic or an opcode."""
     by_mnemonic: dict[str, type[Instruction]] = {}
     by_opcode: dict[int, str] = {}
     for record in records:

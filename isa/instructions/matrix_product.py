@@ -1,0 +1,140 @@
+"""The matrix product of the MX engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..blocks import Block
+from ..columns import Column, choose, larger, lookup
+from ..engines import Engine
+from ..fields import on_chip_offset, on_chip_space
+from ..matrix import MODE_NAMES, MODE_OPERAND_BYTES, MODES_BY_CODE, multiply
+from ..matrix_laws import LAWS
+from ..record import (
+    Condition,
+    Cost,
+    Instruction,
+    extent,
+    flag,
+    instruction,
+    named,
+    on_chip_address,
+    on_chip_stride,
+    rows_overlap,
+)
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+    from ..state import State
+
+
+@instruction("mx.product", engine=Engine.MX, opcode=0x20)
+class Product(Instruction):
+    """acc[m, n] (+)= sum over k of a[m, k] * b[k, n], in the arithmetic of `mode`.
+
+    a and b stand in SRAM in the mode's format, acc in ACC as fp32 or int32. With `transpose_b`, b stands as
+    [n, k]. With `accumulate` the old acc is added. f32, f16, bf16: float32 products and sums in any order.
+    i8: exact; the int32 accumulator wraps.
+    """
+
+    mode: Column = named("arithmetic", 4, {code: mode.label for code, mode in MODES_BY_CODE.items()})
+    acc: Column = on_chip_address("acc[0, 0], in ACC")
+    a: Column = on_chip_address("a[0, 0], in SRAM")
+    b: Column = on_chip_address("b[0, 0], in SRAM")
+    m: Column = extent("rows of a and of acc")
+    n: Column = extent("columns of b and of acc")
+    k: Column = extent("columns of a, rows of b")
+    acc_stride: Column = on_chip_stride("distance between rows of acc")
+    a_stride: Column = on_chip_stride("distance between rows of a")
+    b_stride: Column = on_chip_stride("distance between rows of b as it stands")
+    accumulate: Column = flag("add to the old acc")
+    transpose_b: Column = flag("b stands as [n, k]")
+
+    @property
+    def _acc_block(self) -> Block:
+        run = choose(self.k > 0, 4 * self.n, 0)
+        return Block(
+            on_chip_space(self.acc), on_chip_offset(self.acc), (self.m,), (self.acc_stride,), run
+        ).merged()
+
+    def reads(self) -> tuple[Block, ...]:
+        """a, b, and acc when it accumulates."""
+        width = lookup(MODE_OPERAND_BYTES, self.mode)
+        rows = choose(self.transpose_b, self.n, self.k)
+        columns = choose(self.transpose_b, self.k, self.n)
+        a = Block(
+            on_chip_space(self.a),
+            on_chip_offset(self.a),
+            (self.m,),
+            (self.a_stride,),
+            choose(self.n > 0, width * self.k, 0),
+        )
+        b = Block(
+            on_chip_space(self.b),
+            on_chip_offset(self.b),
+            (rows,),
+            (self.b_stride,),
+            choose(self.m > 0, width * columns, 0),
+        )
+        acc = self._acc_block
+        old = Block(acc.space, acc.address, acc.extents, acc.strides, acc.run * self.accumulate)
+        return (a.merged(), b.merged(), old)
+
+    def writes(self) -> tuple[Block, ...]:
+        """acc."""
+        return (self._acc_block,)
+
+    def cost(self, machine: Machine) -> Cost:
+        """By the machine's law of its array; padding to the array is paid, energy is of useful products."""
+        engine = machine.matrix
+        # A mode that the machine lacks is a fault; the cost only must not divide by zero before it is seen.
+        depth = larger(lookup(engine.depths, self.mode), 1)
+        traffic = LAWS[engine.law](engine, self.m, self.n, self.k, depth, self.accumulate)
+        works = self.m * self.n * self.k > 0
+        width = lookup(MODE_OPERAND_BYTES, self.mode)
+        macs = self.m * self.n * self.k
+        events: dict[str, Column] = {
+            f"mac.{mode.label}": choose(self.mode == code, macs, 0) for code, mode in MODES_BY_CODE.items()
+        }
+        events["sram.read"] = (traffic.a_elements + traffic.b_elements) * width
+        events["acc.read"] = choose(works, traffic.acc_reads * 4, 0)
+        events["acc.write"] = choose(works, traffic.acc_writes * 4, 0)
+        return Cost(busy=choose(works, traffic.busy, 0), fill=choose(works, traffic.fill, 0), events=events)
+
+    def faults(self, machine: Machine) -> tuple[Condition, ...]:
+        """Operands in the wrong memory, unaligned, or a mode that the machine lacks."""
+        width = larger(lookup(MODE_OPERAND_BYTES, self.mode), 1)
+        lacking = ", ".join(sorted(set(MODE_NAMES) - set(machine.matrix.rates)))
+        return (
+            (self.acc >> 31 == 0, "acc stands in SRAM, it must stand in ACC"),
+            (self.a >> 31 == 1, "a stands in ACC, it must stand in SRAM"),
+            (self.b >> 31 == 1, "b stands in ACC, it must stand in SRAM"),
+            rows_overlap("rows of acc", self.m, self.acc_stride, 4 * self.n),
+            ((self.acc | self.acc_stride) % 4 != 0, "acc or its stride is not a multiple of 4 bytes"),
+            ((self.a | self.a_stride) % width != 0, "a or its stride is not a multiple of the element"),
+            ((self.b | self.b_stride) % width != 0, "b or its stride is not a multiple of the element"),
+            (
+                lookup(machine.matrix.depths, self.mode) == 0,
+                f"the machine's matrix engine lacks the mode (it lacks {lacking})",
+            ),
+        )
+
+    def execute(self, state: State) -> None:
+        """Multiply into acc."""
+        mode = MODES_BY_CODE[self.mode]
+        operand, result = mode.operand.dtype, mode.accumulator.dtype
+        width = operand.itemsize
+        a = state.on_chip(self.a, (self.m, self.k), (self.a_stride, width), operand)
+        if self.transpose_b:
+            b = state.on_chip(self.b, (self.k, self.n), (width, self.b_stride), operand)
+        else:
+            b = state.on_chip(self.b, (self.k, self.n), (self.b_stride, width), operand)
+        acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), result)
+        product = multiply(a, b, mode)
+        if self.accumulate:
+            with np.errstate(all="ignore"):
+                acc += product
+        else:
+            acc[...] = product
