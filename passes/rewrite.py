@@ -94,7 +94,8 @@ def carry(source: Operation, target: Operation) -> None:
 
 
 def bypass(rewriter: PatternRewriter, root: Operation, value: SSAValue) -> None:
-    """Let the users of `root`, an operation that changes nothing, use `value`; it takes on the name of root's."""
+    """Let the users of `root`, an operation that changes nothing, use `value`; it takes on the name of
+    root's."""
     if isinstance(value.owner, Operation) and value is value.owner.results[0]:
         carry(root, value.owner)
     rewriter.replace(root, [], [value])
@@ -102,7 +103,7 @@ def bypass(rewriter: PatternRewriter, root: Operation, value: SSAValue) -> None:
 
 @contextmanager
 def accounted(module: ModuleOp, reason: str, phase: str = "graph") -> Generator[None]:
-    """Enter every node that no operation stands for any more when the body ends in the module's list of
+    """List every node that no operation stands for any more when the body ends in the module's list of
     folded nodes, with the reason."""
     before = module_nodes(module)
     yield

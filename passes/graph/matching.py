@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
+from xdsl.dialects.builtin import BFloat16Type, Float16Type, f32
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn
@@ -76,11 +77,11 @@ def close(value: float | None, expected: float, relative: float = 1e-5) -> bool:
 
 
 def widened(value: SSAValue) -> SSAValue:
-    """`value` before a conversion between float types, if one makes it."""
+    """`value` before a conversion from f16 or bf16 to f32, if one makes it."""
     made = producer(value, nn.CastOp)
-    if made is not None and is_float(element_type(made.input)) and is_float(element_type(value)):
-        return made.input
-    return value
+    if made is None or not isinstance(element_type(made.input), Float16Type | BFloat16Type):
+        return value
+    return made.input if element_type(value) == f32 else value
 
 
 def is_trailing(axes: tuple[int, ...], rank: int) -> bool:

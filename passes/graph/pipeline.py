@@ -1,0 +1,38 @@
+"""The passes that make the graph level out of lowered operations, in order."""
+
+from __future__ import annotations
+
+from xdsl.passes import ModulePass
+
+from .fold_constants import FoldConstants
+from .merge_duplicates import MergeDuplicates
+from .recognize.activations import RecognizeActivations
+from .recognize.normalization import RecognizeNorms
+from .recognize.softmax import RecognizeSoftmax
+from .remove_unused import RemoveUnused
+from .simplify_algebra import SimplifyAlgebra
+from .simplify_casts import SimplifyCasts
+from .simplify_layout import SimplifyLayout
+
+
+def cleanup() -> tuple[ModulePass, ...]:
+    """Exact simplifications, in an order in which each finds what the ones before leave."""
+    return (
+        SimplifyLayout(),
+        FoldConstants(),
+        SimplifyAlgebra(),
+        SimplifyCasts(),
+        MergeDuplicates(),
+        RemoveUnused(),
+    )
+
+
+def recognition() -> tuple[ModulePass, ...]:
+    """From lowered operations to the recognised graph with structural paths."""
+    return (
+        *cleanup(),
+        RecognizeActivations(),
+        RecognizeNorms(),
+        RecognizeSoftmax(),
+        *cleanup(),
+    )
