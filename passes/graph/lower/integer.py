@@ -1,0 +1,102 @@
+"""Exact integer products with zero points: signed bytes go to the matrix engine, the rest is sums.
+
+With zero points a and b, sum((x - a) * (y - b)) = sum(x * y) - a * sum(y) - b * sum(x) + K * a * b. All of it wraps
+modulo 2**32, so it is exact wherever the result fits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from xdsl.dialects.builtin import i8, i32
+from xdsl.ir import SSAValue
+
+from ....dialects.constants import Array
+from ....dialects.elements import element_type, shape_of, ui8
+from .builder import Builder
+
+_SHIFT = 128
+"""What takes unsigned bytes to signed ones."""
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """Signed bytes that stand for `value - zero`: `zero` is i32, an array if it is known, None if it is 0."""
+
+    value: SSAValue
+    zero: SSAValue | Array | None
+
+    @staticmethod
+    def of(build: Builder, value: SSAValue, zero: SSAValue | Array | None) -> Bytes:
+        """Stored bytes, signed or not, and their zero point in the same type (any shape)."""
+        unsigned = element_type(value) == ui8
+        if unsigned:
+            value = build.transformed("signed", _signed, value, i8) or build.map("sub", value, _SHIFT, to=i8)
+        if isinstance(zero, SSAValue):
+            wide = build.cast(zero, i32)
+            return Bytes(value, build.map("sub", wide, _SHIFT) if unsigned else wide)
+        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (_SHIFT if unsigned else 0)
+        return Bytes(value, known if known.any() else None)
+
+    def reshaped(self, build: Builder, value: SSAValue, zero_shape: tuple[int, ...]) -> Bytes:
+        """Other axes: `value` in place of the value, and the zero point, unless it is a scalar, in `zero_shape`."""
+        if self.zero is None or self.zero_size == 1:
+            return Bytes(value, self.zero)
+        if isinstance(self.zero, SSAValue):
+            return Bytes(value, build.reshape(self.zero, zero_shape))
+        return Bytes(value, self.zero.reshape(zero_shape))
+
+    @property
+    def zero_size(self) -> int:
+        """The number of zero points."""
+        if self.zero is None:
+            return 0
+        return int(np.prod(shape_of(self.zero))) if isinstance(self.zero, SSAValue) else self.zero.size
+
+    def scalar_zero(self, build: Builder) -> SSAValue | float:
+        """The one zero point as a value of the bytes' type, to pad with."""
+        if self.zero is None:
+            return 0
+        if isinstance(self.zero, SSAValue):
+            return build.cast(build.reshape(self.zero, ()), i8)
+        return int(self.zero.reshape(()))
+
+
+def product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = False) -> SSAValue:
+    """The i32 product `[..., M, K] @ [..., K, N]` (`[..., N, K]` if `transpose_rhs`). Zero points are scalars, or
+    `[..., M, 1]` on the left and `[..., 1, N]` on the right."""
+    total = build.matmul(lhs.value, rhs.value, transpose_rhs=transpose_rhs, element=i32)
+    left, right = _value(build, lhs.zero), _value(build, rhs.zero)
+    if left is not None:
+        columns = sums(build, rhs.value, -1 if transpose_rhs else -2)
+        if transpose_rhs:
+            columns = build.swap_last(columns)
+        total = build.map("sub", total, build.map("mul", left, columns))
+    if right is not None:
+        total = build.map("sub", total, build.map("mul", right, sums(build, lhs.value, -1)))
+    if left is not None and right is not None:
+        depth = shape_of(lhs.value)[-1]
+        total = build.map("add", total, build.map("mul", build.map("mul", left, right), depth))
+    return total
+
+
+def sums(build: Builder, value: SSAValue, axis: int) -> SSAValue:
+    """Sums of bytes along an axis that stays, i32; made when compiling for constants."""
+    axis %= len(shape_of(value))
+    known = build.transformed("sum", lambda array: _sums(array, axis), value, i32, axis=axis)
+    return known or build.reduce("sum", value, (axis,), i32)
+
+
+def _value(build: Builder, zero: SSAValue | Array | None) -> SSAValue | None:
+    if zero is None or isinstance(zero, SSAValue):
+        return zero
+    return build.constant(zero if zero.size > 1 else zero.reshape(()))
+
+
+def _signed(array: Array) -> Array:
+    return (array.astype(np.int16) - _SHIFT).astype(np.int8)
+
+
+def _sums(array: Array, axis: int) -> Array:
+    return array.sum(axis=axis, keepdims=True, dtype=np.int32)

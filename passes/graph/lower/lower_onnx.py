@@ -1,0 +1,237 @@
+"""The pass that lowers a module of `onnx` operations to `nn` and `sattn`, or says of every node why it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import FunctionType, ModuleOp, StringAttr, UnrealizedConversionCastOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.utils.exceptions import VerifyException
+
+from ....dialects.constants import Array, ConstantStore
+from ....dialects.context import CompilerContext
+from ....dialects.elements import element_type, format_of, shape_of, tensor
+from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
+from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
+from ....isa.errors import Blocking, UnsupportedError, UsageError
+from .builder import Builder
+from .conditions import Refusal
+from .lowering import Lowering, lowered_element, static_shape
+from .refused import refusal_of
+from .table import LOWERINGS
+
+
+@dataclass(frozen=True)
+class LowerOnnxPass(ModulePass):
+    """Replace every `onnx` operation by `nn` and `sattn` operations, each located at its node.
+
+    Raises UnsupportedError with every node that no rule lowers, and then leaves the module as it was.
+    """
+
+    name = "lower-onnx"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Lower each function of the module."""
+        before = module_nodes(op)
+        lowered = [_Function(function, CompilerContext.of(ctx).store) for function in _functions(op)]
+        blocking = [item for function in lowered for item in function.blocking]
+        if blocking:
+            raise UnsupportedError(blocking)
+        for function in lowered:
+            function.replace()
+        left = set(module_nodes(op))
+        reasons = {node: reason for function in lowered for node, reason in function.vanished.items()}
+        record_folded(
+            op,
+            (
+                FoldedNode(node.name, node.operator, "graph", reasons.get(node, "its result is not used"))
+                for node in before
+                if node not in left
+            ),
+        )
+
+
+def blocking_nodes(module: ModuleOp, store: ConstantStore) -> tuple[Blocking, ...]:
+    """Every node of an `onnx` module that cannot be lowered, with the reason; the module stays as it is."""
+    return tuple(item for function in _functions(module) for item in _Function(function, store).blocking)
+
+
+def rule_of(node: OnnxOperation) -> type[Lowering] | None:
+    """The rule that lowers a node's operator, None if there is none."""
+    return LOWERINGS.get((node.domain, node.operator))
+
+
+def _functions(module: ModuleOp) -> list[FuncOp]:
+    return [operation for operation in module.ops if isinstance(operation, FuncOp)]
+
+
+class _Function:
+    """The lowered form of one function, built beside it: `blocking` says what stands in the way, `vanished` which nodes
+    need no operation and why."""
+
+    def __init__(self, function: FuncOp, store: ConstantStore):
+        self.blocking: list[Blocking] = []
+        self.vanished: dict[Node, str] = {}
+        self._function = function
+        self._store = store
+        self._block = Block()
+        self._build = Builder(self._block, store)
+        self._values: dict[SSAValue, SSAValue] = {}
+        self._missing: set[SSAValue] = set()
+        self._lower_arguments()
+        for operation in function.body.block.ops:
+            match operation:
+                case OnnxOperation():
+                    self._lower_node(operation)
+                case ReturnOp():
+                    self._lower_return(operation)
+                case ConstantOp():
+                    pass
+                case _:
+                    raise UsageError(f"lower-onnx found the operation {operation.name}", "run it on imported modules")
+
+    def replace(self) -> None:
+        """Put the lowered body in the place of the old one."""
+        function = self._function
+        old = function.body.block
+        function.body.add_block(self._block)
+        function.body.erase_block(old, safe_erase=False)
+        terminator = self._block.last_op
+        assert isinstance(terminator, ReturnOp)
+        function.function_type = FunctionType.from_lists(
+            [argument.type for argument in self._block.args], [value.type for value in terminator.operands]
+        )
+
+    # What rules ask of their surroundings
+
+    def value(self, source: SSAValue) -> SSAValue:
+        """The lowered value of an ONNX value; a constant is made where it is first used."""
+        if source not in self._values:
+            lowered_element(source.type)
+            owner = source.owner
+            assert isinstance(owner, ConstantOp), "operations stand in the order of their dependences"
+            key = owner.key
+            self._values[source] = (
+                self._build.constant(owner.array(self._store)) if key is None else self._build.named_constant(key)
+            )
+        return self._values[source]
+
+    def array(self, source: SSAValue) -> Array | None:
+        """The ONNX value if it is a constant."""
+        return constant_array(source, self._store)
+
+    # The walk
+
+    def _lower_arguments(self) -> None:
+        names = _argument_names(self._function)
+        for argument, name in zip(self._function.body.block.args, names, strict=True):
+            try:
+                type = tensor(lowered_element(argument.type), *static_shape(argument.type))
+            except Refusal as refusal:
+                self.blocking.append(Blocking(name, "input", refusal.reason, refusal.remedy))
+                self._missing.add(argument)
+                continue
+            lowered = self._block.insert_arg(type, len(self._block.args))
+            lowered.location, lowered.name_hint = argument.location, argument.name_hint
+            self._values[argument] = lowered
+
+    def _lower_return(self, operation: ReturnOp) -> None:
+        self._build.location = operation.location
+        values = [self.value(source) for source in operation.operands if source not in self._missing]
+        terminator = ReturnOp(*values)
+        terminator.location = operation.location
+        self._block.add_op(terminator)
+
+    def _lower_node(self, node: OnnxOperation) -> None:
+        name = next(iter(nodes_of(node)), Node("", spelled(node)))
+        self._build.location = node.location
+        before = self._block.last_op
+        try:
+            results = self._results(node)
+        except Refusal as refusal:
+            if refusal is not _BLOCKED:
+                self.blocking.append(Blocking(name.name, spelled(node), refusal.reason, refusal.remedy))
+            self._stand_in(node)
+            return
+        for source, value in zip(node.results, results, strict=False):
+            if value is not None:
+                self._values[source] = value
+        made = _after(self._block, before)
+        if not made:
+            self.vanished[name] = "its result is an operand as it stands"
+        for output, value in zip(node.output_names, results, strict=False):
+            if output and value is not None and value.owner in made and value.owner.results[0] is value:
+                value.owner.attributes.setdefault("value", StringAttr(output))
+
+    def _results(self, node: OnnxOperation) -> Sequence[SSAValue | None]:
+        """The values of the node's results, of the types that the model infers."""
+        rule_class = rule_of(node)
+        if rule_class is None:
+            raise refusal_of(node)
+        if any(source in self._missing for source in node.inputs if source is not None):
+            raise _BLOCKED
+        rule = rule_class(node, self._build, self)
+        for index in range(len(node.results)):
+            if rule.wants(index):
+                rule.result_element(index)
+        for condition in rule_class.conditions:
+            condition.require(rule)
+        try:
+            results = rule.lower()
+        except VerifyException as error:
+            raise Refusal(f"the shapes do not fit: {error}", "correct the model") from error
+        values = [results] if isinstance(results, SSAValue) else list(results)
+        return [
+            None if value is None else self._finished(rule, index, value) for index, value in enumerate(values)
+        ]
+
+    def _finished(self, rule: Lowering, index: int, value: SSAValue) -> SSAValue:
+        """A result in the node's element type, its shape checked."""
+        if not rule.wants(index):
+            return value
+        expected, element = rule.result_shape(index), rule.result_element(index)
+        if shape_of(value) != expected:
+            raise AssertionError(f"{type(rule).__name__} gives {value.type} for {rule.result_type(index)}")
+        made = element_type(value)
+        if format_of(made).kind != format_of(element).kind:
+            raise AssertionError(f"{type(rule).__name__} gives {value.type} for {rule.result_type(index)}")
+        return self._build.cast(value, element)
+
+    def _stand_in(self, node: OnnxOperation) -> None:
+        """Give the node's users something to be checked against, where its results' types allow it."""
+        for source in node.results:
+            try:
+                type = tensor(lowered_element(source.type), *static_shape(source.type))
+            except Refusal:
+                self._missing.add(source)
+                continue
+            cast = UnrealizedConversionCastOp.create(result_types=[type])
+            self._values[source] = self._build.insert(cast)
+
+
+_BLOCKED = Refusal("an operand comes from a node that is refused")
+"""Raised for nodes that nothing can be said about because of another one."""
+
+
+def spelled(node: OnnxOperation) -> str:
+    """A node's operator with its domain, as messages and source maps have it."""
+    return f"{node.domain}::{node.operator}" if node.domain else node.operator
+
+
+def _after(block: Block, operation: Operation | None) -> list[Operation]:
+    """The operations of a block behind one of them (None: all)."""
+    found = list[Operation]()
+    following = block.first_op if operation is None else operation.next_op
+    while following is not None:
+        found.append(following)
+        following = following.next_op
+    return found
+
+
+def _argument_names(function: FuncOp) -> list[str]:
+    """The ONNX names of a function's inputs, as far as they are known."""
+    return [argument.name_hint or f"argument {argument.index}" for argument in function.body.block.args]
