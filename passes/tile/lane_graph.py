@@ -63,10 +63,14 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An earlier node written to memory as `form` and read back: rounds to narrow floats, saturates, wraps."""
+    """An earlier node written to memory as `form` and read back: rounds to narrow floats, saturates, wraps.
+
+    `extent` stretches it to more than its source varies with, None keeps that.
+    """
 
     source: int
     form: Format
+    extent: Extent | None = None
 
 
 Node = Leaf | Immediate | Operation | Reduce | Stored
@@ -116,7 +120,7 @@ class LaneGraph:
                 case Reduce():
                     result.append(Extent.COLUMN)
                 case Stored():
-                    result.append(result[node.source])
+                    result.append(result[node.source] if node.extent is None else node.extent)
         return tuple(result)
 
 
@@ -149,6 +153,11 @@ class LaneGraphBuilder:
         self._kinds.append(kind)
         return len(self._nodes) - 1
 
+    @property
+    def everything(self) -> LaneGraph:
+        """All nodes so far, needed or not."""
+        return LaneGraph(tuple(self._nodes), tuple(self._kinds), tuple(self._outputs))
+
     def kind(self, node: int) -> Kind:
         """The kind of a node."""
         return self._kinds[node]
@@ -177,9 +186,9 @@ class LaneGraphBuilder:
         """A reduction across columns."""
         return self._add(Reduce(reduction, source), REDUCTIONS[reduction].signatures[self._kinds[source]])
 
-    def stored(self, source: int, form: Format) -> int:
-        """The node as memory of `form` would give it back."""
-        return self._add(Stored(source, form), form.kind)
+    def stored(self, source: int, form: Format, extent: Extent | None = None) -> int:
+        """The node as memory of `form` would give it back, stretched to `extent`."""
+        return self._add(Stored(source, form, extent), form.kind)
 
     def as_kind(self, node: int, kind: Kind) -> int:
         """The node converted to a kind (`to_float`, `to_int`, `to_bool`) where it is another."""
@@ -194,6 +203,27 @@ class LaneGraphBuilder:
         """Ask for a node to be stored; gives the index of the output."""
         self._outputs.append(Output(node, form, full))
         return len(self._outputs) - 1
+
+    def copy(self, node: Node, sources: Sequence[int]) -> int:
+        """A node of another graph, reading `sources` of this one."""
+        match node:
+            case Leaf():
+                return self.leaf(node.index, node.form)
+            case Immediate():
+                return self.immediate(node.value)
+            case Operation():
+                return self.apply(node.function, *sources)
+            case Reduce():
+                return self.reduce(node.reduction, sources[0])
+            case Stored():
+                return self.stored(sources[0], node.form, node.extent)
+
+    def extend(self, graph: LaneGraph) -> list[int]:
+        """Every node of a graph (its outputs apart); gives where each went."""
+        places: list[int] = []
+        for node in graph.nodes:
+            places.append(self.copy(node, [places[source] for source in sources_of(node)]))
+        return places
 
     def build(self) -> LaneGraph:
         """The graph of the nodes that outputs need."""
@@ -231,24 +261,10 @@ def rebuilt(graph: LaneGraph, rewrite: Rewrite) -> LaneGraph:
     for index, node in enumerate(graph.nodes):
         sources = tuple(places[source] for source in sources_of(node))
         made = rewrite(builder, index, sources)
-        places.append(_copied(builder, node, sources) if made is None else made)
+        places.append(builder.copy(node, sources) if made is None else made)
     for output in graph.outputs:
         builder.output(places[output.node], output.form, output.full)
     return builder.build()
-
-
-def _copied(builder: LaneGraphBuilder, node: Node, sources: tuple[int, ...]) -> int:
-    match node:
-        case Leaf():
-            return builder.leaf(node.index, node.form)
-        case Immediate():
-            return builder.immediate(node.value)
-        case Operation():
-            return builder.apply(node.function, *sources)
-        case Reduce():
-            return builder.reduce(node.reduction, sources[0])
-        case Stored():
-            return builder.stored(sources[0], node.form)
 
 
 def without_means(graph: LaneGraph, columns: int) -> LaneGraph:

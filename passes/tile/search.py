@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
-from .rates import Rates, rates_of
+from .rates import Rates
 
 Column = NDArray[np.int64]
 
@@ -332,7 +332,7 @@ def _sram(
 @lru_cache(maxsize=1024)
 def search(problem: MatmulProblem, machine: Machine) -> Decision:
     """The cheapest tiling of `problem` on `machine`. Raises CapacityError where not even the least tile fits."""
-    rates = rates_of(machine)
+    rates = Rates(machine)
     candidates = _candidates(problem, rates)
     costs = _costs(problem, rates, candidates)
     feasible = (costs.single <= problem.budget) & (costs.acc <= rates.acc_bytes)

@@ -1,0 +1,80 @@
+"""What the instruction records say that products, passes and copies of a tile cost, for columns of tile sizes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...isa.columns import ceiling
+from ...isa.fields import ACC_BIT
+from ...isa.formats import Format
+from ...isa.instructions import LoadBlock, Product, VectorPass
+from ...isa.instructions.transfers import ELEMENT_CODES
+from ...isa.machine import Machine
+from ...isa.matrix import MatrixMode
+
+Column = NDArray[np.int64]
+
+MAXIMUM_EXTENT = 65535
+"""The largest extent that an instruction's 16-bit field holds."""
+
+
+class Rates:
+    """The costs of a machine's instructions in cycles; equal for the same machine, so that results can be kept."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self.sram_bytes = machine.sram.bytes
+        self.acc_bytes = machine.acc.bytes
+        self.columns = machine.matrix.columns
+        self.least_rows = machine.matrix.rows
+        self.start = machine.dram.latency_cycles + machine.matrix.fill_cycles + machine.matrix.drain_cycles
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rates) and self._machine is other._machine
+
+    def __hash__(self) -> int:
+        return hash((id(self._machine), self.sram_bytes, self.acc_bytes))
+
+    def depth(self, mode: str) -> int:
+        """Values of K that one pass of the array covers in `mode`."""
+        return max(1, self._machine.matrix.depth(mode))
+
+    def product(self, mode: str, m: Column, n: Column, k: Column) -> Column:
+        """Array cycles of products [m, k] by [k, n]."""
+        record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k)
+        return np.asarray(record.cost(self._machine).busy, dtype=np.int64)
+
+    def vector(self, rows: Column, columns: Column) -> Column:
+        """Cycles of a pass whose streams fit the ports."""
+        record = VectorPass(rows=rows, columns=columns, a_format=Format.F32.code)
+        return np.asarray(record.cost(self._machine).busy, dtype=np.int64)
+
+    def copy(
+        self, rows: Column, columns: Column, pitch: int, width: int, turned: bool = False
+    ) -> tuple[Column, Column]:
+        """(DRAM channel cycles, engine cycles) of copying tiles of elements of `width` bytes; loads and stores alike.
+
+        Rows lie `pitch` elements apart in DRAM; 0 makes a tile one run. Rows are taken to begin on a burst, and on
+        chip on an access. `turned`: on chip, rows and columns change places, so that every element is an access.
+        """
+        burst, access = self._machine.dram.burst_bytes, self._machine.transfer.access_bytes
+        distance: Any = columns * width
+        step: Any = columns * width
+        if pitch:
+            distance = ceiling(pitch * width, burst) * burst
+            step = ceiling(step, access) * access
+        chip = (width, ceiling(rows * width, access) * access) if turned else (step, width)
+        record = LoadBlock(
+            element=ELEMENT_CODES[width],
+            n2=rows,
+            n3=columns,
+            dram_stride2=distance,
+            dram_stride3=width,
+            chip_stride2=chip[0],
+            chip_stride3=chip[1],
+        )
+        cost = record.cost(self._machine)
+        return np.asarray(cost.channel_cycles, dtype=np.int64), np.asarray(cost.busy, dtype=np.int64)
