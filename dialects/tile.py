@@ -24,7 +24,17 @@ from xdsl.dialects.builtin import (
     UnitAttr,
     i64,
 )
-from xdsl.ir import Attribute, Block, Data, Dialect, Operation, ParametrizedAttribute, Region, SSAValue, TypeAttribute
+from xdsl.ir import (
+    Attribute,
+    Block,
+    Data,
+    Dialect,
+    Operation,
+    ParametrizedAttribute,
+    Region,
+    SSAValue,
+    TypeAttribute,
+)
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     IRDLOperation,
@@ -218,19 +228,19 @@ def _parse_switch(parser: Parser, keyword: str) -> ExtentAttr | None:
         return ExtentAttr(Minimum.parse(parser))
 
 
+def stage_of(op: Operation) -> int:
+    """How many iterations of the loop around it an operation or loop runs late: attribute `stage`, 0 unless said."""
+    stage = op.attributes.get("stage")
+    return stage.value.data if isinstance(stage, IntegerAttr) else 0
+
+
 class TileOperation(IRDLOperation):
-    """What all operations on buffers share: accesses in operand order, and an optional pipeline stage."""
+    """What all operations on buffers share: accesses in operand order (and an optional `stage`)."""
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         """(buffer, access) of every operand, in order."""
         raise NotImplementedError
-
-    @property
-    def stage_number(self) -> int:
-        """How many iterations of the innermost loop this operation runs late; 0 unless said."""
-        stage = self.attributes.get("stage")
-        return stage.value.data if isinstance(stage, IntegerAttr) else 0
 
     def verify_(self) -> None:
         depth = loop_depth(self)
@@ -365,7 +375,9 @@ class KernelOp(IRDLOperation):
     def verify_(self) -> None:
         for value in self.values:
             if not 0 <= value.data.operand < len(self.outputs):
-                raise VerifyException(f"value {value.data.name} names operand {value.data.operand}, of {len(self.outputs)}")
+                raise VerifyException(
+                    f"value {value.data.name} names operand {value.data.operand}, of {len(self.outputs)}"
+                )
             if value.data.access.depth:
                 raise VerifyException(f"value {value.data.name} cannot depend on loop indices")
 
@@ -459,7 +471,9 @@ class CopyOp(TileOperation):
     source_access = prop_def(AccessAttr)
     target_access = prop_def(AccessAttr)
 
-    def __init__(self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access) -> None:
+    def __init__(
+        self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access
+    ) -> None:
         properties = {"source_access": AccessAttr(source_access), "target_access": AccessAttr(target_access)}
         super().__init__(operands=[source, target], properties=properties)
 
@@ -658,7 +672,9 @@ class ProductOp(TileOperation):
         if self.transpose_b is not None:
             inner, n = n, inner
         if inner != k or self.acc_access.data.sizes != (m, n):
-            raise VerifyException("sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]")
+            raise VerifyException(
+                "sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]"
+            )
 
     @classmethod
     def parse(cls, parser: Parser) -> ProductOp:
@@ -750,7 +766,9 @@ class PassOp(TileOperation):
             "directions": ArrayAttr([StringAttr(direction) for direction, _ in reductions]),
             "accumulate": None if accumulate is None else ExtentAttr(accumulate),
         }
-        super().__init__(operands=[[place.buffer for place in group] for group in groups], properties=properties)
+        super().__init__(
+            operands=[[place.buffer for place in group] for group in groups], properties=properties
+        )
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
@@ -782,7 +800,9 @@ class PassOp(TileOperation):
     def reduction_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
         """(direction, buffer, access) of the reductions."""
         start = len(self.streams) + len(self.broadcasts) + len(self.out)
-        return tuple((way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True))
+        return tuple(
+            (way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True)
+        )
 
     def verify_(self) -> None:
         super().verify_()
@@ -799,15 +819,25 @@ class PassOp(TileOperation):
                 raise VerifyException("streams and output of a pass are [rows, columns] with contiguous rows")
         shapes: dict[str, tuple[Minimum, ...]] = {"scalar": (), "row": (columns,), "column": (rows,)}
         for kind, _, access in self.broadcast_places:
-            if kind not in BROADCAST_KINDS or access.sizes != shapes[kind] or any(s != 1 for s in access.strides):
-                raise VerifyException("a broadcast is a scalar [], a row [columns] or a column [rows], contiguous")
+            if (
+                kind not in BROADCAST_KINDS
+                or access.sizes != shapes[kind]
+                or any(s != 1 for s in access.strides)
+            ):
+                raise VerifyException(
+                    "a broadcast is a scalar [], a row [columns] or a column [rows], contiguous"
+                )
         for direction, _, access in self.reduction_places:
             length = rows if direction == "columns" else columns
             if direction not in DIRECTIONS or access.sizes != (length,) or access.strides != (1,):
-                raise VerifyException("a reduction across columns has [rows] values, one across rows [columns]")
+                raise VerifyException(
+                    "a reduction across columns has [rows] values, one across rows [columns]"
+                )
         program = self.lane_program
         if (program.output is not None) != bool(self.out) or len(program.reductions) != len(self.reductions):
-            raise VerifyException("the lane program and the operands disagree on the output or the reductions")
+            raise VerifyException(
+                "the lane program and the operands disagree on the output or the reductions"
+            )
 
     @classmethod
     def parse(cls, parser: Parser) -> PassOp:
@@ -853,7 +883,9 @@ class PassOp(TileOperation):
         places = [("stream", *place) for place in self.stream_places]
         places += list(self.broadcast_places)
         places += [("out", *self.out_place)] if self.out_place else []
-        places += [(f"across {direction}", buffer, access) for direction, buffer, access in self.reduction_places]
+        places += [
+            (f"across {direction}", buffer, access) for direction, buffer, access in self.reduction_places
+        ]
         for keyword, buffer, access in places:
             printer.print_string(f" {keyword} ")
             _print_place(printer, buffer, access)
