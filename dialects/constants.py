@@ -25,6 +25,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 INLINE_ELEMENTS = 16
 """Constants of up to so many elements stand in the IR itself."""
 
+LONGEST_KEY = 200
+"""Characters of a key; longer ones are hashed."""
+
 
 @irdl_attr_definition
 class RefAttr(ParametrizedAttribute):
@@ -193,9 +196,12 @@ class ConstantStore:
 
 def derived_key(operation: str, *sources: str, **parameters: object) -> str:
     """The key of a transformed constant: `derived_key("transpose", "w", permutation=(1, 0))` is
-    `transpose(w; permutation=1,0)`."""
+    `transpose(w; permutation=1,0)`. A long one is shortened to the operation and a hash of it."""
     spelled = ", ".join(f"{name}={_spell(value)}" for name, value in parameters.items())
-    return f"{operation}({', '.join(sources)}{'; ' if spelled else ''}{spelled})"
+    key = f"{operation}({', '.join(sources)}{'; ' if spelled else ''}{spelled})"
+    if len(key) <= LONGEST_KEY:
+        return key
+    return f"{operation}:{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}"
 
 
 def dense(array: Array) -> DenseIntOrFPElementsAttr[Any]:

@@ -70,17 +70,18 @@ def supersede(
     """Put `replacement` (after the operations `before`) in the place of `root`, standing for all that it
     makes superfluous.
 
-    Its location, and that of `before`, fuses those of `root`, of `covered` (operations whose meaning it took
-    over, even if others still use them) and of every operation that has no use left, which are erased. It
-    carries on the root's value name and path.
+    Its location fuses those of `root`, of `covered` (operations whose meaning it took over, even if others
+    still use them) and of every operation that has no use left, which are erased. Operations of `before`
+    without a location get it too. It carries on the root's value name and path.
     """
     carry(root, replacement)
     block = root.parent
     operands = list(root.operands)
+    unlocated = [op for op in (*before, replacement) if isinstance(op.location, UnknownLoc)]
     rewriter.replace(root, [*before, replacement], replacement.results)
     dead = list(_unused(operands, block))
     location = fuse(*(op.location for op in (*reversed(dead), *covered, root)))
-    for operation in (*before, replacement):
+    for operation in dict.fromkeys((*unlocated, replacement)):
         operation.location = location
     for operation in dead:
         rewriter.erase(operation)

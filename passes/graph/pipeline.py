@@ -7,6 +7,8 @@ from xdsl.passes import ModulePass
 from .fold_constants import FoldConstants
 from .merge_duplicates import MergeDuplicates
 from .recognize.activations import RecognizeActivations
+from .recognize.attention import RecognizeAttention
+from .recognize.grouped_heads import RecognizeGroupedHeads
 from .recognize.normalization import RecognizeNorms
 from .recognize.softmax import RecognizeSoftmax
 from .remove_unused import RemoveUnused
@@ -34,5 +36,9 @@ def recognition() -> tuple[ModulePass, ...]:
         RecognizeActivations(),
         RecognizeNorms(),
         RecognizeSoftmax(),
+        *cleanup(),
+        RecognizeAttention(),
+        *cleanup(),
+        RecognizeGroupedHeads(),
         *cleanup(),
     )

@@ -20,7 +20,7 @@ class RemoveUnused(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite `op` in place."""
-        with accounted(op, "no output depends on it"):
+        with accounted(op, "nothing uses its result"):
             for operation in reversed(list(op.walk())):
                 unused = operation.results and not any(result.first_use for result in operation.results)
                 if unused and is_side_effect_free(operation):

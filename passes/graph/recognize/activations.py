@@ -1,4 +1,4 @@
-"""GELU, its tanh form and SiLU, spelled out with erf, tanh, sigmoid or exp, as the lane functions they are."""
+"""GELU, its tanh form and SiLU, spelled out with erf, tanh, sigmoid or exp, as the lane function each is."""
 
 from __future__ import annotations
 
