@@ -1,4 +1,6 @@
-"""Rules for activation functions. Those of several steps are computed in float32 and rounded once, at the end."""
+"""Rules for activation functions. Those of several steps are computed in float32 and rounded once, at the
+end.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class Gelu(Lowering):
 
 
 class Swish(Lowering):
-    """`map` of `silu` for `alpha` = 1, else x * sigmoid(alpha * x); `SwiGLU` multiplies that by its second operand."""
+    """`map` of `silu` for `alpha` = 1, else x * sigmoid(alpha * x); `SwiGLU` multiplies that by its second
+    operand.
+    """
 
     operators = ("Swish", "SwiGLU")
 
@@ -57,23 +61,26 @@ class Leaky(Lowering):
     def lower(self) -> SSAValue:
         """Three maps."""
         build, value = self.build, self.wide(0)
-        slope = self.attribute("alpha", float, 0.01) if self.node.operator == "LeakyRelu" else self.wide("slope")
+        slope = (
+            self.attribute("alpha", float, 0.01) if self.node.operator == "LeakyRelu" else self.wide("slope")
+        )
         return build.map("select", build.map("lt", value, 0), build.map("mul", value, slope), value)
 
 
 class Exponential(Lowering):
     """`map` of `select`: a linear function where x > 0, else a scaled exp(x) - 1."""
 
-    operators: ClassVar[Mapping[str, tuple[float, float]]] = {
+    defaults: ClassVar[Mapping[str, tuple[float, float]]] = {
         "Elu": (1.0, 1.0),
         "Celu": (1.0, 1.0),
         "Selu": (1.67326319217681884765625, 1.05070102214813232421875),
     }
+    operators = tuple(defaults)
 
     def lower(self) -> SSAValue:
         """Five to seven maps; the exponential sees min(x, 0), so it never overflows."""
         build, value = self.build, self.wide("X")
-        alpha, gamma = self.operators[self.node.operator]
+        alpha, gamma = self.defaults[self.node.operator]
         alpha = self.attribute("alpha", float, alpha)
         gamma = self.attribute("gamma", float, gamma)
         below = build.map("min", value, 0.0)
@@ -99,12 +106,13 @@ class ThresholdedRelu(Lowering):
 class HardSigmoid(Lowering):
     """max(0, min(1, alpha * x + beta)); `HardSwish` multiplies that, with 1/6 and 1/2, by x."""
 
-    operators: ClassVar[Mapping[str, float]] = {"HardSigmoid": 0.2, "HardSwish": 1 / 6}
+    defaults: ClassVar[Mapping[str, float]] = {"HardSigmoid": 0.2, "HardSwish": 1 / 6}
+    operators = tuple(defaults)
 
     def lower(self) -> SSAValue:
         """Four or five maps."""
         build, value = self.build, self.wide("X")
-        alpha = self.attribute("alpha", float, self.operators[self.node.operator])
+        alpha = self.attribute("alpha", float, self.defaults[self.node.operator])
         beta = self.attribute("beta", float, 0.5)
         gate = build.map("add", build.map("mul", value, alpha), beta)
         gate = build.map("max", build.map("min", gate, 1.0), 0.0)

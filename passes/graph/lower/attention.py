@@ -29,8 +29,9 @@ def heads_known(rule: Lowering) -> bool:
 
 @dataclass(frozen=True)
 class Mask:
-    """What a score may see: `additive` is added to it, where `allowed` is false it becomes -inf. With `causal_offset`,
-    query i sees key j only if j <= i + offset. A row can be empty only if `may_be_empty`."""
+    """What a score may see: `additive` is added to it, where `allowed` is false it becomes -inf. With
+    `causal_offset`, query i sees key j only if j <= i + offset. A row can be empty only if `may_be_empty`.
+    """
 
     additive: SSAValue | None = None
     allowed: SSAValue | None = None
@@ -71,7 +72,9 @@ def position(build: Builder, queries: int, keys: int, offset: SSAValue | int) ->
 
 
 class Attention(Lowering):
-    """`sattn.attention`; scores that the model also asks for are made by `matmul`, `map` and `softmax` instead."""
+    """`sattn.attention`; scores that the model also asks for are made by `matmul`, `map` and `softmax`
+    instead.
+    """
 
     operators = ("Attention",)
     conditions = (
@@ -168,7 +171,9 @@ class Attention(Lowering):
         distance = build.map(
             "sub", position(build, queries, keys, offset), build.iota((1, 1, queries, keys), 3)
         )
-        return build.map("le", distance, size) if name.startswith("left") else build.map("ge", distance, -size)
+        return (
+            build.map("le", distance, size) if name.startswith("left") else build.map("ge", distance, -size)
+        )
 
     def spelled_out(
         self, query: SSAValue, key: SSAValue, value: SSAValue, mask: Mask, scale: float, softcap: float
@@ -203,7 +208,9 @@ class Attention(Lowering):
         if groups == heads:
             return value
         wide = (batch, groups, heads // groups, rows, width)
-        return self.build.reshape(self.build.broadcast(self.build.unsqueeze(value, 2), wide), (batch, heads, rows, width))
+        return self.build.reshape(
+            self.build.broadcast(self.build.unsqueeze(value, 2), wide), (batch, heads, rows, width)
+        )
 
 
 RULES: Rules = (Attention,)

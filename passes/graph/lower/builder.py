@@ -1,4 +1,6 @@
-"""Writes `nn` operations one after another, each located at the node being lowered. Trivial ones are left out."""
+"""Writes `nn` operations one after another, each located at the node being lowered. Trivial ones are left
+out.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from ....dialects.elements import (
     tensor,
 )
 from ....dialects.nn import EmptyRow
-from .conditions import Refusal
+from .conditions import RefusalError
 
 INT32 = np.iinfo(np.int32)
 
@@ -49,7 +51,9 @@ class Builder:
     # Constants
 
     def constant(self, array: Array) -> SSAValue:
-        """A constant of the array's values; int64 becomes int32. Raises Refusal for values outside int32."""
+        """A constant of the array's values; int64 becomes int32. Raises RefusalError for values outside
+        int32.
+        """
         array = narrowed(np.asarray(array))
         return self.insert(
             nn.ConstantOp(self.store.attribute(array), tensor(element_of_dtype(array.dtype), *array.shape))
@@ -67,10 +71,16 @@ class Builder:
         return self.insert(nn.ConstantOp(nn.RefAttr(key), tensor(element, *shape)))
 
     def transformed(
-        self, name: str, function: Callable[[Array], Array], value: SSAValue, element: Element, **parameters: object
+        self,
+        name: str,
+        function: Callable[[Array], Array],
+        value: SSAValue,
+        element: Element,
+        **parameters: object,
     ) -> SSAValue | None:
-        """The constant that `function` makes of a constant value, under a key that `name` and `parameters` spell; None if
-        the value is not a constant. `function` gives `element`s."""
+        """The constant that `function` makes of a constant value, under a key that `name` and `parameters`
+        spell; None if the value is not a constant. `function` gives `element`s.
+        """
         if not isinstance(value.owner, nn.ConstantOp):
             return None
         source = value.owner.reference
@@ -90,8 +100,9 @@ class Builder:
     # Element by element
 
     def map(self, function: str, *operands: SSAValue | float, to: Element | None = None) -> SSAValue:
-        """A lane function; Python numbers become scalars of the kind of the first tensor that is no truth value (of the
-        first one if all are). The result's element type is `to`, or the natural one."""
+        """A lane function; Python numbers become scalars of the kind of the first tensor that is no truth
+        value (of the first one if all are). The result's element type is `to`, or the natural one.
+        """
         values = [operand for operand in operands if isinstance(operand, SSAValue)]
         numbers = [value for value in values if not is_bool(element_type(value))]
         kind = format_of(element_type((numbers or values)[0])).kind
@@ -118,9 +129,12 @@ class Builder:
 
     # Reductions
 
-    def reduce(self, kind: str, value: SSAValue, axes: Sequence[int], element: Element | None = None) -> SSAValue:
-        """A reduction whose axes stay with an extent of 1; over no axes it is the value itself. Truth values reduce as
-        integers."""
+    def reduce(
+        self, kind: str, value: SSAValue, axes: Sequence[int], element: Element | None = None
+    ) -> SSAValue:
+        """A reduction whose axes stay with an extent of 1; over no axes it is the value itself. Truth values
+        reduce as integers.
+        """
         if not axes:
             return value if element is None else self.cast(value, element)
         if is_bool(element_type(value)):
@@ -131,7 +145,9 @@ class Builder:
         """Softmax along an axis."""
         return self.insert(nn.SoftmaxOp(value, axis, empty_row))
 
-    def cumsum(self, value: SSAValue, axis: int, *, exclusive: bool = False, reverse: bool = False) -> SSAValue:
+    def cumsum(
+        self, value: SSAValue, axis: int, *, exclusive: bool = False, reverse: bool = False
+    ) -> SSAValue:
         """Running sums."""
         return self.insert(nn.CumsumOp(value, axis, exclusive, reverse))
 
@@ -145,9 +161,10 @@ class Builder:
     def matmul(
         self, lhs: SSAValue, rhs: SSAValue, *, transpose_rhs: bool = False, element: Element | None = None
     ) -> SSAValue:
-        """A matrix product of the last two axes: floats by floats, or i8 by i8 to i32; other integers are multiplied
-        and summed."""
-        if is_float(element_type(lhs)) or element_type(lhs) == element_type(rhs) == i8 and element == i32:
+        """A matrix product of the last two axes: floats by floats, or i8 by i8 to i32; other integers are
+        multiplied and summed.
+        """
+        if is_float(element_type(lhs)) or (element_type(lhs) == element_type(rhs) == i8 and element == i32):
             return self.insert(nn.MatmulOp(lhs, rhs, transpose_rhs, element))
         if not transpose_rhs:
             rhs = self.swap_last(rhs)
@@ -210,7 +227,9 @@ class Builder:
         filled = [value for value in values if 0 not in shape_of(value)] or list(values[:1])
         return filled[0] if len(filled) == 1 else self.insert(nn.ConcatOp(filled, axis))
 
-    def pad(self, value: SSAValue, low: Sequence[int], high: Sequence[int], fill: SSAValue | float) -> SSAValue:
+    def pad(
+        self, value: SSAValue, low: Sequence[int], high: Sequence[int], fill: SSAValue | float
+    ) -> SSAValue:
         """A border of one value."""
         if not any(low) and not any(high):
             return value
@@ -230,13 +249,13 @@ class Builder:
 
 
 def narrowed(array: Array) -> Array:
-    """int64 as int32, anything else as it is. Raises Refusal naming a value that int32 cannot hold."""
+    """int64 as int32, anything else as it is. Raises RefusalError naming a value that int32 cannot hold."""
     if array.dtype != np.int64:
         return array
     outside = (array < INT32.min) | (array > INT32.max)
     if outside.any():
-        raise Refusal(
-            f"the constant {int(array[outside].flat[0])} does not fit in 32 bits, in which int64 values travel",
+        raise RefusalError(
+            f"the constant {int(array[outside].flat[0])} is outside int32, as which int64 values travel",
             "use a value inside the int32 range",
         )
     return array.astype(np.int32)

@@ -8,7 +8,9 @@ from .lowering import Lowering, Rules
 
 
 class Cast(Lowering):
-    """`cast`: floats to integers truncate and saturate, integers wrap, to bool is `!= 0`. int64 is int32 already."""
+    """`cast`: floats to integers truncate and saturate, integers wrap, to bool is `!= 0`. int64 is int32
+    already.
+    """
 
     operators = ("Cast", "CastLike")
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .lowering import Lowering
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """A node that a rule cannot lower: why, and what would help."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
@@ -22,16 +22,18 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Condition:
-    """What must hold for a rule to apply: `sentence` in words, `holds` as a test, `remedy` for when it does not."""
+    """What must hold for a rule to apply: `sentence` in words, `holds` as a test, `remedy` for when it does
+    not.
+    """
 
     sentence: str
     holds: Callable[[Lowering], bool]
     remedy: str = ""
 
     def require(self, rule: Lowering) -> None:
-        """Raise Refusal if the condition does not hold for the rule's node."""
+        """Raise RefusalError if the condition does not hold for the rule's node."""
         if not self.holds(rule):
-            raise Refusal(f"it is required that {self.sentence}", self.remedy)
+            raise RefusalError(f"it is required that {self.sentence}", self.remedy)
 
 
 def condition(remedy: str = "") -> Callable[[Callable[[Lowering], bool]], Condition]:
@@ -68,4 +70,6 @@ def no_result(*names: str, why: str) -> Condition:
 def attribute_is(name: str, *allowed: object, remedy: str = "") -> Condition:
     """The attribute `name` is absent or has one of the values `allowed`."""
     listed = " or ".join(map(str, allowed))
-    return Condition(f"`{name}` is {listed}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy)
+    return Condition(
+        f"`{name}` is {listed}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy
+    )

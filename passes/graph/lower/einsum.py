@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
 from .builder import Builder
-from .conditions import Refusal
+from .conditions import RefusalError
 from .lowering import Lowering, Rules
 
 
@@ -27,45 +27,64 @@ class Term:
 
 
 class Einsum(Lowering):
-    """`reduce` of what only one operand has, `transpose`, `reshape`, `matmul` for each pair from left to right; `map` of
-    `mul` where nothing is contracted."""
+    """`reduce` of what only one operand has, `transpose`, `reshape`, `matmul` for each pair from left to
+    right; `map` of `mul` where nothing is contracted.
+    """
 
     operators = ("Einsum",)
 
     def lower(self) -> SSAValue:
         """The result's axes in the order of the equation."""
         operands = self.operands(0)
-        inputs, output = parse(self.attribute("equation", str, ""), [len(shape_of(value)) for value in operands])
+        inputs, output = parse(
+            self.attribute("equation", str, ""), [len(shape_of(value)) for value in operands]
+        )
         build = self.build
         terms = [
-            diagonal(build, build.widen(value), labels) for value, labels in zip(operands, inputs, strict=True)
+            diagonal(build, build.widen(value), labels)
+            for value, labels in zip(operands, inputs, strict=True)
         ]
         result = terms[0]
         for place, term in enumerate(terms[1:], 1):
             needed = set(output).union(*(later.labels for later in terms[place + 1 :]))
-            result = contract(build, summed(build, result, needed | set(term.labels)), summed(build, term, needed | set(result.labels)), needed)
+            result = contract(
+                build,
+                summed(build, result, needed | set(term.labels)),
+                summed(build, term, needed | set(result.labels)),
+                needed,
+            )
         result = summed(build, result, set(output))
         return build.transpose(result.value, [result.labels.index(label) for label in output])
 
 
 def parse(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    """The labels of each operand's axes and of the result's; an ellipsis becomes the labels `.0`, `.1`, ..."""
+    """The labels of each operand's axes and of the result's; an ellipsis becomes labels `.0`, `.1`, ..."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(ranks):
-        raise Refusal(f"the equation {equation!r} has {len(texts)} terms for {len(ranks)} operands", "correct it")
-    widths = [rank - len(text.replace("...", "")) for text, rank in zip(texts, ranks, strict=True) if "..." in text]
+        raise RefusalError(
+            f"the equation {equation!r} has {len(texts)} terms for {len(ranks)} operands", "correct it"
+        )
+    widths = [
+        rank - len(text.replace("...", "")) for text, rank in zip(texts, ranks, strict=True) if "..." in text
+    ]
     width = max(widths, default=0)
 
     def labels(text: str, hidden: int) -> tuple[str, ...]:
         before, dots, after = text.partition("...")
-        return (*before, *(f".{place}" for place in range(width - hidden, width)), *after) if dots else tuple(text)
+        return (
+            (*before, *(f".{place}" for place in range(width - hidden, width)), *after)
+            if dots
+            else tuple(text)
+        )
 
     inputs = [
         labels(text, rank - len(text.replace("...", ""))) for text, rank in zip(texts, ranks, strict=True)
     ]
     if any(len(found) != rank for found, rank in zip(inputs, ranks, strict=True)):
-        raise Refusal(f"the equation {equation!r} does not fit operands of ranks {list(ranks)}", "correct it")
+        raise RefusalError(
+            f"the equation {equation!r} does not fit operands of ranks {list(ranks)}", "correct it"
+        )
     if arrow:
         return inputs, labels(right, width)
     letters = left.replace("...", "").replace(",", "")
@@ -121,7 +140,9 @@ def aligned(build: Builder, term: Term, labels: Sequence[str]) -> SSAValue:
     return build.reshape(build.transpose(term.value, order), [term.extent(label) for label in labels])
 
 
-def grouped(build: Builder, term: Term, batch: Sequence[str], rows: Sequence[str], inner: Sequence[str]) -> SSAValue:
+def grouped(
+    build: Builder, term: Term, batch: Sequence[str], rows: Sequence[str], inner: Sequence[str]
+) -> SSAValue:
     """The term as `[batch..., rows, inner]`."""
     value = aligned(build, term, (*batch, *rows, *inner))
     return build.reshape(

@@ -17,7 +17,7 @@ from .lowering import Lowering, Rules
 class Unary(Lowering):
     """`map`: one function on every element."""
 
-    operators: ClassVar[Mapping[str, str]] = {
+    functions: ClassVar[Mapping[str, str]] = {
         "Abs": "abs",
         "Acos": "acos",
         "Acosh": "acosh",
@@ -47,16 +47,17 @@ class Unary(Lowering):
         "Tan": "tan",
         "Tanh": "tanh",
     }
+    operators = tuple(functions)
 
     def lower(self) -> SSAValue:
         """One map; rounding is half to even, the sign of 0 is 0."""
-        return self.build.map(self.operators[self.node.operator], self.operand(0))
+        return self.build.map(self.functions[self.node.operator], self.operand(0))
 
 
 class Binary(Lowering):
     """`map`: one function on pairs of elements; integer division truncates toward zero."""
 
-    operators: ClassVar[Mapping[str, str]] = {
+    functions: ClassVar[Mapping[str, str]] = {
         "Add": "add",
         "And": "and",
         "BitwiseAnd": "bit_and",
@@ -73,16 +74,18 @@ class Binary(Lowering):
         "Sub": "sub",
         "Xor": "xor",
     }
+    operators = tuple(functions)
 
     def lower(self) -> SSAValue:
         """One map."""
-        return self.build.map(self.operators[self.node.operator], self.operand(0), self.operand(1))
+        return self.build.map(self.functions[self.node.operator], self.operand(0), self.operand(1))
 
 
 class Variadic(Lowering):
     """A chain of `map`, from left to right; `Mean` divides the sum by the number of operands."""
 
-    operators: ClassVar[Mapping[str, str]] = {"Max": "max", "Mean": "add", "Min": "min", "Sum": "add"}
+    functions: ClassVar[Mapping[str, str]] = {"Max": "max", "Mean": "add", "Min": "min", "Sum": "add"}
+    operators = tuple(functions)
 
     def lower(self) -> SSAValue:
         """n - 1 maps."""
@@ -91,7 +94,7 @@ class Variadic(Lowering):
         first, *others = self.operands(0)
         total = build.widen(first) if mean else first
         for value in others:
-            total = build.map(self.operators[self.node.operator], total, value)
+            total = build.map(self.functions[self.node.operator], total, value)
         return build.map("div", total, float(1 + len(others))) if mean else total
 
 
@@ -117,7 +120,9 @@ class Power(Lowering):
         base, exponent = self.operand("X"), self.operand("Y")
         element = element_type(base)
         if is_float(element):
-            return build.map("pow", base, exponent if is_float(element_type(exponent)) else build.cast(exponent, f32))
+            return build.map(
+                "pow", base, exponent if is_float(element_type(exponent)) else build.cast(exponent, f32)
+            )
         if is_float(element_type(exponent)):
             return build.cast(build.map("pow", build.cast(base, f32), exponent), element)
         return build.map("pow", base, exponent)
@@ -141,7 +146,10 @@ class IsInfinite(Lowering):
     def lower(self) -> SSAValue:
         """One map."""
         build, value = self.build, self.operand("X")
-        positive, negative = self.attribute("detect_positive", int, 1), self.attribute("detect_negative", int, 1)
+        positive, negative = (
+            self.attribute("detect_positive", int, 1),
+            self.attribute("detect_negative", int, 1),
+        )
         if positive and negative:
             return build.map("is_inf", value)
         if positive or negative:
@@ -150,7 +158,7 @@ class IsInfinite(Lowering):
 
 
 class BitShift(Lowering):
-    """`map` of `shift_left` or `shift_right`; amounts outside the width leave the sign alone, as ONNX has it."""
+    """`map` of `shift_left` or `shift_right`; amounts outside the width leave only the sign."""
 
     operators = ("BitShift",)
     conditions = (attribute_is("direction", "LEFT", "RIGHT"),)

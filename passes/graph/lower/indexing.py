@@ -1,5 +1,6 @@
-"""Rules for gathering by ids. Ids known when compiling become slices where they can; ids of the run pick rows of a
-table, and one out of range faults the run. Negative ids count from the end, as ONNX has it."""
+"""Rules for gathering by ids. Ids known when compiling become slices where they can; ids of the run pick rows
+of a table, and one out of range faults the run. Negative ids count from the end, as ONNX has it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
+from xdsl.dialects.builtin import i32
 from xdsl.ir import SSAValue
 
 from ....dialects.constants import Array
 from ....dialects.elements import shape_of
-from .conditions import Refusal, constant_operand
+from .conditions import RefusalError, constant_operand
 from .lowering import Lowering, Rules
 
 
@@ -20,24 +22,33 @@ class Indexing(Lowering):
 
     def ids(self, name: str) -> SSAValue | Array:
         """The ids as an array if they are known, else as an i32 value."""
-        return self.constant(name).astype(np.int64) if self.is_constant(name) else self.build.widen(self.operand(name))
+        return (
+            self.constant(name).astype(np.int64)
+            if self.is_constant(name)
+            else self.build.widen(self.operand(name))
+        )
 
     def checked(self, ids: SSAValue | Array, extent: int) -> SSAValue | Array:
-        """Ids counted from the start. Known ids out of range are refused; those of the run are left as they are, to be
-        caught where rows are read."""
+        """Ids counted from the start. Known ids out of range are refused; those of the run are left as they
+        are, to be caught where rows are read.
+        """
         if isinstance(ids, SSAValue):
-            return self.build.map("select", self.build.map("lt", ids, 0), self.build.map("add", ids, extent), ids)
+            return self.build.map(
+                "select", self.build.map("lt", ids, 0), self.build.map("add", ids, extent), ids
+            )
         outside = (ids < -extent) | (ids >= extent)
         if outside.any():
-            raise Refusal(
-                f"the constant index {int(ids[outside].flat[0])} is outside the extent {extent}", "correct the model"
+            raise RefusalError(
+                f"the constant index {int(ids[outside].flat[0])} is outside the extent {extent}",
+                "correct the model",
             )
         return np.where(ids < 0, ids + extent, ids)
 
     def rows(self, parts: Sequence[tuple[SSAValue | Array, int]], extents: Sequence[int]) -> SSAValue | Array:
-        """Row numbers: the sum of each part times its stride, where part i lies inside `extents[i]`. For parts of the run
-        that do not, the row is -1, which faults where rows are read; a lone part keeps its value, so that the fault
-        names it."""
+        """Row numbers: the sum of each part times its stride, where part i lies inside `extents[i]`. For
+        parts of the run that do not, the row is -1, which faults where rows are read; a lone part keeps its
+        value, so that the fault names it.
+        """
         build = self.build
         if all(not isinstance(part, SSAValue) for part, _ in parts):
             return np.asarray(sum(np.asarray(part) * stride for part, stride in parts))
@@ -74,10 +85,12 @@ class Indexing(Lowering):
 
 
 def strided(rows: Array) -> tuple[int, int, int, tuple[int, ...]] | None:
-    """Rows that are one evenly spaced run, in order, stretched over some axes: (start, count, step, shape without the
-    stretched axes, which are 1). None for any other."""
+    """Rows that are one evenly spaced run, in order, stretched over some axes: (start, count, step, shape
+    without the stretched axes, which are 1). None for any other.
+    """
     narrow = tuple(
-        1 if extent > 1 and (rows == rows.take([0], axis)).all() else extent for axis, extent in enumerate(rows.shape)
+        1 if extent > 1 and (rows == rows.take([0], axis)).all() else extent
+        for axis, extent in enumerate(rows.shape)
     )
     run = rows[tuple(slice(0, extent) for extent in narrow)].reshape(-1)
     if run.size == 1:
@@ -94,8 +107,9 @@ class Gather(Indexing):
     operators = ("Gather",)
 
     def lower(self) -> SSAValue:
-        """Along the first axis the ids are the rows; along another one, known ids cut that axis and ids of the run are
-        made rows of the flattened data."""
+        """Along the first axis the ids are the rows; along another one, known ids cut that axis and ids of
+        the run are made rows of the flattened data.
+        """
         build, data = self.build, self.operand("data")
         shape = self.shape("data")
         axis = self.axis(len(shape), 0)
@@ -188,7 +202,7 @@ class OneHot(Indexing):
         shape = self.result_shape()
         axis = self.axis(len(shape))
         depth = shape[axis]
-        ids = self.build.cast(self.operand("indices"), build.i32)
+        ids = self.build.cast(self.operand("indices"), i32)
         wrapped = build.map("select", build.map("lt", ids, 0), build.map("add", ids, depth), ids)
         hot = build.map("eq", build.unsqueeze(wrapped, axis), build.iota(shape, axis))
         values = self.operand("values")

@@ -1,7 +1,7 @@
 """Exact integer products with zero points: signed bytes go to the matrix engine, the rest is sums.
 
-With zero points a and b, sum((x - a) * (y - b)) = sum(x * y) - a * sum(y) - b * sum(x) + K * a * b. All of it wraps
-modulo 2**32, so it is exact wherever the result fits.
+With zero points a and b, sum((x - a) * (y - b)) = sum(x * y) - a * sum(y) - b * sum(x) + K * a * b. All of it
+wraps modulo 2**32, so it is exact wherever the result fits.
 """
 
 from __future__ import annotations
@@ -36,11 +36,15 @@ class Bytes:
         if isinstance(zero, SSAValue):
             wide = build.cast(zero, i32)
             return Bytes(value, build.map("sub", wide, _SHIFT) if unsigned else wide)
-        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (_SHIFT if unsigned else 0)
+        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (
+            _SHIFT if unsigned else 0
+        )
         return Bytes(value, known if known.any() else None)
 
     def reshaped(self, build: Builder, value: SSAValue, zero_shape: tuple[int, ...]) -> Bytes:
-        """Other axes: `value` in place of the value, and the zero point, unless it is a scalar, in `zero_shape`."""
+        """Other axes: `value` in place of the value, and the zero point, unless it is a scalar, in
+        `zero_shape`.
+        """
         if self.zero is None or self.zero_size == 1:
             return Bytes(value, self.zero)
         if isinstance(self.zero, SSAValue):
@@ -64,8 +68,9 @@ class Bytes:
 
 
 def product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = False) -> SSAValue:
-    """The i32 product `[..., M, K] @ [..., K, N]` (`[..., N, K]` if `transpose_rhs`). Zero points are scalars, or
-    `[..., M, 1]` on the left and `[..., 1, N]` on the right."""
+    """The i32 product `[..., M, K] @ [..., K, N]` (`[..., N, K]` if `transpose_rhs`). Zero points are
+    scalars, or `[..., M, 1]` on the left and `[..., 1, N]` on the right.
+    """
     total = build.matmul(lhs.value, rhs.value, transpose_rhs=transpose_rhs, element=i32)
     left, right = _value(build, lhs.zero), _value(build, rhs.zero)
     if left is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
-from .conditions import Refusal, attribute_is, condition, constant_operand
+from .conditions import RefusalError, attribute_is, condition, constant_operand
 from .lowering import Lowering, Rules
 
 
@@ -20,9 +20,7 @@ class Transpose(Lowering):
     def lower(self) -> SSAValue:
         """One transposition, none if it moves nothing."""
         rank = len(self.shape("data"))
-        return self.build.transpose(
-            self.operand("data"), self.integers("perm", tuple(reversed(range(rank))))
-        )
+        return self.build.transpose(self.operand("data"), self.integers("perm", tuple(reversed(range(rank)))))
 
 
 class Reshape(Lowering):
@@ -113,7 +111,11 @@ class Slice(Lowering):
         strides = self.constant("steps").reshape(-1).tolist() if self.has("steps") else [1] * len(given)
         for axis, start, end, step in zip(axes, given, ends, strides, strict=True):
             chosen = range(shape[axis])[int(start) : int(end) : int(step)]
-            starts[axis], sizes[axis], steps[axis] = chosen.start if len(chosen) else 0, len(chosen), int(step)
+            starts[axis], sizes[axis], steps[axis] = (
+                chosen.start if len(chosen) else 0,
+                len(chosen),
+                int(step),
+            )
         return self.build.slice(self.operand("data"), starts, sizes, steps)
 
 
@@ -170,7 +172,8 @@ class Pad(Lowering):
         low, high = self.borders(len(shape))
         starts = [max(-amount, 0) for amount in low]
         sizes = [
-            extent - start - max(-amount, 0) for extent, start, amount in zip(shape, starts, high, strict=True)
+            extent - start - max(-amount, 0)
+            for extent, start, amount in zip(shape, starts, high, strict=True)
         ]
         value = build.slice(value, starts, sizes)
         low, high = [max(amount, 0) for amount in low], [max(amount, 0) for amount in high]
@@ -197,16 +200,30 @@ class Pad(Lowering):
         if before == after == 0:
             return value
         if extent == 0:
-            raise Refusal(f"axis {axis} is empty and cannot be continued by mode {mode}", "use mode constant")
-        source = np.pad(np.arange(extent), (before, after), mode=mode)
-        pieces = [
-            build.slice_axis(value, axis, start, count, step) for start, count, step in runs(source.tolist())
-        ]
+            raise RefusalError(
+                f"axis {axis} is empty and cannot be continued by mode {mode}", "use mode constant"
+            )
+        places = continued(extent, before, after, mode)
+        pieces = [build.slice_axis(value, axis, start, count, step) for start, count, step in runs(places)]
         return build.concat(pieces, axis)
 
 
+def continued(extent: int, before: int, after: int, mode: str) -> list[int]:
+    """The places of an axis of `extent` that stand at -before to extent + after when it is continued."""
+    places = np.arange(-before, extent + after)
+    if mode == "edge":
+        return np.clip(places, 0, extent - 1).tolist()
+    if mode == "wrap":
+        return (places % extent).tolist()
+    period = max(2 * (extent - 1), 1)
+    folded = places % period
+    return np.where(folded < extent, folded, period - folded).tolist()
+
+
 def runs(indices: Sequence[int]) -> list[tuple[int, int, int]]:
-    """A list of indices as runs (start, count, step) of constant non-zero step; equal neighbours are runs of one."""
+    """A list of indices as runs (start, count, step) of constant non-zero step; equal neighbours are runs of
+    one.
+    """
     found = list[tuple[int, int, int]]()
     place = 0
     while place < len(indices):

@@ -1,4 +1,6 @@
-"""The pass that lowers a module of `onnx` operations to `nn` and `sattn`, or says of every node why it cannot be."""
+"""The pass that lowers a module of `onnx` operations to `nn` and `sattn`, or says of every node why it cannot
+be.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
 from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
 from ....isa.errors import Blocking, UnsupportedError, UsageError
 from .builder import Builder
-from .conditions import Refusal
+from .conditions import RefusalError
 from .lowering import Lowering, lowered_element, static_shape
 from .refused import refusal_of
 from .table import LOWERINGS
@@ -70,8 +72,9 @@ def _functions(module: ModuleOp) -> list[FuncOp]:
 
 
 class _Function:
-    """The lowered form of one function, built beside it: `blocking` says what stands in the way, `vanished` which nodes
-    need no operation and why."""
+    """The lowered form of one function, built beside it: `blocking` says what stands in the way, `vanished`
+    which nodes need no operation and why.
+    """
 
     def __init__(self, function: FuncOp, store: ConstantStore):
         self.blocking: list[Blocking] = []
@@ -92,7 +95,9 @@ class _Function:
                 case ConstantOp():
                     pass
                 case _:
-                    raise UsageError(f"lower-onnx found the operation {operation.name}", "run it on imported modules")
+                    raise UsageError(
+                        f"lower-onnx found the operation {operation.name}", "run it on imported modules"
+                    )
 
     def replace(self) -> None:
         """Put the lowered body in the place of the old one."""
@@ -116,7 +121,9 @@ class _Function:
             assert isinstance(owner, ConstantOp), "operations stand in the order of their dependences"
             key = owner.key
             self._values[source] = (
-                self._build.constant(owner.array(self._store)) if key is None else self._build.named_constant(key)
+                self._build.constant(owner.array(self._store))
+                if key is None
+                else self._build.named_constant(key)
             )
         return self._values[source]
 
@@ -130,12 +137,12 @@ class _Function:
         names = _argument_names(self._function)
         for argument, name in zip(self._function.body.block.args, names, strict=True):
             try:
-                type = tensor(lowered_element(argument.type), *static_shape(argument.type))
-            except Refusal as refusal:
+                lowered_type = tensor(lowered_element(argument.type), *static_shape(argument.type))
+            except RefusalError as refusal:
                 self.blocking.append(Blocking(name, "input", refusal.reason, refusal.remedy))
                 self._missing.add(argument)
                 continue
-            lowered = self._block.insert_arg(type, len(self._block.args))
+            lowered = self._block.insert_arg(lowered_type, len(self._block.args))
             lowered.location, lowered.name_hint = argument.location, argument.name_hint
             self._values[argument] = lowered
 
@@ -152,7 +159,7 @@ class _Function:
         before = self._block.last_op
         try:
             results = self._results(node)
-        except Refusal as refusal:
+        except RefusalError as refusal:
             if refusal is not _BLOCKED:
                 self.blocking.append(Blocking(name.name, spelled(node), refusal.reason, refusal.remedy))
             self._stand_in(node)
@@ -160,11 +167,13 @@ class _Function:
         for source, value in zip(node.results, results, strict=False):
             if value is not None:
                 self._values[source] = value
-        made = _after(self._block, before)
+        made = set(_after(self._block, before))
         if not made:
             self.vanished[name] = "its result is an operand as it stands"
         for output, value in zip(node.output_names, results, strict=False):
-            if output and value is not None and value.owner in made and value.owner.results[0] is value:
+            if not output or value is None or not isinstance(value.owner, Operation):
+                continue
+            if value.owner in made and value.owner.results[0] is value:
                 value.owner.attributes.setdefault("value", StringAttr(output))
 
     def _results(self, node: OnnxOperation) -> Sequence[SSAValue | None]:
@@ -183,10 +192,11 @@ class _Function:
         try:
             results = rule.lower()
         except VerifyException as error:
-            raise Refusal(f"the shapes do not fit: {error}", "correct the model") from error
+            raise RefusalError(f"the shapes do not fit: {error}", "correct the model") from error
         values = [results] if isinstance(results, SSAValue) else list(results)
         return [
-            None if value is None else self._finished(rule, index, value) for index, value in enumerate(values)
+            None if value is None else self._finished(rule, index, value)
+            for index, value in enumerate(values)
         ]
 
     def _finished(self, rule: Lowering, index: int, value: SSAValue) -> SSAValue:
@@ -205,15 +215,15 @@ class _Function:
         """Give the node's users something to be checked against, where its results' types allow it."""
         for source in node.results:
             try:
-                type = tensor(lowered_element(source.type), *static_shape(source.type))
-            except Refusal:
+                lowered_type = tensor(lowered_element(source.type), *static_shape(source.type))
+            except RefusalError:
                 self._missing.add(source)
                 continue
-            cast = UnrealizedConversionCastOp.create(result_types=[type])
+            cast = UnrealizedConversionCastOp.create(result_types=[lowered_type])
             self._values[source] = self._build.insert(cast)
 
 
-_BLOCKED = Refusal("an operand comes from a node that is refused")
+_BLOCKED = RefusalError("an operand comes from a node that is refused")
 """Raised for nodes that nothing can be said about because of another one."""
 
 

@@ -7,13 +7,14 @@ from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
 from xdsl.dialects.builtin import TensorType, i32, i64
 from xdsl.ir import Attribute, SSAValue
+from xdsl.utils.hints import isa
 
 from ....dialects import onnx_types
-from ....dialects.constants import Array, RefAttr
-from ....dialects.elements import ELEMENTS, Element, shape_of
+from ....dialects.constants import Array
+from ....dialects.elements import ELEMENTS, Element
 from ....dialects.onnx import OnnxOperation, plain_value
 from .builder import Builder
-from .conditions import Condition, Refusal
+from .conditions import Condition, RefusalError
 
 Plain = TypeVar("Plain", int, float, str)
 Results: TypeAlias = SSAValue | Sequence[SSAValue | None]
@@ -32,11 +33,11 @@ class Scope(Protocol):
 
 
 class Lowering:
-    """One node being lowered. A rule is a subclass: `operators` of `domain` that it lowers, `conditions` that must hold,
-    and `lower`, which gives one value per result of the node (None for one that is not wanted).
+    """One node being lowered. A rule is a subclass: `operators` of `domain` that it lowers, `conditions` that
+    must hold, and `lower`, which gives one value per result of the node (None for one that is not wanted).
 
-    Operands are named by the formal names of the operator or by position. Its results may be of a wider float type than
-    the node's: they are rounded behind it.
+    Operands are named by the formal names of the operator or by position. Its results may be of a wider float
+    type than the node's: they are rounded behind it.
     """
 
     domain: ClassVar[str] = ""
@@ -66,10 +67,10 @@ class Lowering:
         return names.index(name) if name in names else None
 
     def required(self, name: str | int) -> SSAValue:
-        """The ONNX value of an operand. Raises Refusal if the node leaves it out."""
+        """The ONNX value of an operand. Raises RefusalError if the node leaves it out."""
         source = self.source(name)
         if source is None:
-            raise Refusal(f"the operand `{name}` is missing", "correct the model")
+            raise RefusalError(f"the operand `{name}` is missing", "correct the model")
         return source
 
     def has(self, name: str | int) -> bool:
@@ -107,10 +108,10 @@ class Lowering:
         return source is not None and self._scope.array(source) is not None
 
     def constant(self, name: str | int) -> Array:
-        """The value of a constant operand, in ONNX's own type. Raises Refusal if it is not one."""
+        """The value of a constant operand, in ONNX's own type. Raises RefusalError if it is not one."""
         array = self._scope.array(self.required(name))
         if array is None:
-            raise Refusal(
+            raise RefusalError(
                 f"`{name}` must be a compile-time constant", "fix the shapes it is computed from with --shape"
             )
         return array
@@ -123,7 +124,7 @@ class Lowering:
         if value is None:
             return default
         if not isinstance(value, kind):
-            raise Refusal(f"the attribute `{name}` is no {kind.__name__}", "correct the model")
+            raise RefusalError(f"the attribute `{name}` is no {kind.__name__}", "correct the model")
         return value
 
     def integers(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
@@ -142,14 +143,14 @@ class Lowering:
 
     def tensor_attribute(self, name: str, default: Array) -> Array:
         """A tensor attribute, or `default`."""
-        attribute = self.node.attributes.get(name)
-        return self.build.store.get(attribute.key.data) if isinstance(attribute, RefAttr) else default
+        array = self.node.array(name, self.build.store)
+        return default if array is None else array
 
     def axis(self, rank: int, default: int = -1) -> int:
         """The attribute `axis`, counted from the start."""
         axis = self.attribute("axis", int, default)
         if not -rank <= axis < max(rank, 1):
-            raise Refusal(f"`axis` {axis} is outside rank {rank}", "correct the model")
+            raise RefusalError(f"`axis` {axis} is outside rank {rank}", "correct the model")
         return axis % max(rank, 1)
 
     # Results
@@ -186,40 +187,37 @@ class Lowering:
 Rules: TypeAlias = tuple[type[Lowering], ...]
 
 
-def static_shape(type: Attribute) -> tuple[int, ...]:
-    """The shape of a tensor type. Raises Refusal if it is not one or not static."""
-    if not isinstance(type, TensorType):
-        raise Refusal(f"{described(type)} is no tensor of known rank", "use tensors")
-    if any(extent < 0 for extent in type.get_shape()):
-        raise Refusal(
-            f"the shape {described(type)} is not static", "fix the input shapes with --shape NAME=1x128"
+def static_shape(source: Attribute) -> tuple[int, ...]:
+    """The shape of a tensor type. Raises RefusalError if it is not one or not static."""
+    if not isa(source, TensorType[Attribute]):
+        raise RefusalError(f"{described(source)} is no tensor of known rank", "use tensors")
+    if any(extent < 0 for extent in source.get_shape()):
+        raise RefusalError(
+            f"the shape {described(source)} is not static", "fix the input shapes with --shape NAME=1x128"
         )
-    return type.get_shape()
+    return source.get_shape()
 
 
-def lowered_element(type: Attribute) -> Element:
-    """The element type that a tensor of an ONNX type has once lowered: int64 is i32. Raises Refusal for a type that the
-    machine has no format for."""
-    if not isinstance(type, TensorType):
-        raise Refusal(f"{described(type)} is no tensor", "use tensors")
-    element: Attribute = type.get_element_type()
+def lowered_element(source: Attribute) -> Element:
+    """The element type that a tensor of an ONNX type has once lowered: int64 is i32.
+
+    Raises RefusalError for a type that the machine has no format for.
+    """
+    if not isa(source, TensorType[Attribute]):
+        raise RefusalError(f"{described(source)} is no tensor", "use tensors")
+    element = source.get_element_type()
     if element == i64:
         return i32
     if element not in ELEMENTS:
         name = onnx_types.name_of(element).lower()
-        remedy = "convert the model to float32" if name == "double" else "use a type of the list in docs/operators.md"
-        raise Refusal(f"the element type {name} has no format on the machine", remedy)
+        remedy = "float32" if name == "double" else "a type of the list in docs/operators.md"
+        raise RefusalError(f"the element type {name} has no format on the machine", f"convert it to {remedy}")
     return ELEMENTS[ELEMENTS.index(element)]
 
 
-def described(type: Attribute) -> str:
+def described(source: Attribute) -> str:
     """A type in a sentence."""
-    if isinstance(type, TensorType):
-        extents = "x".join("?" if extent < 0 else str(extent) for extent in type.get_shape())
-        return f"{extents or 'scalar'} of {onnx_types.name_of(type.get_element_type()).lower()}"
-    return str(type).removeprefix("!")
-
-
-def shape_matches(value: SSAValue, type: Attribute) -> bool:
-    """Whether a lowered value has the shape that the model infers."""
-    return not isinstance(type, TensorType) or shape_of(value) == type.get_shape()
+    if isa(source, TensorType[Attribute]):
+        extents = "x".join("?" if extent < 0 else str(extent) for extent in source.get_shape())
+        return f"{extents or 'scalar'} of {onnx_types.name_of(source.get_element_type()).lower()}"
+    return str(source).removeprefix("!")

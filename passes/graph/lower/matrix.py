@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import is_float, shape_of
@@ -9,12 +10,12 @@ from .builder import Builder
 from .lowering import Lowering, Rules
 
 
-def product(build: Builder, lhs: SSAValue, rhs: SSAValue, **options: bool) -> SSAValue:
+def product(build: Builder, lhs: SSAValue, rhs: SSAValue) -> SSAValue:
     """`numpy.matmul`: vectors are rows or columns that vanish from the result."""
     row, column = len(shape_of(lhs)) == 1, len(shape_of(rhs)) == 1
     left = build.unsqueeze(lhs, 0) if row else lhs
     right = build.unsqueeze(rhs, 1) if column else rhs
-    result = build.matmul(left, right, **options)
+    result = build.matmul(left, right)
     shape = list(shape_of(result))
     if column:
         del shape[-1]
@@ -47,7 +48,9 @@ class Gemm(Lowering):
         result = build.matmul(lhs, rhs, transpose_rhs=bool(self.attribute("transB", int, 0)))
         result = self.scaled(result, self.attribute("alpha", float, 1.0))
         if self.has("C"):
-            result = build.map("add", result, self.scaled(self.operand("C"), self.attribute("beta", float, 1.0)))
+            result = build.map(
+                "add", result, self.scaled(self.operand("C"), self.attribute("beta", float, 1.0))
+            )
         return result
 
     def scaled(self, value: SSAValue, factor: float) -> SSAValue:
@@ -56,8 +59,8 @@ class Gemm(Lowering):
             return value
         if is_float(self.element("A")):
             return self.build.map("mul", value, factor)
-        as_float = self.build.cast(value, self.build.f32)
-        return self.build.cast(self.build.map("mul", as_float, factor), self.build.i32)
+        as_float = self.build.cast(value, f32)
+        return self.build.cast(self.build.map("mul", as_float, factor), i32)
 
 
 RULES: Rules = (MatMul, Gemm)

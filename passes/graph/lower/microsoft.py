@@ -11,7 +11,7 @@ from xdsl.ir import SSAValue
 from ....dialects import nn
 from ....dialects.elements import shape_of
 from . import integer
-from .conditions import Condition, attribute_is, condition, no_result
+from .conditions import attribute_is, condition, no_result
 from .lowering import Lowering, Rules
 from .matrix import product
 from .normalization import inverse_deviation
@@ -25,7 +25,9 @@ class RuntimeLowering(Lowering):
 
 
 class RuntimeGelu(RuntimeLowering):
-    """`map` of `add` for the bias, then of `gelu` (`FastGelu`: `gelu_tanh`, `QuickGelu`: x * sigmoid(alpha * x))."""
+    """`map` of `add` for the bias, then of `gelu` (`FastGelu`: `gelu_tanh`, `QuickGelu`: x * sigmoid(alpha *
+    x)).
+    """
 
     operators = ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")
 
@@ -35,7 +37,11 @@ class RuntimeGelu(RuntimeLowering):
         if self.has(1):
             value = build.map("add", value, self.wide(1))
         if self.node.operator == "QuickGelu":
-            return build.map("mul", value, build.map("sigmoid", build.map("mul", value, self.attribute("alpha", float, 1.702))))
+            return build.map(
+                "mul",
+                value,
+                build.map("sigmoid", build.map("mul", value, self.attribute("alpha", float, 1.702))),
+            )
         return build.map("gelu_tanh" if self.node.operator == "FastGelu" else "gelu", value)
 
 
@@ -133,7 +139,9 @@ class Linear(RuntimeLowering):
     def quantized(self, value: SSAValue, scale: str, zero_point: str) -> SSAValue:
         """An f32 value as the result's bytes."""
         zero = self.single(zero_point) if self.has(zero_point) else None
-        return self.build.insert(nn.QuantizeOp(value, self.single(scale), zero, element=self.result_element()))
+        return self.build.insert(
+            nn.QuantizeOp(value, self.single(scale), zero, element=self.result_element())
+        )
 
 
 class LinearAdd(Linear):
@@ -172,7 +180,9 @@ class LinearMul(Linear):
 
 @condition(remedy="convert the model to opset 13 before quantizing it")
 def softmax_of_one_axis(rule: Lowering) -> bool:
-    """`opset` is 13 or newer, or `axis` is the last one"""
+    """softmax is over one axis: `opset` is 13 or newer, or `axis` is the last one"""
+    if rule.node.operator != "QLinearSoftmax":
+        return True
     axis, rank = rule.attribute("axis", int, -1), len(rule.shape("X"))
     return rule.attribute("opset", int, 13) >= 13 or axis in (-1, rank - 1)
 
@@ -181,9 +191,7 @@ class LinearUnary(Linear):
     """`dequantize`, the function, `quantize`."""
 
     operators = ("QLinearSoftmax", "QLinearSigmoid", "QLinearLeakyRelu")
-    conditions = (
-        Condition(softmax_of_one_axis.sentence, lambda rule: rule.node.operator != "QLinearSoftmax" or softmax_of_one_axis.holds(rule), softmax_of_one_axis.remedy),
-    )
+    conditions = (softmax_of_one_axis,)
 
     def lower(self) -> SSAValue:
         """In float32, where ONNX Runtime looks up a table."""
@@ -209,10 +217,12 @@ class EmbedLayerNorm(RuntimeLowering):
         """Positions count from 0 unless `position_ids` gives them."""
         build = self.build
         total = build.gather_rows(self.operand("word_embedding"), build.widen(self.operand("input_ids")))
-        batch, rows, width = shape_of(total)
+        rows = shape_of(total)[1]
         table = self.operand("position_embedding")
         if self.has("position_ids"):
-            total = build.map("add", total, build.gather_rows(table, build.widen(self.operand("position_ids"))))
+            total = build.map(
+                "add", total, build.gather_rows(table, build.widen(self.operand("position_ids")))
+            )
         else:
             total = build.map("add", total, build.slice_axis(table, 0, 0, rows))
         if self.has("segment_embedding") and self.has("segment_ids"):

@@ -42,7 +42,9 @@ def windowed(places: Array, windows: Geometry, outside: int) -> Array:
 
 
 class MaxPool(Pooling):
-    """`pad` with the least value, `windows`, `reduce max`; indices by `map` of `eq` and `reduce min` of places."""
+    """`pad` with the least value, `windows`, `reduce max`; indices by `map` of `eq` and `reduce min` of
+    places.
+    """
 
     operators = ("MaxPool",)
 
@@ -94,10 +96,17 @@ class AveragePool(Pooling):
         total = self.reduced("sum", windows.windows(build, self.wide("X"), 0))
         counted = np.ones(self.shape("X")[2:], np.float32)
         if self.attribute("count_include_pad", int, 0):
-            counted = np.pad(counted, list(zip(windows.low, windows.given_high, strict=True)), constant_values=1)
+            counted = np.pad(
+                counted, list(zip(windows.low, windows.given_high, strict=True)), constant_values=1
+            )
             extra = [a - b for a, b in zip(windows.high, windows.given_high, strict=True)]
             windows = Geometry(
-                windows.kernel, windows.strides, windows.dilations, (0,) * len(extra), tuple(extra), tuple(extra)
+                windows.kernel,
+                windows.strides,
+                windows.dilations,
+                (0,) * len(extra),
+                tuple(extra),
+                tuple(extra),
             )
         rank = counted.ndim
         counts = windowed(counted, windows, 0).sum(axis=tuple(range(rank, 2 * rank)))
@@ -132,13 +141,14 @@ class LpPool(Pooling):
 class GlobalPool(Lowering):
     """`reduce` over the spatial axes."""
 
-    operators: ClassVar[Mapping[str, str]] = {"GlobalAveragePool": "mean", "GlobalMaxPool": "max"}
+    functions: ClassVar[Mapping[str, str]] = {"GlobalAveragePool": "mean", "GlobalMaxPool": "max"}
+    operators = tuple(functions)
 
     def lower(self) -> SSAValue:
         """One reduction."""
         value = self.operand("X")
         axes = range(2, 2 + len(spatial_of(value)))
-        return self.build.reduce(self.operators[self.node.operator], value, axes)
+        return self.build.reduce(self.functions[self.node.operator], value, axes)
 
 
 RULES: Rules = (MaxPool, AveragePool, LpPool, GlobalPool)

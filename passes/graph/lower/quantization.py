@@ -1,6 +1,7 @@
 """Rules for linear quantization and for integer products.
 
-Quantized values stay bytes: `quantize` and `dequantize` stand where the model has them, products are exact in int32.
+Quantized values stay bytes: `quantize` and `dequantize` stand where the model has them, products are exact in
+int32.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def rounded(rule: Lowering, value: SSAValue, zero_point: str) -> SSAValue:
 
 
 class Granular(Lowering):
-    """What `QuantizeLinear` and `DequantizeLinear` share: one scale, one per index of an axis, or one per block."""
+    """What `QuantizeLinear` and `DequantizeLinear` share: one scale, one per index of an axis, or one per
+    block.
+    """
 
     value_name: ClassVar[str] = "x"
     scale_name: ClassVar[str] = "y_scale"
@@ -86,7 +89,9 @@ class Granular(Lowering):
         if axis is None:
             return build.reshape(value, ())
         if not self.is_blocked():
-            return build.reshape(value, [extent if place == axis else 1 for place, extent in enumerate(shape)])
+            return build.reshape(
+                value, [extent if place == axis else 1 for place, extent in enumerate(shape)]
+            )
         size, blocks = self.attribute("block_size", int, 0), shape_of(value)
         wide = (*blocks[: axis + 1], size, *blocks[axis + 1 :])
         repeated = build.broadcast(build.unsqueeze(value, axis + 1), wide)
@@ -180,7 +185,7 @@ class IntegerProduct(Lowering):
     """What products of bytes share."""
 
     def bytes(self, name: str, zero_name: str, *, left: bool) -> Bytes:
-        """An operand as a matrix of signed bytes, its zero point per row (left) or column (right) or single."""
+        """An operand as a matrix of signed bytes, its zero points by row (left), column (right) or single."""
         build, value = self.build, self.operand(name)
         zero: SSAValue | Array | None = None
         if self.has(zero_name):

@@ -7,7 +7,7 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-from xdsl.dialects.builtin import i32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import dtype_of, is_float, shape_of
@@ -24,7 +24,7 @@ def not_empty(rule: Lowering) -> bool:
 class Reduction(Lowering):
     """`reduce`, with maps before and after it for the composite ones; `reshape` where `keepdims` is 0."""
 
-    operators: ClassVar[Mapping[str, float]] = {
+    of_empty: ClassVar[Mapping[str, float]] = {
         "ReduceL1": 0.0,
         "ReduceL2": 0.0,
         "ReduceLogSum": -np.inf,
@@ -36,6 +36,7 @@ class Reduction(Lowering):
         "ReduceSum": 0.0,
         "ReduceSumSquare": 0.0,
     }
+    operators = tuple(of_empty)
     conditions = (constant_operand("axes"),)
 
     def lower(self) -> SSAValue:
@@ -89,13 +90,13 @@ class Reduction(Lowering):
         build = self.build
         if is_float(self.element("data")):
             return build.map("sqrt", total)
-        return build.cast(build.map("sqrt", build.cast(total, build.f32)), i32)
+        return build.cast(build.map("sqrt", build.cast(total, f32)), i32)
 
     def log_sum_exp(self, value: SSAValue, axes: tuple[int, ...]) -> SSAValue:
         """log(sum(exp(x - max))) + max, with a maximum of infinity left out of the shift."""
         build = self.build
         largest = build.reduce("max", value, axes)
-        shift = build.map("select", build.map("is_inf", largest), 0.0, largest, to=build.f32)
+        shift = build.map("select", build.map("is_inf", largest), 0.0, largest, to=f32)
         total = build.reduce("sum", build.map("exp", build.map("sub", value, shift)), axes)
         return build.map("add", build.map("log", total), shift)
 
@@ -116,17 +117,20 @@ class Reduction(Lowering):
     def of_nothing(self) -> SSAValue:
         """What the reduction of no elements gives."""
         dtype = dtype_of(self.result_element())
-        value = self.operators[self.node.operator]
-        if dtype.kind in "iub" and not np.isfinite(value):
-            info = np.iinfo(dtype if dtype.kind != "b" else np.int8)
-            value = 0 if np.isnan(value) else bool(value > 0) if dtype.kind == "b" else info.max if value > 0 else info.min
+        value = self.of_empty[self.node.operator]
+        if dtype.kind == "b":
+            value = float(value > 0)
+        elif dtype.kind in "iu" and not np.isfinite(value):
+            bounds = np.iinfo(dtype)
+            value = 0 if np.isnan(value) else bounds.max if value > 0 else bounds.min
         return self.build.constant(np.full(self.result_shape(), value, dtype))
 
 
 class ArgExtreme(Lowering):
     """`reduce` of the value, then of the positions where it stands; NaN counts as the extreme."""
 
-    operators: ClassVar[Mapping[str, str]] = {"ArgMax": "max", "ArgMin": "min"}
+    functions: ClassVar[Mapping[str, str]] = {"ArgMax": "max", "ArgMin": "min"}
+    operators = tuple(functions)
     conditions = (not_empty,)
 
     def lower(self) -> SSAValue:
@@ -136,7 +140,7 @@ class ArgExtreme(Lowering):
         axis = self.axis(len(shape), 0)
         extent = shape[axis]
         last = bool(self.attribute("select_last_index", int, 0))
-        extreme = build.reduce(self.operators[self.node.operator], value, (axis,))
+        extreme = build.reduce(self.functions[self.node.operator], value, (axis,))
         found = build.map("eq", value, extreme)
         if is_float(self.element("data")):
             found = build.map("or", found, build.map("is_nan", value))
@@ -156,7 +160,8 @@ class RunningSum(Lowering):
         """One running sum."""
         value = self.operand("x")
         axis = int(self.constant("axis").reshape(())) % len(self.shape("x"))
-        exclusive, reverse = bool(self.attribute("exclusive", int, 0)), bool(self.attribute("reverse", int, 0))
+        exclusive = bool(self.attribute("exclusive", int, 0))
+        reverse = bool(self.attribute("reverse", int, 0))
         return self.build.cumsum(value, axis, exclusive=exclusive, reverse=reverse)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ....dialects.onnx import OnnxOperation
 from ....dialects.onnx_signatures import QONNX_DOMAINS
-from .conditions import Refusal
+from .conditions import RefusalError
 
 _FIXED_SHAPES = "the shape of its result depends on values of the run, and shapes are fixed when compiling"
 _BRANCH = "the machine has no branches: what runs cannot depend on values of the run"
@@ -99,28 +99,28 @@ REASONS: Mapping[str, str] = {
 _BINARIZED = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant")
 
 
-def refusal_of(node: OnnxOperation) -> Refusal:
+def refusal_of(node: OnnxOperation) -> RefusalError:
     """Why a node whose operator has no rule is refused."""
     operator, _, form = node.operator.partition("-")
     if node.domain in QONNX_DOMAINS and operator in _BINARIZED:
-        return Refusal(
+        return RefusalError(
             "binarized formats come later: QONNX quantizers are read but not lowered yet",
             "for 8 bits export QCDQ or QDQ; leave binary layers for a later version",
         )
     if node.domain:
-        return Refusal(
+        return RefusalError(
             f"no rule lowers operators of the domain {node.domain!r} called {operator}",
             "export it with operators of docs/operators.md",
         )
     if form:
-        return Refusal(
+        return RefusalError(
             f"its form of version {form} has another meaning than the newest one and could not be upgraded",
             "convert the model to a newer opset",
         )
     reason = REASONS.get(operator)
     if reason is None:
-        return Refusal("no rule lowers this operator", "export it with operators of docs/operators.md")
-    return Refusal(reason, remedy_of(reason))
+        return RefusalError("no rule lowers this operator", "export it with operators of docs/operators.md")
+    return RefusalError(reason, remedy_of(reason))
 
 
 def remedy_of(reason: str) -> str:

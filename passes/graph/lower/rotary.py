@@ -57,7 +57,9 @@ def join_heads(build: Builder, value: SSAValue) -> SSAValue:
 def rotated(
     build: Builder, value: SSAValue, cosine: SSAValue, sine: SSAValue, width: int, interleaved: bool
 ) -> SSAValue:
-    """The first `width` elements of each row rotated in pairs: neighbours if `interleaved`, else the two halves."""
+    """The first `width` elements of each row rotated in pairs: neighbours if `interleaved`, else the two
+    halves.
+    """
     total = shape_of(value)[3]
     half = width // 2
     if interleaved:

@@ -17,8 +17,9 @@ auto_pad_known = attribute_is("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the windows of a kernel lie, per spatial axis. `high` includes what `ceil_mode` needs beyond `given_high`,
-    the padding that the node itself asks for."""
+    """Where the windows of a kernel lie, per spatial axis. `high` includes what `ceil_mode` needs beyond
+    `given_high`, the padding that the node itself asks for.
+    """
 
     kernel: tuple[int, ...]
     strides: tuple[int, ...]
