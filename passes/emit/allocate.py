@@ -58,6 +58,13 @@ def place(demand: Demand, capacity: int) -> Ints | None:
     return None
 
 
+def place_lowest(demand: Demand) -> Ints:
+    """Start addresses in a memory without end, each buffer at the lowest place that is free."""
+    addresses = _sweep(demand, int(demand.size.sum()), lambda free, one: free.lowest(int(demand.size[one])))
+    assert addresses is not None
+    return addresses
+
+
 @dataclass(slots=True)
 class _FreeSpace:
     """Free pieces of a memory by address; `since[i]` is the position after which piece i has been free."""

@@ -65,12 +65,12 @@ def ranges(starts: Ints, counts: Ints) -> Ints:
     return np.arange(total, dtype=np.int64) + np.repeat(starts - ends + counts, counts)
 
 
-def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: int) -> Atoms:
-    """The atoms of buffers of `buffer_lines[b]` lines each, under the given footprints."""
+def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Ints) -> Atoms:
+    """The atoms of buffers of `buffer_lines[b]` lines of `line_bytes[b]` bytes each, under the given footprints."""
     buffers = len(buffer_lines)
     base = np.zeros(buffers + 1, dtype=np.int64)
     np.cumsum(buffer_lines, out=base[1:])
-    owner, low, high = _line_intervals(footprints, line_bytes)
+    owner, low, high = _line_intervals(footprints, line_bytes[footprints.buffer])
     low = low + base[footprints.buffer[owner]]
     high = high + base[footprints.buffer[owner]]
 
@@ -108,7 +108,7 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: int
     )
 
 
-def _line_intervals(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints, Ints]:
+def _line_intervals(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Ints, Ints]:
     """Footprints as disjoint line intervals [low, high): arrays (footprint, low, high), sorted by footprint and low."""
     offset, extents, strides, run = _merged(footprints, line_bytes)
     owner = np.flatnonzero((run > 0) & (extents > 0).all(axis=1))
@@ -120,8 +120,9 @@ def _line_intervals(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints
         index = ranges(np.zeros(len(owner), dtype=np.int64), counts)
         begin = np.repeat(begin, counts) + index * np.repeat(strides[owner, axis], counts)
         owner = np.repeat(owner, counts)
-    low = begin // line_bytes
-    high = (begin + run[owner] - 1) // line_bytes + 1
+    line = line_bytes[owner]
+    low = begin // line
+    high = (begin + run[owner] - 1) // line + 1
 
     order = np.lexsort((low, owner))
     owner, low, high = owner[order], low[order], high[order]
@@ -137,7 +138,7 @@ def _line_intervals(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints
     return owner[fresh], low[fresh], reach[last]
 
 
-def _merged(footprints: Footprints, line_bytes: int) -> tuple[Ints, Ints, Ints, Ints]:
+def _merged(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Footprints with positive strides, and dimensions that leave no line out drawn into the run."""
     offset, run = footprints.offset.copy(), footprints.run.copy()
     extents, strides = footprints.extents.copy(), footprints.strides.copy()

@@ -63,7 +63,7 @@ def analyse(queues: list[int], rows: list[list[Touch]], addresses: list[int] | N
         strides=np.array([[touch.outer[1]] for _, touch in flat], dtype=np.int64),
         run=column(touch.run for _, touch in flat),
     )
-    atoms = split_into_atoms(footprints, np.full(2, BUFFER_LINES, dtype=np.int64), LINE)
+    atoms = split_into_atoms(footprints, np.full(2, BUFFER_LINES, dtype=np.int64), np.full(2, LINE))
     instances = Instances(column([0, 0, 1, 1]), column([0, 0, 0, 0]), np.full(4, BUFFER_LINES, dtype=np.int64))
     accesses = Accesses(
         column(row for row, _ in flat),

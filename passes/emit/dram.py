@@ -1,0 +1,76 @@
+"""Where tensors lie in DRAM: weights (equal keys once), inputs, outputs, then temporaries, which share by liveness."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...isa.blocks import Space
+from ...isa.errors import CapacityError
+from ...isa.machine import Machine
+from .allocate import ALIGNMENT, Demand, place_lowest
+from .footprint import Ints
+from .stream import Stream
+
+SECTIONS = ("weight", "input", "output", "temporary")
+"""The order of the parts of DRAM, by role."""
+
+
+@dataclass(frozen=True)
+class DramLayout:
+    """First byte of each buffer (0 for those on chip and those that nothing uses), and the bytes that all take."""
+
+    address: Ints
+    used: tuple[bool, ...]
+    bytes: int
+
+
+def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> DramLayout:
+    """Addresses of the DRAM tensors; `first` and `last` are the positions at which each instance is used.
+
+    A weight that no instruction names gets no place. Raises CapacityError where DRAM is too small.
+    """
+    named = np.zeros(len(stream.buffers), dtype=bool)
+    for group in stream.groups:
+        for instance in group.instances.values():
+            named[stream.instance_buffer[instance[instance >= 0]]] = True
+    address = np.zeros(len(stream.buffers), dtype=np.int64)
+    used = [False] * len(stream.buffers)
+    parts: list[tuple[str, int]] = []
+    end = 0
+    keys: dict[str, int] = {}
+    for role in SECTIONS[:-1]:
+        begin = end
+        for number, buffer in enumerate(stream.buffers):
+            if buffer.role != role or (role == "weight" and not named[number]):
+                continue
+            used[number] = True
+            if buffer.key and buffer.key in keys:
+                address[number] = keys[buffer.key]
+                continue
+            address[number] = end
+            if buffer.key:
+                keys[buffer.key] = end
+            end += -(-buffer.bytes // ALIGNMENT) * ALIGNMENT
+        parts.append((f"{role}s", end - begin))
+
+    temporaries = np.array(
+        [n for n, buffer in enumerate(stream.buffers) if buffer.role == "temporary" and named[n]], dtype=np.int64
+    )
+    if len(temporaries):
+        instance = np.searchsorted(stream.instance_buffer, temporaries)
+        size = np.array([-(-stream.buffers[n].bytes // ALIGNMENT) * ALIGNMENT for n in temporaries.tolist()])
+        demand = Demand(size, first[instance], last[instance])
+        places = place_lowest(demand)
+        address[temporaries] = end + places
+        begin, end = end, end + int((places + size).max())
+        parts.append(("temporaries", end - begin))
+        for number in temporaries.tolist():
+            used[number] = True
+    if end > machine.memory_bytes(Space.DRAM):
+        raise CapacityError(
+            f"DRAM of machine {machine.name}", end, machine.memory_bytes(Space.DRAM), parts,
+            ("use a smaller model", "use fewer bits per weight"),
+        )
+    return DramLayout(address, tuple(used), end)

@@ -1,0 +1,160 @@
+"""The pass that turns tile operations into instruction templates: byte addresses and strides, formats, engines.
+
+Loops, kernels and buffers stay as they are; every operation on buffers becomes one template in its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from ...dialects.affine_form import Access, AffineForm, Minimum
+from ...dialects.isa import FieldValue, InstructionOperation, operation_class
+from ...dialects.tile import CopyOp, GatherOp, PassOp, ProductOp, ScatterOp, buffer_type
+from ...isa.instructions.transfers import ELEMENT_CODES
+from ...isa.instructions.vector import BROADCAST_KINDS, DIRECTIONS
+from ...isa.lanes import LaneProgram
+from ...isa.matrix import MatrixMode
+
+Addresses = list[tuple[str, SSAValue, AffineForm]]
+
+REDUCED_TO = {"columns": DIRECTIONS["each_row"], "rows": DIRECTIONS["each_column"]}
+"""A reduction across columns gives one value a row, one across rows one value a column."""
+
+
+@dataclass(frozen=True)
+class LowerTilePass(ModulePass):
+    """Replace every operation of the `tile` dialect that acts on buffers by an instruction template."""
+
+    name = "lower-tile"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Replace the operations in place; locations and stages are kept."""
+        del ctx
+        for old in list(op.walk()):
+            new = _lower(old)
+            if new is None:
+                continue
+            new.location = old.location
+            new.attributes |= old.attributes
+            block = old.parent_block()
+            assert block is not None
+            block.insert_op_before(new, old)
+            old.detach()
+            old.erase()
+
+
+def copy_template(op: CopyOp) -> InstructionOperation:
+    """`ld.block` or `st.block` of a copy; missing outer dimensions have one element."""
+    element = buffer_type(op.source).format.bytes
+    load = op.is_load
+    dram, chip = (op.source_access.data, op.target_access.data) if load else (op.target_access.data, op.source_access.data)
+    buffers = (op.source, op.target) if load else (op.target, op.source)
+    values: dict[str, FieldValue] = {"element": ELEMENT_CODES[element]}
+    for axis, size in enumerate(chip.sizes, 4 - chip.rank):
+        values[f"n{axis}"] = size
+    for side, access in (("dram", dram), ("chip", chip)):
+        for axis, stride in enumerate(access.strides, 4 - access.rank):
+            values[f"{side}_stride{axis}"] = _stride(stride * element, access.sizes[axis - 4 + access.rank])
+    addresses = [("dram", buffers[0], dram.offset * element), ("chip", buffers[1], chip.offset * element)]
+    return operation_class("ld.block" if load else "st.block")(addresses, values)
+
+
+def rows_template(op: GatherOp | ScatterOp) -> InstructionOperation:
+    """`ld.gather` or `st.scatter`."""
+    element = buffer_type(op.rows).format.bytes
+    ids, table, rows = op.ids_access.data, op.table_access.data, op.rows_access.data
+    addresses = [
+        ("table", op.table, table.offset * element),
+        ("ids", op.ids, ids.offset * buffer_type(op.ids).format.bytes),
+        ("chip", op.rows, rows.offset * element),
+    ]
+    values: dict[str, FieldValue] = {
+        "pitch": table.strides[0] * element,
+        "limit": op.limit.value.data,
+        "count": rows.sizes[0],
+        "row_bytes": _scaled(rows.sizes[1], element),
+        "chip_stride": rows.strides[0] * element,
+    }
+    return operation_class("ld.gather" if isinstance(op, GatherOp) else "st.scatter")(addresses, values)
+
+
+def product_template(op: ProductOp) -> InstructionOperation:
+    """`mx.product`."""
+    mode = MatrixMode.parse(op.mode.data)
+    transposed = op.transpose_b is not None
+    m, k = op.a_access.data.sizes
+    n = op.acc_access.data.sizes[1]
+    values: dict[str, FieldValue] = {"mode": mode.code, "m": m, "n": n, "k": k}
+    addresses: Addresses = []
+    places = (
+        ("acc", op.acc, op.acc_access.data, m),
+        ("a", op.a, op.a_access.data, m),
+        ("b", op.b, op.b_access.data, n if transposed else k),
+    )
+    for name, buffer, access, rows in places:
+        width = buffer_type(buffer).format.bytes
+        addresses.append((name, buffer, access.offset * width))
+        values[f"{name}_stride"] = _stride(access.strides[0] * width, rows)
+    if op.accumulate is not None:
+        values["accumulate"] = op.accumulate.data
+    if transposed:
+        values["transpose_b"] = 1
+    return operation_class("mx.product")(addresses, values)
+
+
+def pass_template(op: PassOp) -> InstructionOperation:
+    """`vx.pass`; its lane program stays text until slots are assigned."""
+    rows, columns = op.rows.data, op.columns.data
+    values: dict[str, FieldValue] = {"rows": rows, "columns": columns}
+    addresses: Addresses = []
+
+    def stream(name: str, buffer: SSAValue, access: Access) -> None:
+        kind = buffer_type(buffer)
+        addresses.append((name, buffer, access.offset * kind.format.bytes))
+        values[f"{name}_stride"] = _stride(access.strides[0] * kind.format.bytes, rows)
+        values[f"{name}_format"] = kind.format.code
+
+    for name, place in zip("ab", op.stream_places, strict=False):
+        stream(name, *place)
+    if op.out_place is not None:
+        stream("out", *op.out_place)
+    for number, (kind, buffer, access) in enumerate(op.broadcast_places):
+        form = buffer_type(buffer).format
+        addresses.append((f"c{number}", buffer, access.offset * form.bytes))
+        values[f"c{number}_kind"] = BROADCAST_KINDS[kind]
+        values[f"c{number}_format"] = form.code
+    for number, (direction, buffer, access) in enumerate(op.reduction_places):
+        addresses.append((f"reduction{number}", buffer, access.offset * buffer_type(buffer).format.bytes))
+        values[f"reduction{number}_direction"] = REDUCED_TO[direction]
+    if op.accumulate is not None:
+        values["accumulate"] = op.accumulate.data
+    # Parsed and printed once more, so that equal programs have equal texts.
+    return operation_class("vx.pass")(addresses, values, program=str(LaneProgram.parse(op.program.data)))
+
+
+def _lower(op: Operation) -> InstructionOperation | None:
+    match op:
+        case CopyOp():
+            return copy_template(op)
+        case GatherOp() | ScatterOp():
+            return rows_template(op)
+        case ProductOp():
+            return product_template(op)
+        case PassOp():
+            return pass_template(op)
+        case _:
+            return None
+
+
+def _scaled(size: Minimum, factor: int) -> Minimum:
+    return Minimum(tuple(form * factor for form in size.forms))
+
+
+def _stride(stride: int, extent: Minimum) -> int:
+    """A stride along one element means nothing: zero makes equal instructions equal."""
+    return 0 if extent.constant == 1 else stride
