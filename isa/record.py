@@ -238,6 +238,11 @@ class Instruction:
         return ()
 
     @classmethod
+    def structure_fault(cls, values: Mapping[str, int]) -> str | None:
+        """Why legal field values still are no instruction, or None; asked when words are decoded."""
+        del values
+
+    @classmethod
     def operands(cls, values: Mapping[str, int], names: AddressNames = NO_NAMES) -> list[str]:
         """The operands of one instruction as text, defaults left out."""
         words: list[str] = []
@@ -315,6 +320,9 @@ def instruction(
                 raise TypeError(f"{mnemonic}: {name} is missing")
         if not record.__doc__ or any(not item.doc for item in declared.values()):
             raise TypeError(f"{mnemonic}: a docstring or a field's meaning is missing")
+        for item in extra:
+            # A row of a table has no derived values; the table's analysis gives them.
+            setattr(record, item.name, item.default)
         record.mnemonic = mnemonic
         record.opcode = opcode
         record.engine = engine

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ..blocks import Block
-from ..columns import Column, as_vector, ceiling, choose, common_length, larger, lookup
+from ..columns import Column, ceiling, choose, larger, lookup
 from ..engines import Engine
 from ..errors import Fault, UsageError
 from ..fields import (
@@ -174,21 +174,14 @@ class VectorProgram(Instruction):
         """`program_cycles`."""
         return Cost(busy=machine.vector.program_cycles + self.slot * 0)
 
-    def faults(self, machine: Machine) -> tuple[Condition, ...]:
+    @classmethod
+    def structure_fault(cls, values: Mapping[str, int]) -> str | None:
         """The words hold no lane program."""
-        names = [item.name for item in self.fields]
-        length = common_length(*(self.__dict__[name] for name in names))
-        reasons: dict[str, list[bool]] = {}
-        size = 1 if length is None else length
-        rows = zip(*(as_vector(self.__dict__[name], size).tolist() for name in names), strict=True)
-        for place, row in enumerate(rows):
-            try:
-                self.decoded(dict(zip(names, row, strict=True)))
-            except UsageError as error:
-                reasons.setdefault(str(error), [False] * size)[place] = True
-        if length is None:
-            return tuple((True, reason) for reason in reasons)
-        return tuple((np.array(where), reason) for reason, where in reasons.items())
+        try:
+            cls.decoded(values)
+        except UsageError as error:
+            return str(error)
+        return None
 
     def execute(self, state: State) -> None:
         """Write the slot."""
