@@ -1,0 +1,141 @@
+"""The program file's container: safetensors bytes with one metadata key, whose digest covers the whole file.
+
+Layout: length of the header (8 bytes, little-endian), a JSON header that begins with the metadata, padding
+spaces to 8 bytes, then the tensors without gaps. The metadata is one JSON text under the key "attnc"; it begins
+with the digest, so that its place in the file is fixed. The digest is blake2b over the file with the digest's
+own characters set to "0". Equal content gives equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from math import prod
+from typing import Any, cast
+
+import ml_dtypes
+import numpy as np
+
+from .errors import ProgramFileError
+from .formats import Array
+
+_DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I32": np.dtype("<i4"),
+    "F32": np.dtype("<f4"),
+    "I64": np.dtype("<i8"),
+}
+
+_DIGEST_CHARACTERS = 64
+_START = b'{"__metadata__":{"attnc":"{\\"digest\\":\\"'
+_DIGEST_OFFSET = 8 + len(_START)
+_NO_DIGEST = "0" * _DIGEST_CHARACTERS
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    for name, item in _DTYPES.items():
+        if item == dtype:
+            return name
+    raise ProgramFileError("program", f"a tensor of {dtype} cannot be stored")
+
+
+def _digest(content: bytearray | memoryview) -> str:
+    state = hashlib.blake2b(digest_size=_DIGEST_CHARACTERS // 2)
+    state.update(content[:_DIGEST_OFFSET])
+    state.update(_NO_DIGEST.encode())
+    state.update(content[_DIGEST_OFFSET + _DIGEST_CHARACTERS :])
+    return state.hexdigest()
+
+
+def write_container(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytearray:
+    """The bytes of a container; tensors in the order given. ProgramFileError for a dtype without a name."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    described = json.dumps({"digest": _NO_DIGEST})[:-1] + "," + _canonical(dict(metadata))[1:]
+    described = described.replace('"digest": ', '"digest":', 1)
+    header: dict[str, Any] = {"__metadata__": {"attnc": described}}
+    offset = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _dtype_name(array.dtype),
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    content = bytearray(len(text).to_bytes(8, "little") + text)
+    for array in arrays.values():
+        content += array.reshape(-1).view(np.uint8).data
+    content[_DIGEST_OFFSET : _DIGEST_OFFSET + _DIGEST_CHARACTERS] = _digest(content).encode()
+    return content
+
+
+def read_container(content: bytes | bytearray, subject: str) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Metadata and tensors (views of `content`); ProgramFileError for anything that is not as written."""
+    view = memoryview(content)
+    length = int.from_bytes(view[:8], "little")
+    if len(view) < _DIGEST_OFFSET + _DIGEST_CHARACTERS or not view[8:].tobytes()[: len(_START)] == _START:
+        raise ProgramFileError(subject, "is not an attnc program")
+    if length > len(view) - 8:
+        raise ProgramFileError(subject, "is damaged: its header is longer than the file")
+    stored = view[_DIGEST_OFFSET : _DIGEST_OFFSET + _DIGEST_CHARACTERS].tobytes()
+    if stored.decode("latin-1") != _digest(view):
+        raise ProgramFileError(subject, "is damaged: its digest does not match its bytes")
+    try:
+        header: Any = json.loads(view[8 : 8 + length].tobytes().decode("ascii"))
+        metadata: Any = json.loads(header.pop("__metadata__")["attnc"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ProgramFileError(subject, "is damaged: its header is not the JSON it should be") from None
+    if not isinstance(metadata, dict):
+        raise ProgramFileError(subject, "is damaged: its metadata is no table")
+    tensors = _read_tensors(cast(dict[str, Any], header), view[8 + length :], subject)
+    return cast(dict[str, Any], metadata), tensors
+
+
+def _read_tensors(header: dict[str, Any], data: memoryview, subject: str) -> dict[str, Array]:
+    tensors: dict[str, Array] = {}
+    end = 0
+    for name, entry in header.items():
+        reason = _entry_fault(entry, end, len(data))
+        if reason is not None:
+            raise ProgramFileError(subject, f"tensor {name!r} {reason}")
+        dtype, shape, (start, stop) = _DTYPES[entry["dtype"]], tuple(entry["shape"]), entry["data_offsets"]
+        tensors[name] = np.frombuffer(data[start:stop], dtype=np.uint8).view(dtype).reshape(shape)
+        end = stop
+    if end != len(data):
+        raise ProgramFileError(subject, f"has {len(data) - end} bytes that belong to no tensor")
+    return tensors
+
+
+def _entry_fault(entry: Any, start: int, limit: int) -> str | None:
+    if not isinstance(entry, dict) or set(cast(dict[str, Any], entry)) != {"dtype", "shape", "data_offsets"}:
+        return "has no proper entry"
+    fields = cast(dict[str, Any], entry)
+    if not isinstance(fields["dtype"], str) or fields["dtype"] not in _DTYPES:
+        return f"has the unknown type {fields['dtype']!r}"
+    for key in ("shape", "data_offsets"):
+        numbers = fields[key]
+        if not isinstance(numbers, list) or not all(
+            type(number) is int and 0 <= number < 1 << 40 for number in cast(list[Any], numbers)
+        ):
+            return f"has {key} {numbers!r}"
+    offsets = cast(list[int], fields["data_offsets"])
+    size = prod(cast(list[int], fields["shape"])) * _DTYPES[fields["dtype"]].itemsize
+    if len(offsets) != 2 or offsets[0] != start or offsets[1] != start + size or offsets[1] > limit:
+        return f"does not lie where it should: bytes {offsets} of {limit}"
+    return None
+
+
+def stored_digest(content: bytes | bytearray) -> str:
+    """The digest that a container's bytes carry (unchecked)."""
+    start = _DIGEST_OFFSET
+    return bytes(content[start : start + _DIGEST_CHARACTERS]).decode("latin-1")

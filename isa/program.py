@@ -1,0 +1,252 @@
+"""A compiled program: instructions, weights, signatures and the tables that say where everything came from.
+
+`Program.save` and `Program.load` are the program file. Loading trusts nothing: digest, version, ISA, shapes and
+every range are checked, and a wrong file is one ProgramFileError.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .blocks import Space
+from .columns import Int64Array
+from .container import stored_digest, write_container
+from .errors import Fault, ProgramFileError
+from .formats import Array, Format
+from .instructions import ISA_HASH
+from .machine import Machine
+from .table import Table
+
+FORMAT_VERSION = 1
+"""Version of the program file's layout."""
+
+SEGMENT_PREFIX = "weight:"
+"""Weights stand in the file as tensors named so plus their own name."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """An input or output of a program.
+
+    element_type: the model's ONNX element type ("float", "int64", ...). format: as it stands in DRAM at
+    `address`, dense and row-major. low, high: the range of valid values, None where any will do. binary: only 0
+    and 1 are valid (masks).
+    """
+
+    name: str
+    element_type: str
+    format: Format
+    shape: tuple[int, ...]
+    address: int
+    low: float | int | None = None
+    high: float | int | None = None
+    binary: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in DRAM."""
+        return prod(self.shape) * self.format.bytes
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Constant bytes in DRAM at `address`: an array in its stored format, dense."""
+
+    name: str
+    address: int
+    array: Array
+
+
+@dataclass(frozen=True)
+class Node:
+    """An ONNX node of the model: name, operator, structural path, and the form it was given (attention)."""
+
+    name: str
+    operator: str
+    path: str = ""
+    form: str = ""
+
+
+@dataclass(frozen=True)
+class MemoryEntry:
+    """A named place: role is weight, input, output, temporary, resident or buffer."""
+
+    name: str
+    space: Space
+    address: int
+    bytes: int
+    role: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A node that was not lowered to its engine, or that folding removed: which, by what, and why."""
+
+    node: str
+    subject: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program for one machine; see the module. Row numbers are places in `table`.
+
+    source_offsets, source_nodes: nodes of row r are source_nodes[source_offsets[r]:source_offsets[r + 1]],
+    indices into `nodes`. dram_bytes: DRAM that a run needs. recipe: what the compiler was asked for. unlowered,
+    folded: `Note`s. batchable: a run may repeat over a longer first axis. model: facts of the source model.
+    """
+
+    machine: Machine
+    table: Table
+    segments: tuple[Segment, ...]
+    inputs: tuple[Signature, ...]
+    outputs: tuple[Signature, ...]
+    dram_bytes: int
+    nodes: tuple[Node, ...] = ()
+    source_offsets: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    source_nodes: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    memory_map: tuple[MemoryEntry, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    model: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    unlowered: tuple[Note, ...] = ()
+    folded: tuple[Note, ...] = ()
+    batchable: bool = False
+
+    @property
+    def instruction_bytes(self) -> int:
+        """Bytes of all instruction words."""
+        return len(self.table) * 64
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants in their stored formats."""
+        return sum(segment.array.nbytes for segment in self.segments)
+
+    def row_nodes(self, row: int) -> tuple[str, ...]:
+        """Names of the ONNX nodes that a row works for."""
+        if len(self.source_offsets) == 0:
+            return ()
+        start, stop = self.source_offsets[row], self.source_offsets[row + 1]
+        return tuple(self.nodes[index].name for index in self.source_nodes[start:stop].tolist())
+
+    def initial_dram(self) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+        """DRAM with every constant in place and zeros elsewhere, uint8 [dram_bytes]."""
+        dram = np.zeros(self.dram_bytes, dtype=np.uint8)
+        for segment in self.segments:
+            data = np.ascontiguousarray(segment.array).reshape(-1).view(np.uint8)
+            dram[segment.address : segment.address + len(data)] = data
+        return dram
+
+    @cached_property
+    def content(self) -> bytearray:
+        """The bytes of the program file."""
+        return self.to_bytes()
+
+    @property
+    def digest(self) -> str:
+        """The digest that the program file carries, 64 hex characters."""
+        return stored_digest(self.content)
+
+    def to_bytes(self) -> bytearray:
+        """The bytes of the program file; equal programs give equal bytes."""
+        try:
+            words = self.table.encode()
+        except Fault as fault:
+            raise ProgramFileError("program", f"cannot be encoded: {fault}") from fault
+        offsets, nodes = self.source_offsets, self.source_nodes
+        if len(offsets) == 0:
+            offsets = np.zeros(len(self.table) + 1, dtype=np.int64)
+        tensors: dict[str, Array] = {
+            "source_offsets": offsets.astype("<i8"),
+            "source_nodes": nodes.astype("<i8"),
+            "words": words,
+        }
+        for segment in sorted(self.segments, key=lambda item: item.address):
+            tensors[SEGMENT_PREFIX + segment.name] = segment.array
+        return write_container(self._metadata(), tensors)
+
+    def _metadata(self) -> dict[str, Any]:
+        def signature(item: Signature) -> dict[str, Any]:
+            return {
+                "name": item.name,
+                "element_type": item.element_type,
+                "format": item.format.label,
+                "shape": list(item.shape),
+                "address": item.address,
+                "low": item.low,
+                "high": item.high,
+                "binary": item.binary,
+            }
+
+        return {
+            "format_version": FORMAT_VERSION,
+            "isa": ISA_HASH,
+            "machine": self.machine.to_dict(),
+            "dram_bytes": self.dram_bytes,
+            "inputs": [signature(item) for item in self.inputs],
+            "outputs": [signature(item) for item in self.outputs],
+            "weights": {segment.name: segment.address for segment in self.segments},
+            "nodes": [[node.name, node.operator, node.path, node.form] for node in self.nodes],
+            "memory_map": [
+                [entry.name, entry.space.text, entry.address, entry.bytes, entry.role]
+                for entry in self.memory_map
+            ],
+            "recipe": dict(self.recipe),
+            "model": dict(self.model),
+            "unlowered": [[note.node, note.subject, note.reason] for note in self.unlowered],
+            "folded": [[note.node, note.subject, note.reason] for note in self.folded],
+            "batchable": self.batchable,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write the program file: beside its place, then renamed, so that no half-written file remains."""
+        write_beside(Path(path), self.content)
+
+    @staticmethod
+    def load(path: str | Path) -> Program:
+        """Read a program file; ProgramFileError when it is not readable, damaged, or not for this attnc."""
+        from .program_file import read_program
+
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise ProgramFileError(str(path), f"cannot be read: {error.strerror}") from None
+        return read_program(content, str(path))
+
+    @staticmethod
+    def from_bytes(content: bytes | bytearray, subject: str = "program") -> Program:
+        """The program of a program file's bytes; ProgramFileError names `subject`."""
+        from .program_file import read_program
+
+        return read_program(content, subject)
+
+
+def write_beside(path: Path, content: bytes | bytearray) -> None:
+    """Write a file whole or not at all; ProgramFileError when its folder cannot be written."""
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        raise ProgramFileError(str(path), f"cannot be written: {error.strerror}") from None
+
+
+def _umask() -> int:
+    # The only way to read the mask is to set it.
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
