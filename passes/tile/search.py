@@ -19,16 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
-from ...isa.machine import Machine
-from .rates import Rates
+from .rates import MAXIMUM_EXTENT, Column, Rates
 
-Column = NDArray[np.int64]
-
-PARTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024, 2048, 4096)
+PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192)
 """Into how many pieces an axis is tried to be cut."""
 
-MAXIMUM_EXTENT = 65535
-"""The largest extent that an instruction's 16-bit field holds."""
+MOST_SIZES = 10
+"""The most sizes that are tried along one axis of a tile."""
 
 ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
@@ -36,8 +33,8 @@ ALIGNMENT = 64
 CHANNEL_SHARE = 0.05
 """What a DRAM cycle that hides behind another engine still counts: other kernels' loads want the channel too."""
 
-INSTRUCTION_CYCLES = 1
-"""What an instruction counts beyond its cycles: of plans that are as fast, the shorter program is better."""
+INSTRUCTION_CYCLES = 8
+"""What an instruction counts beyond its cycles: of plans about as fast, the shorter program is better."""
 
 
 class Order(IntEnum):
@@ -57,10 +54,10 @@ class Order(IntEnum):
 class Operand:
     """How one operand of a product comes on chip.
 
-    bytes: of an element as stored. resident: it lies in SRAM already. run: elements that follow each other in DRAM in
-    one row of a tile of any width (0: each tile is one run, as packed weights are). turned: rows of a tile run across
-    the stored rows, so that a copy moves single elements. prepared: bytes of an element after `passes` vector passes
-    that convert it on chip (0: it is used as it comes).
+    bytes: of an element as stored. resident: it lies in SRAM already. pitch: elements between its rows in DRAM (0:
+    every tile is one run, as packed weights are). turned: the array wants its rows across the stored ones, so that a
+    copy moves single elements. prepared: bytes of an element after `passes` vector passes that convert it on chip
+    (0: it is used as it comes).
     """
 
     bytes: int
@@ -73,17 +70,19 @@ class Operand:
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What happens to a finished tile: vector passes, and bytes an element loaded, stored and kept meanwhile."""
+    """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
+    passes; `rows` bytes a column that are loaded with it."""
 
     passes: int = 1
     loaded: int = 0
     stored: int = 0
     kept: int = 0
+    rows: int = 0
 
 
 @dataclass(frozen=True)
 class MatmulProblem:
-    """A product to be tiled: `batch` independent [m, k] by [k, n], with `budget` bytes of SRAM."""
+    """A product to be tiled: `batch` independent [m, k] by [k, n]."""
 
     batch: int
     m: int
@@ -93,14 +92,13 @@ class MatmulProblem:
     left: Operand
     right: Operand
     epilogue: Epilogue
-    budget: int
 
 
 @dataclass(frozen=True)
 class MatmulPlan:
     """A tiling: panels of `panel` rows (left-stationary) or columns (right-stationary) stay; tiles are m x n x k.
 
-    Cycles are the estimate and its parts; `sram` and `acc` are bytes, as far as possible with two of each buffer.
+    Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`.
     """
 
     order: Order
@@ -127,35 +125,40 @@ class MatmulPlan:
 
 @dataclass(frozen=True)
 class Decision:
-    """The plan that was chosen and the best one of another kind (None where there was no other)."""
+    """The plan that was chosen, the best one of another order (None if none is feasible), and how many were."""
 
     chosen: MatmulPlan
     runner_up: MatmulPlan | None
     candidates: int
 
 
-def pieces(extent: int, unit: int, limit: int = MAXIMUM_EXTENT) -> tuple[int, ...]:
+def pieces(extent: int, unit: int) -> tuple[int, ...]:
     """Sizes that cut `extent` into equal pieces, rounded up to `unit`, from the whole down to one unit."""
     sizes: dict[int, None] = {}
     for part in PARTS:
         size = -(-extent // part)
-        rounded = -(-size // unit) * unit
-        for candidate in (size, rounded):
-            if candidate <= limit:
-                sizes[min(candidate, extent)] = None
-        if rounded <= unit:
+        size = min(-(-size // unit) * unit, extent)
+        if size <= MAXIMUM_EXTENT:
+            sizes[size] = None
+        if size <= unit:
             break
-    if not sizes:
-        sizes[min(limit // unit * unit, extent)] = None
-    return tuple(sizes)
+    found = tuple(sizes) or (MAXIMUM_EXTENT // unit * unit,)
+    return found[-MOST_SIZES:] if len(found) > MOST_SIZES and found[-MOST_SIZES] > 16 * unit else found[:MOST_SIZES]
+
+
+def row_pieces(extent: int, unit: int) -> tuple[int, ...]:
+    """As `pieces`, but also sizes that cut `extent` evenly without padding the last piece (197 as 5 x 33 + 32)."""
+    even = {-(-extent // part) for part in PARTS if -(-extent // part) >= min(unit, extent)}
+    return tuple(sorted({*pieces(extent, unit), *(size for size in even if size <= MAXIMUM_EXTENT)}, reverse=True))
 
 
 def _ceil(value: Any, by: Any) -> Any:
     return -(-value // by)
 
 
-def _aligned(value: Column) -> Column:
-    return _ceil(value, ALIGNMENT) * ALIGNMENT
+def aligned(size: Any) -> Any:
+    """Bytes rounded up to where the next buffer can start; numbers and columns alike."""
+    return _ceil(size, ALIGNMENT) * ALIGNMENT
 
 
 def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
@@ -164,16 +167,28 @@ def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
     return (extent // size, size), (np.minimum(rest, 1), np.maximum(rest, 1))
 
 
-def _total(cost: Callable[..., Column], *axes: tuple[int, Column]) -> Column:
-    """`cost(sizes...)` summed over all tiles of the axes, each an extent and a column of tile sizes."""
-    total: Any = 0
+def total(cost: Callable[..., Column], *axes: tuple[int, Column]) -> Column:
+    """`cost(sizes...)` summed over all tiles of the axes, each an extent and a column of tile sizes.
+
+    `cost` gives a column, or an array of several columns; it is asked once for each distinct tile.
+    """
+    result: Any = 0
     for choice in product(*(_tiles(extent, size) for extent, size in axes)):
         count: Any = 1
         for number, _ in choice:
             count = count * number
         if np.any(count):
-            total = total + count * cost(*(size for _, size in choice))
-    return total
+            result = result + count * distinct(cost, *(size for _, size in choice))
+    return result
+
+
+def distinct(cost: Callable[..., Column], *sizes: Column) -> Column:
+    """`cost(*sizes)`, asked once for each distinct tile."""
+    code = sizes[0]
+    for size in sizes[1:]:
+        code = code * (MAXIMUM_EXTENT + 1) + size
+    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    return np.asarray(cost(*(size[first] for size in sizes)))[..., inverse]
 
 
 @dataclass(frozen=True)
@@ -186,40 +201,34 @@ class _Candidates:
     n: Column
     k: Column
 
-    def kept(self, chosen: NDArray[np.bool_]) -> _Candidates:
-        """Those candidates where `chosen` holds."""
-        return _Candidates(
-            self.order[chosen], self.panel[chosen], self.m[chosen], self.n[chosen], self.k[chosen]
-        )
-
 
 def _candidates(problem: MatmulProblem, rates: Rates) -> _Candidates:
-    """All combinations of order, panel and tile sizes that the accumulators hold."""
-    rows = pieces(problem.m, rates.least_rows, rates.maximum_rows)
+    """All combinations of order, panel and tile sizes whose accumulators fit."""
+    rows = row_pieces(problem.m, rates.least_rows)
     columns = pieces(problem.n, rates.columns)
-    depths = pieces(problem.k, rates.depth(problem.mode))
+    depths = pieces(problem.k, rates.depth(problem.mode))[:6]
     m, n, k = (axis.ravel() for axis in np.meshgrid(*map(np.array, (rows, columns, depths)), indexing="ij"))
     fits = m * n * 4 <= rates.acc_bytes
     if not np.any(fits):
         fits = (m * n) == np.min(m * n)
     m, n, k = m[fits], n[fits], k[fits]
-    chosen: list[_Candidates] = []
-    for count in PARTS[:16]:
-        chosen.append(_Candidates(np.full_like(m, Order.LEFT), np.minimum(m * count, _ceil(problem.m, m) * m), m, n, k))
-        chosen.append(_Candidates(np.full_like(m, Order.RIGHT), np.minimum(n * count, _ceil(problem.n, n) * n), m, n, k))
-        if count * min(m.min(), n.min()) >= max(problem.m, problem.n):
-            break
-    for axis, extent, order in ((m, problem.m, Order.LEFT), (n, problem.n, Order.RIGHT)):
-        chosen.append(_Candidates(np.full_like(m, order), _ceil(extent, axis) * axis, m, n, k))
-    chosen.append(_Candidates(np.full_like(m, Order.OUTPUT), m, m, n, k))
-    table = np.unique(np.concatenate([np.stack([c.order, c.panel, c.m, c.n, c.k]) for c in chosen], axis=1), axis=1)
+    found: list[Column] = [np.stack([np.full_like(m, Order.OUTPUT), m, m, n, k])]
+    for tile, extent, order in ((m, problem.m, Order.LEFT), (n, problem.n, Order.RIGHT)):
+        whole = _ceil(extent, tile)
+        for part in PARTS[:8]:
+            panel = _ceil(whole, part) * tile
+            useful = (panel > tile) | (whole == 1) | (part == 8)
+            found.append(np.stack([np.full_like(m, order), panel, m, n, k])[:, useful])
+        found.append(np.stack([np.full_like(m, order), tile, m, n, k]))
+    table = np.unique(np.concatenate(found, axis=1), axis=1)
     return _Candidates(*table.astype(np.int64))
 
 
-@dataclass(frozen=True)
-class _Costs:
-    """Columns of what each candidate costs."""
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer."""
 
+    candidates: _Candidates
     array: Column
     channel: Column
     vector: Column
@@ -231,149 +240,136 @@ class _Costs:
     acc: Column
 
 
-def _fetch(rates: Rates, operand: Operand, rows: Column, columns: Column) -> tuple[Column, Column]:
-    """(channel cycles, busy cycles) of loading a tile."""
-    if operand.resident:
-        nothing = np.zeros_like(rows)
-        return nothing, nothing
-    if operand.turned:
-        return rates.copy(columns, rows, operand.pitch, operand.bytes, turned=True)
-    return rates.copy(rows, columns, operand.pitch, operand.bytes)
+def _fetch(rates: Rates, operand: Operand) -> Callable[[Column, Column], Column]:
+    """(channel cycles, busy cycles) of loading a tile of rows x columns of an operand, as two columns."""
+
+    def cost(rows: Column, columns: Column) -> Column:
+        if operand.resident:
+            return np.zeros((2, len(rows)), dtype=np.int64)
+        if operand.turned:
+            return np.stack(rates.copy(columns, rows, operand.pitch, operand.bytes, turned=True))
+        return np.stack(rates.copy(rows, columns, operand.pitch, operand.bytes))
+
+    return cost
 
 
-def _costs(problem: MatmulProblem, rates: Rates, c: _Candidates) -> _Costs:
+@lru_cache(maxsize=256)
+def _evaluated(problem: MatmulProblem, rates: Rates) -> _Table:
+    c = _candidates(problem, rates)
     m, n, k = problem.m, problem.n, problem.k
     left, right, epilogue = problem.left, problem.right, problem.epilogue
     is_left, is_right = c.order == Order.LEFT, c.order == Order.RIGHT
-    # How often each operand passes by, and the extents of one load of it.
-    left_times = np.where(is_left, 1, np.where(is_right, _ceil(n, c.panel), _ceil(n, c.n)))
-    right_times = np.where(is_right, 1, np.where(is_left, _ceil(m, c.panel), _ceil(m, c.m)))
-    left_rows = np.where(is_left, np.minimum(c.panel, m), c.m)
-    right_columns = np.where(is_right, np.minimum(c.panel, n), c.n)
-
-    def left_fetch(part: int) -> Column:
-        return left_times * _total(lambda r, d: _fetch(rates, left, r, d)[part], (m, left_rows), (k, c.k))
-
-    def right_fetch(part: int) -> Column:
-        return right_times * _total(lambda d, w: _fetch(rates, right, d, w)[part], (k, c.k), (n, right_columns))
-
-    def out(part: int, size: int) -> Column:
-        if not size:
-            return np.zeros_like(m_tiles)
-        return _total(lambda r, w: rates.copy(r, w, n, size)[part], (m, c.m), (n, c.n))
-
     m_tiles, n_tiles, k_tiles = _ceil(m, c.m), _ceil(n, c.n), _ceil(k, c.k)
-    tiles = m_tiles * n_tiles
-    array = _total(lambda r, w, d: rates.product(problem.mode, r, w, d), (m, c.m), (n, c.n), (k, c.k))
-    vector = epilogue.passes * _total(rates.vector, (m, c.m), (n, c.n))
+    # How often each operand passes by, and the extents of one load of it.
+    left_times = np.where(is_left, 1, np.where(is_right, _ceil(n, c.panel), n_tiles))
+    right_times = np.where(is_right, 1, np.where(is_left, _ceil(m, c.panel), m_tiles))
+    left_rows = np.minimum(np.where(is_left, c.panel, c.m), m)
+    right_columns = np.minimum(np.where(is_right, c.panel, c.n), n)
+    fetch_left, fetch_right = _fetch(rates, left), _fetch(rates, right)
+    loads = left_times * total(fetch_left, (m, left_rows), (k, c.k))
+    loads = loads + right_times * total(fetch_right, (k, c.k), (n, right_columns))
+    stores = np.zeros_like(loads)
+    for size, moved in ((epilogue.loaded, loads), (epilogue.stored, stores)):
+        if size:
+            moved += total(lambda r, w, size=size: np.stack(rates.copy(r, w, n, size)), (m, c.m), (n, c.n))
+    vector = epilogue.passes * total(rates.vector, (m, c.m), (n, c.n))
     if left.passes:
-        vector = vector + left.passes * left_times * _total(rates.vector, (m, left_rows), (k, c.k))
+        vector = vector + left.passes * left_times * total(rates.vector, (m, left_rows), (k, c.k))
     if right.passes:
-        vector = vector + right.passes * right_times * _total(rates.vector, (k, c.k), (n, right_columns))
-    stored, loaded = out(0, epilogue.stored), out(0, epilogue.loaded)
-    channel = left_fetch(0) + right_fetch(0) + stored + loaded
-    copies = np.maximum(left_fetch(1) + right_fetch(1) + out(1, epilogue.loaded), out(1, epilogue.stored))
+        vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, right_columns))
+    first = distinct(fetch_left, left_rows, c.k)[0] + distinct(fetch_right, c.k, right_columns)[0]
+    last = epilogue.passes * distinct(rates.vector, c.m, c.n) + aligned(c.m * c.n * epilogue.stored) // ALIGNMENT
+    instructions = m_tiles * n_tiles * (k_tiles + epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded))
+    if not left.resident:
+        instructions = instructions + left_times * _ceil(m, left_rows) * k_tiles * (1 + left.passes)
+    if not right.resident:
+        instructions = instructions + right_times * _ceil(n, right_columns) * k_tiles * (1 + right.passes)
     single, double = _sram(problem, c, left_rows, right_columns)
-    acc = _aligned(c.m * c.n * 4)
-    first = _fetch(rates, left, np.minimum(left_rows, m), c.k)[0] + _fetch(rates, right, c.k, right_columns)[0]
-    last = epilogue.passes * rates.vector(c.m, c.n)
-    if epilogue.stored:
-        last = last + rates.copy(c.m, c.n, n, epilogue.stored)[0]
-    panels = np.where(is_left, _ceil(m, c.panel), np.where(is_right, _ceil(n, c.panel), 1))
-    instructions = tiles * (k_tiles + epilogue.passes + (epilogue.stored > 0) + (epilogue.loaded > 0))
-    instructions = instructions + (not left.resident) * left_times * _ceil(m, left_rows) * k_tiles
-    instructions = instructions + (not right.resident) * right_times * _ceil(n, right_columns) * k_tiles
-    return _Costs(
-        array * problem.batch,
-        channel * problem.batch,
-        vector * problem.batch,
-        copies * problem.batch,
-        first + last + rates.start + (panels - 1) * 0,
-        instructions * problem.batch,
+    return _Table(
+        c,
+        problem.batch * total(lambda r, w, d: rates.product(problem.mode, r, w, d), (m, c.m), (n, c.n), (k, c.k)),
+        problem.batch * (loads[0] + stores[0]),
+        problem.batch * vector,
+        problem.batch * np.maximum(loads[1], stores[1]),
+        first + last + rates.start,
+        problem.batch * instructions,
         single,
         double,
-        acc,
+        aligned(c.m * c.n * 4),
     )
+
+
+def holds_panel(order: Any, panel: Any, tile: Any, mine: Order, other: Order) -> Any:
+    """Whether an operand is on chip over its whole depth: the one that stays, and the one that passes by it in tiles
+    when the panel has several. Numbers and columns alike."""
+    return (order == mine) | ((order == other) & (panel > tile))
 
 
 def _sram(
     problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column
 ) -> tuple[Column, Column]:
     """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
-    m, n, k = problem.m, problem.n, problem.k
-    is_left, is_right = c.order == Order.LEFT, c.order == Order.RIGHT
-    single: Any = 0
-    double: Any = 0
+    single: Any = np.zeros_like(c.m)
+    double: Any = np.zeros_like(c.m)
     once = problem.batch == 1
-    left_whole = np.where(is_left, True, is_right & (c.panel > c.n))
-    right_whole = np.where(is_right, True, is_left & (c.panel > c.m))
-    left_depth, right_depth = np.where(left_whole, k, c.k), np.where(right_whole, k, c.k)
-    left_steady = once & is_left & (c.panel >= m)
-    right_steady = once & is_right & (c.panel >= n)
-    for operand, rows, depth, steady, streamed in (
-        (problem.left, left_rows, left_depth, left_steady, c.k),
-        (problem.right, right_columns, right_depth, right_steady, c.k),
+    left_whole = holds_panel(c.order, c.panel, c.n, Order.LEFT, Order.RIGHT)
+    right_whole = holds_panel(c.order, c.panel, c.m, Order.RIGHT, Order.LEFT)
+    left_steady = (c.order == Order.LEFT) & (c.panel >= problem.m) & once
+    right_steady = (c.order == Order.RIGHT) & (c.panel >= problem.n) & once
+    for operand, extent, whole, steady in (
+        (problem.left, left_rows, left_whole, left_steady),
+        (problem.right, right_columns, right_whole, right_steady),
     ):
         if operand.resident and not operand.prepared:
             continue
-        held = _aligned(rows * depth * (operand.prepared or operand.bytes))
-        raw = _aligned(rows * streamed * operand.bytes) if operand.prepared and not operand.resident else 0
+        chunk = aligned(extent * c.k * (operand.prepared or operand.bytes))
+        held = np.where(whole, chunk * _ceil(problem.k, c.k), chunk)
+        raw = aligned(extent * c.k * operand.bytes) if operand.prepared and not operand.resident else 0
         single = single + held + raw
-        double = double + np.where(steady, held, 2 * held) + 2 * raw
-    tile = c.m * c.n
-    for size in (problem.epilogue.loaded, problem.epilogue.stored):
+        # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
+        double = double + np.where(steady, held, held + chunk) + 2 * raw
+    epilogue = problem.epilogue
+    for size in (epilogue.loaded, epilogue.stored):
         if size:
-            single = single + _aligned(tile * size)
-            double = double + 2 * _aligned(tile * size)
-    kept = _aligned(tile * problem.epilogue.kept)
+            single = single + aligned(c.m * c.n * size)
+            double = double + 2 * aligned(c.m * c.n * size)
+    kept = aligned(c.m * c.n * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
     return single + kept, double + kept
 
 
-@lru_cache(maxsize=1024)
-def search(problem: MatmulProblem, machine: Machine) -> Decision:
-    """The cheapest tiling of `problem` on `machine`. Raises CapacityError where not even the least tile fits."""
-    rates = Rates(machine)
-    candidates = _candidates(problem, rates)
-    costs = _costs(problem, rates, candidates)
-    feasible = (costs.single <= problem.budget) & (costs.acc <= rates.acc_bytes)
+@lru_cache(maxsize=4096)
+def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
+    """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
+    table = _evaluated(problem, rates)
+    feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
-        least = int(costs.single.min())
+        least = int(np.argmin(table.single + table.acc))
+        lacks_acc = bool(table.acc[least] > acc)
         raise CapacityError(
-            f"SRAM for the least tile of a {problem.m}x{problem.n}x{problem.k} product",
-            need=least,
-            limit=problem.budget,
+            f"{'ACC' if lacks_acc else 'SRAM'} for the least tile of a {problem.m}x{problem.n}x{problem.k} product",
+            need=int((table.acc if lacks_acc else table.single)[least]),
+            limit=acc if lacks_acc else sram,
+            levers=("a machine with more of it",),
         )
-    doubled = (costs.double <= problem.budget) & (2 * costs.acc <= rates.acc_bytes)
-    bound = np.maximum(np.maximum(costs.array, costs.channel), np.maximum(costs.vector, costs.copies))
-    everything = costs.array + costs.channel + costs.vector
-    cycles = np.where(doubled, bound, everything) + costs.serial
-    score = cycles + CHANNEL_SHARE * costs.channel + INSTRUCTION_CYCLES * costs.instructions
+    doubled = (table.double <= sram) & (2 * table.acc <= acc)
+    bound = np.maximum(np.maximum(table.array, table.channel), np.maximum(table.vector, table.copies))
+    cycles = np.where(doubled, bound, table.array + table.channel + table.vector) + table.serial
+    score = cycles + CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
     score = np.where(feasible, score, np.inf)
     best = int(np.argmin(score))
-    others = np.where(candidates.order == candidates.order[best], np.inf, score)
-    if not np.isfinite(others.min()):
-        others = score.copy()
-        others[best] = np.inf
+    others = np.where(table.candidates.order == table.candidates.order[best], np.inf, score)
     second = int(np.argmin(others))
 
     def plan(index: int) -> MatmulPlan:
-        def pick(column: Column) -> int:
-            return int(column[index])
-
+        c = table.candidates
         two = bool(doubled[index])
         return MatmulPlan(
-            Order(pick(candidates.order)),
-            pick(candidates.panel),
-            pick(candidates.m),
-            pick(candidates.n),
-            pick(candidates.k),
-            pick(cycles),
-            pick(costs.array),
-            pick(costs.channel),
-            pick(costs.vector),
-            pick(costs.double if two else costs.single),
-            pick(costs.acc) * (1 + two),
-            two,
+            Order(int(c.order[index])),
+            *(int(column[index]) for column in (c.panel, c.m, c.n, c.k)),
+            *(int(column[index]) for column in (cycles, table.array, table.channel, table.vector)),
+            sram=int((table.double if two else table.single)[index]),
+            acc=int(table.acc[index]) * (1 + two),
+            doubled=two,
         )
 
     runner_up = plan(second) if np.isfinite(others[second]) else None
