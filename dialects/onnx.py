@@ -17,7 +17,7 @@ are read by the names that the operator's signature gives them. Example:
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -147,6 +147,11 @@ class OnnxOperation(IRDLOperation, ABC):
         """The node's list of floats `name`, else its operator's default, else None."""
         value = self._plain(name)
         return tuple(float(item) for item in value) if isinstance(value, tuple) else None
+
+    def array(self, name: str, store: ConstantStore) -> Array | None:
+        """The tensor that attribute `name` holds; None if the node has none."""
+        attribute = self.attributes.get(name)
+        return None if attribute is None else attribute_array(attribute, store)
 
     def region(self, name: str) -> Region:
         """The subgraph that attribute `name` holds. Raises KeyError if there is none."""
@@ -353,17 +358,9 @@ class ConstantOp(IRDLOperation):
     def __init__(self, value: Attribute, result_type: Attribute):
         super().__init__(properties={"value": value}, result_types=[result_type])
 
-    @staticmethod
-    def of(array: Array, key: str) -> ConstantOp:
-        """The constant `array`: as it is if small enough, else as what the store knows as `key`."""
-        result_type = TensorType(types.element_of_dtype(array.dtype), array.shape)
-        return ConstantOp(_dense(array, result_type) if is_inline(array) else RefAttr(key), result_type)
-
     def array(self, store: ConstantStore) -> Array:
         """The constant's value, read-only."""
-        if isinstance(self.value, RefAttr):
-            return store.get(self.value.key.data)
-        return _dense_array(self.value)
+        return attribute_array(self.value, store)
 
     @property
     def key(self) -> str | None:
@@ -423,6 +420,18 @@ def constant_array(value: SSAValue | None, store: ConstantStore) -> Array | None
     if value is None or not isinstance(value.owner, ConstantOp):
         return None
     return value.owner.array(store)
+
+
+def constant_attribute(array: Array, key: Callable[[], str]) -> Attribute:
+    """A constant as an attribute: as it is if small enough, else by reference to what `key` puts into the store."""
+    if not is_inline(array):
+        return RefAttr(key())
+    return _dense(array, TensorType(types.element_of_dtype(array.dtype), array.shape))
+
+
+def attribute_array(attribute: Attribute, store: ConstantStore) -> Array:
+    """The value of a constant attribute, read-only. Raises TypeError for an attribute that is none."""
+    return store.get(attribute.key.data) if isinstance(attribute, RefAttr) else _dense_array(attribute)
 
 
 def is_inline(array: Array) -> bool:

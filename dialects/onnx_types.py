@@ -148,6 +148,10 @@ _DTYPES: dict[Attribute, DType] = {element: np.dtype(dtype) for _, _, element, d
 _BY_DTYPE = {dtype: element for element, dtype in _DTYPES.items()}
 
 
+_PACKED = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
+"""Bits of the element types of which a byte holds several."""
+
+
 def element_of_code(code: int) -> Attribute:
     """The element type of a `TensorProto.DataType` code; `!onnx.unknown` for one that is not known."""
     return _BY_CODE.get(code, UnknownType())
@@ -171,3 +175,10 @@ def dtype_of(element: Attribute) -> DType:
 def element_of_dtype(dtype: DType) -> Attribute:
     """The element type of a numpy dtype; numpy's own text dtypes are text. Raises KeyError for any other."""
     return StringType() if dtype.kind in "USTO" else _BY_DTYPE[dtype]
+
+
+def bits_of(element: Attribute) -> int:
+    """The bits that an element takes in a file; 4-bit and narrower ones are packed. Raises KeyError for text."""
+    if isinstance(element, StringType):
+        raise KeyError("a text has no number of bits")
+    return _PACKED.get(name_of(element)) or dtype_of(element).itemsize * 8

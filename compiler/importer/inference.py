@@ -1,0 +1,65 @@
+"""The types of a node's results, from the official schemas' own shape functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
+
+from ...dialects.onnx_signatures import normal_domain
+from .contributed import contributed_types
+from .values import Known, Value
+
+_TOLD = 256
+"""Known inputs of up to so many elements are shown to the shape functions: extents, axes, pads, scales."""
+
+
+class InferenceError(ValueError):
+    """The node does not fit its inputs; the message says how."""
+
+
+def infer(node: NodeProto, version: int, inputs: Sequence[Value | None]) -> list[TypeProto | None]:
+    """The types of the node's results in order, None for one that nothing tells.
+
+    `version` is the opset of the node's domain whose form the node has. Raises InferenceError where its inputs
+    contradict its operator.
+    """
+    domain = normal_domain(node.domain)
+    if not defs.has(node.op_type, version, domain):
+        return contributed_types(node, inputs)
+    schema = defs.get_schema(node.op_type, version, domain)
+    types = {name: value.type for name, value in zip(node.input, inputs, strict=True) if value is not None}
+    data = {
+        name: _tensor(value)
+        for name, value in zip(node.input, inputs, strict=True)
+        if isinstance(value, Known) and value.array is not None and _is_told(value)
+    }
+    try:
+        made: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(
+            schema, node, types, data, opset_imports=[helper.make_opsetid(domain, version)]
+        )
+    except (shape_inference.InferenceError, ValueError, KeyError) as error:
+        raise InferenceError(_sentence(str(error))) from error
+    return [made.get(name) if name else None for name in node.output]
+
+
+def _is_told(value: Known) -> bool:
+    return (
+        len(value.shape) <= 1
+        and value.elements <= _TOLD
+        and value.dtype.isbuiltin == 1
+        and value.dtype.kind in "biuf"
+    )
+
+
+def _tensor(value: Known) -> TensorProto:
+    assert value.array is not None
+    return numpy_helper.from_array(value.array)
+
+
+def _sentence(message: str) -> str:
+    """What ONNX says, without its own place and prefix."""
+    text = message.strip().splitlines()[0] if message.strip() else "its inputs do not fit"
+    for mark in ("] ", "): "):
+        text = text.rpartition(mark)[2] if text.startswith(("[", "(")) else text
+    return text
