@@ -1,7 +1,7 @@
 """What is known of a table without running it: costs, memory accesses, and whether a machine can run it.
 
-Extents in registers count with the maximum that the latest earlier `set.extent` or `load.extent` declared, and
-vector passes with the lane program that the latest earlier `vx.program` wrote to their slot.
+Extents in registers count with the maximum that the latest earlier `set.extent` or `load.extent` declared,
+and vector passes with the lane program that the latest earlier `vx.program` wrote to their slot.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from .blocks import Block, Space
 from .columns import Column, Int64Array
 from .errors import Fault
 from .fields import EXTENT_REGISTERS
-from .formats import FORMATS_BY_CODE
 from .instructions import VectorPass, VectorProgram
 from .lanes import LaneProgram
 from .machine import Machine
@@ -27,7 +26,7 @@ from .table import Table
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost of every row: int64 vectors as in `Cost`; `events` by action, those that never happen left out."""
+    """The cost of every row: int64 vectors as in `Cost`; `events` by action, without those that never happen."""
 
     busy: Int64Array
     latency: Int64Array
@@ -63,7 +62,7 @@ class Analysis:
 
     @cached_property
     def pass_programs(self) -> Int64Array:
-        """For each `vx.pass` row, the index in `programs` of its slot's program; Fault where there is none."""
+        """For each `vx.pass` row, the index in `programs` of its slot's program; Fault if there is none."""
         passes, writes = self.table.groups.get("vx.pass"), self.table.groups.get("vx.program")
         if passes is None:
             return np.zeros(0, dtype=np.int64)
@@ -229,8 +228,3 @@ def _raise_first(rows: Int64Array, wrong: Column | NDArray[np.bool_], reason: st
     where = np.broadcast_to(np.asarray(wrong), rows.shape)
     if where.any():
         raise Fault(reason, int(rows[np.flatnonzero(where)[0]]))
-
-
-def format_bytes(code: int) -> int:
-    """Bytes of an element of a format code."""
-    return FORMATS_BY_CODE[code].bytes

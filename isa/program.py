@@ -1,7 +1,7 @@
 """A compiled program: instructions, weights, signatures and the tables that say where everything came from.
 
-`Program.save` and `Program.load` are the program file. Loading trusts nothing: digest, version, ISA, shapes and
-every range are checked, and a wrong file is one ProgramFileError.
+`Program.save` and `Program.load` are the program file. Loading trusts nothing: digest, version, ISA, shapes
+and every range are checked, and a wrong file is one ProgramFileError.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Signature:
     """An input or output of a program.
 
     element_type: the model's ONNX element type ("float", "int64", ...). format: as it stands in DRAM at
-    `address`, dense and row-major. low, high: the range of valid values, None where any will do. binary: only 0
-    and 1 are valid (masks).
+    `address`, dense and row-major. low, high: the range of valid values, None where any will do. binary: only
+    0 and 1 are valid (masks).
     """
 
     name: str
@@ -101,8 +101,8 @@ class Program:
     """A program for one machine; see the module. Row numbers are places in `table`.
 
     source_offsets, source_nodes: nodes of row r are source_nodes[source_offsets[r]:source_offsets[r + 1]],
-    indices into `nodes`. dram_bytes: DRAM that a run needs. recipe: what the compiler was asked for. unlowered,
-    folded: `Note`s. batchable: a run may repeat over a longer first axis. model: facts of the source model.
+    indices into `nodes`. dram_bytes: DRAM that a run needs. recipe: what the compiler was asked for.
+    unlowered, folded: `Note`s. batchable: a run may repeat over a longer first axis. model: facts of the source model.
     """
 
     machine: Machine
@@ -170,7 +170,9 @@ class Program:
             "source_nodes": nodes.astype("<i8"),
             "words": words,
         }
-        for segment in sorted(self.segments, key=lambda item: item.address):
+        for segment in sorted(self.segments, key=lambda item: (item.address, item.name)):
+            if SEGMENT_PREFIX + segment.name in tensors:
+                raise ProgramFileError("program", f"has two weights called {segment.name!r}")
             tensors[SEGMENT_PREFIX + segment.name] = segment.array
         return write_container(self._metadata(), tensors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, cast
 
 import numpy as np
@@ -155,13 +156,13 @@ class _Reader:
         if sorted(stored) != sorted(SEGMENT_PREFIX + name for name in addresses):
             raise self.wrong("has weights without an address or addresses without a weight")
         result: list[Segment] = []
-        for name in sorted(addresses, key=lambda item: (str(addresses[item]), item)):
+        for name in addresses:
             address = self.whole(addresses[name], f"the address of weight {name!r}")
             array = self.tensors[SEGMENT_PREFIX + name]
             if address + array.nbytes > dram_bytes:
                 raise self.wrong(f"has weight {name!r} past the end of its {dram_bytes} bytes of DRAM")
             result.append(Segment(name, address, array))
-        return tuple(sorted(result, key=lambda item: item.address))
+        return tuple(sorted(result, key=lambda item: (item.address, item.name)))
 
     def signatures(self, key: str, dram_bytes: int) -> tuple[Signature, ...]:
         result: list[Signature] = []
@@ -235,6 +236,6 @@ class _Reader:
         places = [(item.address, item.address + item.array.nbytes, item.name) for item in segments]
         places.extend((item.address, item.address + item.bytes, item.name) for item in inputs)
         places = sorted(place for place in places if place[0] < place[1])
-        for (_, stop, first), (start, _, second) in zip(places, places[1:], strict=False):
+        for (_, stop, first), (start, _, second) in pairwise(places):
             if start < stop:
                 raise self.wrong(f"has {first!r} and {second!r} on the same bytes of DRAM")

@@ -67,7 +67,7 @@ class Cost:
     """What an instruction costs. Cycles and bytes are numbers or columns.
 
     busy: cycles that its engine is taken. latency: cycles from the end of `busy` until it retires, during
-    which the engine may go on. fill: cycles that a matrix product adds when the array was not running just before.
+    which the engine may go on. fill: cycles that a matrix product adds when the array was not just running.
     channel_cycles: cycles of the shared DRAM channel. events: how often each energy action happens.
     """
 
@@ -260,7 +260,7 @@ class Instruction:
     def parse_operands(
         cls, words: Mapping[str, str | None], names: AddressNames = NO_NAMES
     ) -> dict[str, int]:
-        """Field values of operands by name (None for a name alone); UsageError for what is wrong or missing."""
+        """Field values of operands by name (None for a name alone); UsageError for what is wrong."""
         values: dict[str, int] = {}
         for item in cls.fields:
             if item.name not in words:

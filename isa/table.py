@@ -1,7 +1,7 @@
 """The instruction table: a program as columns, a row an instruction, in file order.
 
-`opcode`, `queue`, `wait_queue` and `wait_count` have one entry a row. The fields of each instruction kind stand
-in a `Group`: int64 columns with the row numbers they belong to. Wait counts are absolute (how many
+`opcode`, `queue`, `wait_queue` and `wait_count` have one entry a row. The fields of each instruction kind
+stand in a `Group`: int64 columns with the row numbers they belong to. Wait counts are absolute (how many
 instructions of that queue must have retired); words keep them modulo 2^16.
 """
 
@@ -239,7 +239,7 @@ class Table:
                 column[used] = counts * 8 + (column[used] & 7)
 
     def check_waits(self) -> None:
-        """Fault where a wait names no earlier instruction, is out of the window, or leaves a gap before it."""
+        """Fault where a wait names no earlier instruction, is out of the window, or leaves a gap."""
         rows, queues, counts = self.waits()
         if len(rows):
             before = _look_up(self._earlier(), queues, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -185,7 +186,9 @@ class VectorProgram(Instruction):
 
     def execute(self, state: State) -> None:
         """Write the slot."""
-        state.slots[self.queue, self.slot] = VectorSlot(self.program)
+        state.slots[self.queue, self.slot] = VectorSlot(
+            _decoded(tuple(self.__dict__[item.name] for item in self.fields))
+        )
 
     @classmethod
     def operands(cls, values: Mapping[str, int], names: AddressNames = NO_NAMES) -> list[str]:
@@ -209,6 +212,12 @@ class VectorProgram(Instruction):
         if not 0 <= number < SLOTS:
             raise UsageError(f"slot {number} is outside 0..{SLOTS - 1}")
         return cls.encoded(number, LaneProgram.parse(program.strip('"')))
+
+
+@lru_cache(maxsize=1024)
+def _decoded(values: tuple[int, ...]) -> LaneProgram:
+    names = (item.name for item in VectorProgram.fields)
+    return VectorProgram.decoded(dict(zip(names, values, strict=True)))
 
 
 def _operation(value: int) -> LaneOperation:
@@ -379,8 +388,9 @@ class VectorPass(Instruction):
             conditions.append((present != has_format, f"{name} has a shape without format or the reverse"))
             wrong = self.__dict__[name] % larger(self._width(name), 1) != 0
             conditions.append((wrong, f"{name} is not at a multiple of its element"))
-        for name in self.REDUCED:
-            conditions.append((self.__dict__[name] % 4 != 0, f"{name} is not at a multiple of 4 bytes"))
+        conditions.extend(
+            (self.__dict__[name] % 4 != 0, f"{name} is not at a multiple of 4 bytes") for name in self.REDUCED
+        )
         return tuple(conditions)
 
     def program_fault(self, program: LaneProgram) -> str | None:

@@ -1,0 +1,221 @@
+"""What a machine has: its engines, memories, rates and energies, as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+
+from .blocks import Space
+from .columns import Int64Array
+from .engines import Engine
+from .errors import MachineError
+from .matrix import MODE_NAMES
+
+MATRIX_LAWS = ("pipelined_ws", "plain_ws", "plain_os")
+"""Names of the cost laws of the matrix engine (`isa.matrix_laws`)."""
+
+ACTIONS: dict[str, str] = {
+    **{f"mac.{name}": f"multiply-accumulate in mode {name}" for name in MODE_NAMES},
+    "vector.operation": "operation of one vector lane",
+    "vector.transcendental": "transcendental operation of one vector lane",
+    "sram.read": "byte read from SRAM",
+    "sram.write": "byte written to SRAM",
+    "acc.read": "byte read from ACC",
+    "acc.write": "byte written to ACC",
+    "dram.read": "byte read from DRAM (whole bursts)",
+    "dram.write": "byte written to DRAM (whole bursts)",
+    "fetch": "byte of instruction fetched",
+    "leakage": "cycle of the whole chip",
+}
+"""Every energy action and what one of it is."""
+
+
+@dataclass(frozen=True)
+class Queue:
+    """One engine with its in-order queue: `index` stands in instruction words, `name` in text."""
+
+    index: int
+    name: str
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class Engines:
+    """How many engines of each kind."""
+
+    ld: int
+    st: int
+    mx: int
+    vx: int
+    sx: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An on-chip memory. hazard_line_bytes: two accesses to one line are ordered as if they touched."""
+
+    bytes: int
+    hazard_line_bytes: int
+
+
+@dataclass(frozen=True)
+class Dram:
+    """DRAM: its channel is shared by all LD and ST engines."""
+
+    bytes: int
+    bytes_per_cycle: int
+    burst_bytes: int
+    latency_cycles: int
+    hazard_line_bytes: int
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The on-chip side of LD and ST: one access of so many bytes a cycle."""
+
+    access_bytes: int
+
+
+@dataclass(frozen=True)
+class MatrixEngine:
+    """The matrix engine. rates: products a PE and cycle by mode, relative to int8."""
+
+    law: str
+    rows: int
+    columns: int
+    fill_cycles: int
+    drain_cycles: int
+    a_port_bytes_per_cycle: int
+    weight_port_bytes_per_cycle: int
+    acc_port_bytes_per_cycle: int
+    rates: Mapping[str, Fraction]
+
+    def depth(self, mode: str) -> int:
+        """Values of K that one weight tile covers in `mode`; 0 where the engine has no such mode."""
+        return int(self.rows * self.rates.get(mode, Fraction(0)))
+
+    @cached_property
+    def depths(self) -> Int64Array:
+        """`depth` by mode code."""
+        return np.array([self.depth(name) for name in MODE_NAMES] + [0] * 9, dtype=np.int64)[:16]
+
+
+@dataclass(frozen=True)
+class VectorEngine:
+    """The vector engine: stream bytes are what its ports give each lane in a cycle."""
+
+    lanes: int
+    start_cycles: int
+    program_cycles: int
+    sram_bytes_per_lane: int
+    acc_bytes_per_lane: int
+
+
+@dataclass(frozen=True)
+class SparseEngine:
+    """The sparse and index engine."""
+
+    elements_per_cycle: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with its source; `assumed` where the source is an estimate of ours."""
+
+    value: float
+    source: str
+    assumed: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine as its file describes it."""
+
+    name: str
+    description: str
+    clock_ghz: float
+    control_cycles: int
+    engines: Engines
+    dram: Dram
+    sram: Memory
+    acc: Memory
+    transfer: Transfer
+    matrix: MatrixEngine
+    vector: VectorEngine
+    sparse: SparseEngine
+    energy_pj: Mapping[str, Figure]
+    area_mm2: Mapping[str, Figure]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def queues(self) -> tuple[Queue, ...]:
+        """Every queue, by index: kinds in the order ld, st, mx, vx, sx; `mx1` is the second of its kind."""
+        result: list[Queue] = []
+        for engine in Engine:
+            count = cast(int, getattr(self.engines, engine.value))
+            for place in range(count):
+                suffix = str(place) if place else ""
+                result.append(Queue(len(result), f"{engine.value}{suffix}", engine))
+        return tuple(result)
+
+    def queue(self, engine: Engine, place: int = 0) -> Queue:
+        """The `place`-th queue of a kind; MachineError when there are not so many."""
+        found = [queue for queue in self.queues if queue.engine is engine]
+        if place >= len(found):
+            raise MachineError(
+                self.name, f"engines.{engine}", f"there are {len(found)}, number {place} is asked for"
+            )
+        return found[place]
+
+    def memory_bytes(self, space: Space) -> int:
+        """Size of a memory; of registers, their bytes."""
+        return {Space.DRAM: self.dram.bytes, Space.SRAM: self.sram.bytes, Space.ACC: self.acc.bytes}.get(
+            space, 128
+        )
+
+    def hazard_line_bytes(self, space: Space) -> int:
+        """Two accesses conflict when they touch the same line of so many bytes."""
+        return {
+            Space.DRAM: self.dram.hazard_line_bytes,
+            Space.SRAM: self.sram.hazard_line_bytes,
+            Space.ACC: self.acc.hazard_line_bytes,
+        }.get(space, 4)
+
+    def energy(self, action: str) -> float:
+        """Picojoules of one action of ACTIONS."""
+        return self.energy_pj[action].value
+
+    def sizes(self) -> dict[str, Any]:
+        """What a program is compiled against: a machine with other values here cannot run it."""
+        return {
+            "engines": {engine.value: getattr(self.engines, engine.value) for engine in Engine},
+            "sram.bytes": self.sram.bytes,
+            "acc.bytes": self.acc.bytes,
+            "dram.bytes": self.dram.bytes,
+            "hazard_line_bytes": [
+                self.hazard_line_bytes(space) for space in (Space.DRAM, Space.SRAM, Space.ACC)
+            ],
+            "modes": sorted(self.matrix.rates),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain TOML or JSON values; `machine_from_dict` gives an equal machine."""
+        return cast(dict[str, Any], _plain(self))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        mapping = cast(Mapping[str, Any], value)
+        return {key: _plain(mapping[key]) for key in sorted(mapping)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in cast(tuple[Any, ...], value)]
+    return value
