@@ -18,6 +18,7 @@ from ....dialects.constants import Array, ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, format_of, shape_of, tensor
 from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
+from ....dialects.onnx_interface import inputs_of
 from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
 from ....isa.errors import Blocking, UnsupportedError, UsageError
 from .builder import Builder
@@ -134,12 +135,11 @@ class _Function:
     # The walk
 
     def _lower_arguments(self) -> None:
-        names = _argument_names(self._function)
-        for argument, name in zip(self._function.body.block.args, names, strict=True):
+        for argument, given in zip(self._function.body.block.args, inputs_of(self._function), strict=True):
             try:
                 lowered_type = tensor(lowered_element(argument.type), *static_shape(argument.type))
             except RefusalError as refusal:
-                self.blocking.append(Blocking(name, "input", refusal.reason, refusal.remedy))
+                self.blocking.append(Blocking(given.name, "input", refusal.reason, refusal.remedy))
                 self._missing.add(argument)
                 continue
             lowered = self._block.insert_arg(lowered_type, len(self._block.args))
@@ -240,8 +240,3 @@ def _after(block: Block, operation: Operation | None) -> list[Operation]:
         found.append(following)
         following = following.next_op
     return found
-
-
-def _argument_names(function: FuncOp) -> list[str]:
-    """The ONNX names of a function's inputs, as far as they are known."""
-    return [argument.name_hint or f"argument {argument.index}" for argument in function.body.block.args]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ....dialects.onnx import OnnxOperation
 from ....dialects.onnx_signatures import QONNX_DOMAINS
@@ -96,25 +97,34 @@ REASONS: Mapping[str, str] = {
 }
 """Operators of the default domain and why they are refused."""
 
-_BINARIZED = ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant")
+
+@dataclass(frozen=True)
+class Group:
+    """Operators refused together."""
+
+    operators: tuple[str, ...]
+    reason: str
+    remedy: str
+
+
+BINARIZED = Group(
+    ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant"),
+    "binarized formats come later: QONNX quantizers are read but not lowered yet",
+    "for 8 bits export QCDQ or QDQ; leave binary layers for a later version",
+)
+"""The QONNX quantizers, in whatever domain exporters write them."""
 
 
 def refusal_of(node: OnnxOperation) -> RefusalError:
     """Why a node whose operator has no rule is refused."""
     operator, _, form = node.operator.partition("-")
-    if node.domain in QONNX_DOMAINS and operator in _BINARIZED:
-        return RefusalError(
-            "binarized formats come later: QONNX quantizers are read but not lowered yet",
-            "for 8 bits export QCDQ or QDQ; leave binary layers for a later version",
-        )
+    if node.domain in QONNX_DOMAINS and operator in BINARIZED.operators:
+        return RefusalError(BINARIZED.reason, BINARIZED.remedy)
     if node.domain:
+        return RefusalError("no rule lowers this operator", "export it with operators of docs/operators.md")
+    if form and operator not in REASONS:
         return RefusalError(
-            f"no rule lowers operators of the domain {node.domain!r} called {operator}",
-            "export it with operators of docs/operators.md",
-        )
-    if form:
-        return RefusalError(
-            f"its form of version {form} has another meaning than the newest one and could not be upgraded",
+            f"its form of version {form} means something else than the newest one and could not be upgraded",
             "convert the model to a newer opset",
         )
     reason = REASONS.get(operator)
