@@ -1,0 +1,285 @@
+"""Kernel formation: which operations run as one.
+
+A matrix product or an attention takes its elementwise epilogue along: the chain of single-use results of the same
+shape. Elementwise operations, reductions, norms and softmaxes over one domain and the same reduced axes form rowwise
+clusters. Copies (concatenation, padding, what is no view), gathers and running sums stand alone. Fusion never makes a
+cycle between kernels and never computes anything twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import Block, Operation, SSAValue
+
+from ...dialects import nn, sattn
+from ...dialects.elements import shape_of
+from .expand import EXPANSIONS, domain_of, reduced_axes
+from .kernel import Kernel
+from .views import Layout
+
+MAXIMUM_CLUSTER = 40
+"""A rowwise cluster takes no more operations: beyond, sharing loads gains nothing and packing gets slow."""
+
+ELEMENTWISE = (nn.MapOp, nn.CastOp, nn.QuantizeOp, nn.DequantizeOp)
+HEAVY: dict[type[Operation], str] = {nn.MatmulOp: "matmul", sattn.AttentionOp: "attention"}
+ALONE: dict[type[Operation], str] = {
+    nn.ConcatOp: "concat",
+    nn.PadOp: "pad",
+    nn.GatherRowsOp: "gather",
+    nn.IotaOp: "iota",
+    nn.CumsumOp: "cumsum",
+}
+
+Domain = tuple[tuple[int, ...], frozenset[int]]
+"""A shape without leading ones, and the reduced axes counted from the end (1 is the last)."""
+
+
+@dataclass(eq=False)
+class _Group:
+    number: int
+    kind: str
+    members: list[Operation]
+    ancestors: int = 0
+    domain: Domain | None = None
+    tail: SSAValue | None = None
+
+    @property
+    def bit(self) -> int:
+        return 1 << self.number
+
+
+def form_kernels(block: Block, layout: Layout) -> tuple[Kernel, ...]:
+    """The kernels of a block, in an order that respects what each reads."""
+    former = _Former(layout, _live(block))
+    for op in block.ops:
+        former.take(op)
+    return former.kernels()
+
+
+def _live(block: Block) -> frozenset[Operation]:
+    """The operations whose results matter."""
+    live: set[Operation] = set()
+    for op in reversed(list(block.ops)):
+        if isinstance(op, ReturnOp) or any(use.operation in live for r in op.results for use in r.uses):
+            live.add(op)
+    return frozenset(live)
+
+
+class _Former:
+    def __init__(self, layout: Layout, live: frozenset[Operation]) -> None:
+        self._layout = layout
+        self._live = live
+        self._groups: list[_Group | None] = []
+        self._of: dict[Operation, _Group] = {}
+
+    def take(self, op: Operation) -> None:
+        """Put an operation in a group: one that is there, or its own."""
+        if op not in self._live or isinstance(op, nn.ConstantOp | ReturnOp) or self._layout.is_view(op):
+            return
+        if isinstance(op, ELEMENTWISE) and self._join_epilogue(op):
+            return
+        if type(op) in EXPANSIONS:
+            self._join_cluster(op)
+            return
+        kind = HEAVY.get(type(op)) or ALONE.get(type(op)) or "copy"
+        group = self._open(kind, op)
+        if type(op) in HEAVY:
+            group.tail = op.results[0]
+
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The groups as kernels, in a topological order that stays close to that of the program."""
+        positions = {op: index for index, op in enumerate(self._of)}
+        groups = [group for group in self._groups if group is not None]
+        last = {group.number: max(positions[op] for op in group.members) for group in groups}
+        waits: dict[int, int] = {}
+        followers: dict[int, list[_Group]] = {}
+        ready: list[tuple[int, int]] = []
+        by_number = {group.number: group for group in groups}
+        for group in groups:
+            producers = {p.number for op in group.members for p in self._producers(op)} - {group.number}
+            waits[group.number] = len(producers)
+            for number in producers:
+                followers.setdefault(number, []).append(group)
+            if not producers:
+                heappush(ready, (last[group.number], group.number))
+        kernels: list[Kernel] = []
+        while ready:
+            group = by_number[heappop(ready)[1]]
+            kernels.append(self._kernel(group, positions))
+            for follower in followers.get(group.number, ()):
+                waits[follower.number] -= 1
+                if not waits[follower.number]:
+                    heappush(ready, (last[follower.number], follower.number))
+        return tuple(kernels)
+
+    def _kernel(self, group: _Group, positions: dict[Operation, int]) -> Kernel:
+        members = tuple(sorted(group.members, key=positions.__getitem__))
+        inside = set(members)
+        made = {result for op in members for result in op.results}
+        operands = dict.fromkeys(value for op in members for value in op.operands if value not in made)
+        results = tuple(
+            result
+            for op in members
+            for result in op.results
+            if any(use.operation not in inside and use.operation in self._live for use in result.uses)
+        )
+        anchor = next((op for op in members if type(op) in HEAVY), members[0])
+        return Kernel(group.kind, anchor, members, tuple(operands), results)
+
+    def _producer(self, value: SSAValue) -> _Group | None:
+        """The group that computes what a value is a view of; None for inputs and constants."""
+        owner = value.owner
+        while isinstance(owner, Operation) and self._layout.is_view(owner):
+            owner = owner.operands[0].owner
+        return self._of.get(owner) if isinstance(owner, Operation) else None
+
+    def _producers(self, op: Operation) -> Iterator[_Group]:
+        for value in op.operands:
+            group = self._producer(value)
+            if group is not None:
+                yield group
+
+    def _open(self, kind: str, op: Operation) -> _Group:
+        group = _Group(len(self._groups), kind, [op])
+        self._groups.append(group)
+        self._of[op] = group
+        for producer in self._producers(op):
+            group.ancestors |= producer.bit | producer.ancestors
+        return group
+
+    def _add(self, group: _Group, op: Operation) -> None:
+        group.members.append(op)
+        self._of[op] = group
+        more = 0
+        for producer in self._producers(op):
+            if producer is not group:
+                more |= producer.bit | producer.ancestors
+        self._inherit(group, more)
+
+    def _inherit(self, group: _Group, more: int) -> None:
+        """Give a group more ancestors, and with it all that descend from it."""
+        more &= ~(group.ancestors | group.bit)
+        if not more:
+            return
+        group.ancestors |= more
+        for other in self._groups:
+            if other is not None and other.ancestors & group.bit:
+                other.ancestors |= more
+
+    def _would_cycle(self, group: _Group, op: Operation) -> bool:
+        """Whether something outside the group that `op` reads is computed from the group."""
+        return any(p is not group and p.ancestors & group.bit for p in self._producers(op))
+
+    def _join_epilogue(self, op: Operation) -> bool:
+        """Put `op` behind a product or attention whose result only it reads."""
+        if len(op.results) != 1:
+            return False
+        groups = [group for value in op.operands if (group := self._of_tail(value, op)) is not None]
+        for group in sorted(groups, key=lambda group: -group.number):
+            if group.tail is not None and shape_of(group.tail) == shape_of(op.results[0]):
+                if not self._would_cycle(group, op):
+                    self._add(group, op)
+                    group.tail = op.results[0]
+                    return True
+        return False
+
+    def _of_tail(self, value: SSAValue, op: Operation) -> _Group | None:
+        group = self._producer(value)
+        if group is None or group.tail is not value or any(use.operation is not op for use in value.uses):
+            return None
+        return group
+
+    def _join_cluster(self, op: Operation) -> None:
+        domain = _domain(op)
+        candidates: dict[int, _Group] = {}
+        for value in op.operands:
+            group = self._producer(value)
+            if group is not None and group.kind == "rowwise":
+                candidates[group.number] = group
+        joined: _Group | None = None
+        for _, group in sorted(candidates.items(), reverse=True):
+            if joined is None:
+                if self._fits(group, op, domain):
+                    self._add(group, op)
+                    assert group.domain is not None
+                    group.domain = _united(group.domain, domain)
+                    joined = group
+            elif self._merges(joined, group):
+                self._merge(joined, group)
+        if joined is None:
+            group = self._open("rowwise", op)
+            group.domain = domain
+
+    def _fits(self, group: _Group, op: Operation, domain: Domain) -> bool:
+        assert group.domain is not None
+        if len(group.members) >= MAXIMUM_CLUSTER or self._would_cycle(group, op):
+            return False
+        if any(self._producer(value) is group and value.owner not in group.members for value in op.operands):
+            return False
+        return _united(group.domain, domain) is not None
+
+    def _merges(self, into: _Group, group: _Group) -> bool:
+        """Whether two clusters may be one: the same domain, and nothing between them."""
+        assert into.domain is not None and group.domain is not None
+        if len(into.members) + len(group.members) > MAXIMUM_CLUSTER:
+            return False
+        if into.domain[0] != group.domain[0] or _united(into.domain, group.domain) is None:
+            return False
+        for other in self._groups:
+            if other is None or other is into or other is group:
+                continue
+            if (other.ancestors & group.bit and into.ancestors & other.bit) or (
+                other.ancestors & into.bit and group.ancestors & other.bit
+            ):
+                return False
+        # A member of one that reads a member of the other through a view would have to wait for its own kernel.
+        return all(
+            self._of.get(value.owner) is source
+            for target, source in ((into, group), (group, into))
+            for op in target.members
+            for value in op.operands
+            if self._producer(value) is source and isinstance(value.owner, Operation)
+        )
+
+    def _merge(self, into: _Group, group: _Group) -> None:
+        assert into.domain is not None and group.domain is not None
+        into.domain = _united(into.domain, group.domain)
+        into.members += group.members
+        for op in group.members:
+            self._of[op] = into
+        self._groups[group.number] = None
+        for other in self._groups:
+            if other is not None and other.ancestors & group.bit:
+                other.ancestors |= into.bit | into.ancestors
+        into.ancestors &= ~(into.bit | group.bit)
+        self._inherit(into, group.ancestors & ~into.bit)
+
+
+def _domain(op: Operation) -> Domain:
+    shape = tuple(domain_of(op))
+    rank = len(shape)
+    axes = frozenset(rank - axis for axis in reduced_axes(op) if shape[axis] != 1)
+    return _trimmed(shape), axes
+
+
+def _trimmed(shape: Sequence[int]) -> tuple[int, ...]:
+    start = 0
+    while start < len(shape) and shape[start] == 1:
+        start += 1
+    return tuple(shape[start:])
+
+
+def _united(cluster: Domain, op: Domain) -> Domain | None:
+    """The domain of a cluster with an operation more: the same shape, or the shape of the cluster's reductions."""
+    shape, axes = cluster
+    if op[0] == shape:
+        if axes and op[1] and axes != op[1]:
+            return None
+        return shape, axes | op[1]
+    rank = len(shape)
+    reduced = _trimmed(tuple(1 if rank - index in axes else extent for index, extent in enumerate(shape)))
+    return cluster if axes and not op[1] and op[0] == reduced else None
