@@ -114,7 +114,7 @@ def narrow(values: Array, target: Format) -> Array:
     if target is Format.BOOL:
         return values != 0
     if values.dtype == np.float32 and target.kind == "int":
-        return truncate(values, format)
+        return truncate(values, target)
     with np.errstate(all="ignore"):
         return values.astype(target.dtype)
 

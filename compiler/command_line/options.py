@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -56,3 +58,14 @@ def shapes_of(options: Namespace) -> dict[str, tuple[int, ...]]:
             raise UsageError(f"--shape gives {name!r} twice")
         shapes[name] = shape
     return shapes
+
+
+def writable(path: Path) -> None:
+    """Raises UsageError where a file cannot be written, before any work is spent on it."""
+    folder = path.parent
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", "name a file")
+    if not folder.is_dir():
+        raise UsageError(f"the folder {folder} of {path} does not exist")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise UsageError(f"{path} cannot be written: permission denied")

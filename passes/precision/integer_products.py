@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32, i8, i32
+from xdsl.dialects.builtin import LocationAttr, ModuleOp, f32, i8, i32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -23,8 +23,9 @@ from ...dialects import nn
 from ...dialects.constants import Array, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, ui8
+from ...dialects.provenance import fuse
 from ..builder import Builder
-from .retype import LAYOUT, through_layout
+from .retype import LAYOUT, carry_path, replace, through_layout
 
 MOVE = 128
 """What brings uint8 into int8."""
@@ -41,6 +42,7 @@ class Dequantized(NamedTuple):
     scale: SSAValue
     zero_point: SSAValue | None
     axis: int | None
+    location: LocationAttr
 
 
 @dataclass(frozen=True)
@@ -72,13 +74,14 @@ def _dequantized(value: SSAValue) -> Dequantized | None:
     source = value.owner
     if not isinstance(source, nn.DequantizeOp) or element_type(source.input) not in (i8, ui8):
         return None
+    location = fuse(source.location, *(step.location for step in steps))
     axis = None if source.axis is None else source.axis.value.data
     for step in reversed(steps):
         if axis is not None:
             axis = _axis_after(step, axis)
             if axis is None:
                 return None
-    return Dequantized(source.input, tuple(reversed(steps)), source.scale, source.zero_point, axis)
+    return Dequantized(source.input, tuple(reversed(steps)), source.scale, source.zero_point, axis, location)
 
 
 def _axis_after(step: Operation, axis: int) -> int | None:
@@ -96,6 +99,7 @@ def _axis_after(step: Operation, axis: int) -> int | None:
 
 def _rewrite(context: CompilerContext, product: nn.MatmulOp, left: Dequantized, right: Dequantized) -> None:
     build = Builder.before(product, context.store)
+    build.location = fuse(left.location, right.location, product.location)
     transposed = product.transpose_rhs is not None
     rhs_rank = len(shape_of(product.rhs))
     contracted = rhs_rank - 1 if transposed else rhs_rank - 2
@@ -103,9 +107,7 @@ def _rewrite(context: CompilerContext, product: nn.MatmulOp, left: Dequantized, 
     lhs, lhs_zero = _signed(build, left)
     rhs, rhs_zero = _signed(build, right)
     sums_op = nn.MatmulOp(lhs, rhs, transposed)
-    path = product.attributes.get("path")
-    if path is not None:
-        sums_op.attributes["path"] = path
+    carry_path(product, sums_op)
     sums = build.insert(sums_op)
 
     lhs_zero = None if lhs_zero is None else _along_rows(build, lhs_zero)
@@ -123,12 +125,7 @@ def _rewrite(context: CompilerContext, product: nn.MatmulOp, left: Dequantized, 
 
     scale = build.map("mul", _along_rows(build, left.scale), _along_columns(build, right.scale))
     result = build.map("mul", build.cast(sums, f32), scale, to=element_type(product.result))
-    name = product.attributes.get("value")
-    if name is not None and isinstance(result.owner, Operation):
-        result.owner.attributes["value"] = name
-    product.result.replace_all_uses_with(result)
-    product.detach()
-    product.erase()
+    replace(product, result)
 
 
 def _signed(build: Builder, operand: Dequantized) -> tuple[SSAValue, SSAValue | None]:

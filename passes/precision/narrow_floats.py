@@ -70,7 +70,7 @@ class NarrowResiduals(ModulePass):
         context = CompilerContext.of(ctx)
         element = NARROW[self.format]
         for operation in list(op.walk()):
-            if not isinstance(operation, nn.NnOperation) or isinstance(operation, nn.ConstantOp | LAYOUT):
+            if not isinstance(operation, nn.NnOperation) or isinstance(operation, (nn.ConstantOp, *LAYOUT)):
                 continue
             for result in operation.results:
                 if element_type(result) == f32 and result.has_more_than_one_use() and _in_stream(result):

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32, i8, i32
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects import nn
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, ui8
 from ..builder import Builder
+from .retype import replace
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,7 @@ class NarrowTables(ModulePass):
             if _is_narrow_table(gather.table) and not isinstance(gather.table.owner, nn.ConstantOp):
                 build = Builder.before(gather, context.store)
                 rows = _rows(build, gather.table, gather)
-                name = gather.attributes.get("value")
-                if name is not None and isinstance(rows.owner, Operation):
-                    rows.owner.attributes["value"] = name
-                gather.result.replace_all_uses_with(rows)
-                gather.detach()
-                gather.erase()
+                replace(gather, rows)
 
 
 def _is_narrow_table(table: SSAValue) -> bool:

@@ -19,8 +19,8 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, shape_of
 from ..builder import Builder
 from .layers import Layers
-from .retype import above_layout, through_layout
-from .scales import Quantized, quantize_constant, quantize_dynamic, quantize_static
+from .retype import above_layout, carry_path, replace, through_layout
+from .scales import Quantized, already_quantized, quantize_constant, quantize_dynamic, quantize_static
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,12 @@ class _Quantizer:
         left = self._operand(build, product, product.lhs, -1, "lhs_range")
         right = self._operand(build, product, product.rhs, contracted, "rhs_range")
         right_factor = build.swap_last(right.factor) if contracted == -1 else right.factor
-        sums = build.insert(nn.MatmulOp(left.values, right.values, product.transpose_rhs is not None))
-        path = product.attributes.get("path")
-        if path is not None:
-            sums.owner.attributes["path"] = path  # type: ignore[union-attr]
+        exact = nn.MatmulOp(left.values, right.values, product.transpose_rhs is not None)
+        sums = build.insert(exact)
+        carry_path(product, exact)
         factor = build.map("mul", left.factor, right_factor)
         result = build.map("mul", build.cast(sums, f32), factor, to=element_type(product.result))
-        _replace(product, result)
+        replace(product, result)
 
     def attention(self, attention: sattn.AttentionOp) -> None:
         """Rewrite one float attention."""
@@ -97,8 +96,7 @@ class _Quantizer:
             v_scale=_with_rank_4(build, v.factor),
             element=element_type(attention.result),
         )
-        quantized.attributes |= attention.attributes
-        _replace(attention, build.insert(quantized))
+        replace(attention, build.insert(quantized))
 
     def _operand(self, build: Builder, user: Operation, value: SSAValue, axis: int, range_name: str) -> Quantized:
         """The operand as i8: from its constant, by its calibrated range, or by its own range along `axis`."""
@@ -106,7 +104,10 @@ class _Quantizer:
         if known is not None:
             return known
         constant = value.owner
-        if isinstance(constant, nn.ConstantOp):
+        written = already_quantized(value, axis)
+        if written is not None:
+            made = written
+        elif isinstance(constant, nn.ConstantOp):
             key = constant.reference or self._context.store.anonymous(self._context.store.array(constant.data))
             made = quantize_constant(build, key, axis)
         else:
@@ -130,12 +131,3 @@ class _Quantizer:
 def _with_rank_4(build: Builder, factor: SSAValue) -> SSAValue:
     shape = shape_of(factor)
     return build.reshape(factor, (1,) * (4 - len(shape)) + shape)
-
-
-def _replace(old: Operation, new: SSAValue) -> None:
-    name = old.attributes.get("value")
-    if name is not None and isinstance(new.owner, Operation):
-        new.owner.attributes["value"] = name
-    old.results[0].replace_all_uses_with(new)
-    old.detach()
-    old.erase()

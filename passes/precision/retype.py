@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
 
 from ...dialects import nn
 from ...dialects.elements import element_type, shape_of, tensor
-from ..rewrite import insert_before
+from ..rewrite import carry, insert_before
 
 LAYOUT = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp)
 """Operations with one operand whose elements they move and do not change."""
@@ -37,3 +38,17 @@ def through_layout(value: SSAValue, steps: tuple[Operation, ...]) -> SSAValue:
         insert_before(step, copy)
         value = copy.results[0]
     return value
+
+
+def replace(old: Operation, new: SSAValue) -> None:
+    """Put `new` in the place of the only result of `old`; its operation carries on the name and path of `old`."""
+    if isinstance(new.owner, Operation):
+        carry(old, new.owner)
+    Rewriter.replace_op(old, [], [new])
+
+
+def carry_path(source: Operation, target: Operation) -> None:
+    """Let `target`, which does the work of `source` but does not give its value, have its path."""
+    path = source.attributes.get("path")
+    if path is not None:
+        target.attributes["path"] = path

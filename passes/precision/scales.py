@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 
 from ...dialects import nn
 from ...dialects.constants import Array, derived_key
-from ...dialects.elements import shape_of
+from ...dialects.elements import element_type, shape_of
 from ..builder import Builder
 
 STEPS = 127.0
@@ -63,6 +63,23 @@ def quantize_constant(build: Builder, key: str, axis: int) -> Quantized:
         dtype=np.dtype(np.int8),
     )
     return Quantized(build.named_constant(values), build.named_constant(scales))
+
+
+def already_quantized(value: SSAValue, axis: int) -> Quantized | None:
+    """An int8 constant times a constant factor that does not vary along `axis` (weight-only quantization, as its
+    exporters write it): the model's own quantization serves. None for anything else."""
+    product = value.owner
+    if not isinstance(product, nn.MapOp) or product.function.data != "mul":
+        return None
+    for cast, factor in (product.inputs, reversed(product.inputs)):
+        widened, constant = cast.owner, factor.owner
+        if not isinstance(widened, nn.CastOp) or not isinstance(constant, nn.ConstantOp):
+            continue
+        weight = widened.input
+        extents = (1,) * (len(shape_of(value)) - len(shape_of(factor))) + shape_of(factor)
+        if isinstance(weight.owner, nn.ConstantOp) and element_type(weight) == i8 and extents[axis] == 1:
+            return Quantized(weight, factor)
+    return None
 
 
 def _factors(array: Array, axis: int) -> Array:

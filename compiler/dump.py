@@ -1,0 +1,134 @@
+"""The folder that `--dump-ir` writes: every phase readable and small, and all that is needed to go on from any of them.
+
+    00-import.mlir ... 05-schedule.mlir   the module after each phase, weights by name
+    06-emit.asm                           the program as assembly text
+    constants.safetensors                 the named constants of those modules
+    compilation.json                      machine, recipe and what import knew of the model
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.parser import Parser
+from xdsl.printer import Printer
+from xdsl.utils.exceptions import ParseError
+
+from ..dialects.constants import ConstantStore, RefAttr
+from ..dialects.context import CompilerContext
+from ..dialects.tile import TensorOp
+from ..isa.errors import InputError
+from ..isa.machine import Machine, machine_from_dict
+from .phases import PHASE_NAMES
+from .recipe import Recipe
+
+CONSTANTS = "constants.safetensors"
+DESCRIPTION = "compilation.json"
+
+
+def text_of(module: ModuleOp) -> str:
+    """A module as text, with the ONNX nodes of every operation as locations."""
+    stream = StringIO()
+    Printer(stream, print_debuginfo=True).print_op(module)
+    return stream.getvalue() + "\n"
+
+
+def named_constants(module: ModuleOp) -> Iterator[str]:
+    """The keys of the constants that a module names."""
+    for operation in module.walk():
+        if isinstance(operation, TensorOp) and operation.key is not None:
+            yield operation.key.data
+        for attribute in (*operation.properties.values(), *operation.attributes.values()):
+            if isinstance(attribute, RefAttr):
+                yield attribute.key.data
+
+
+@dataclass
+class Dump:
+    """Writes the folder phase by phase, so that what was reached is there even if a later phase fails."""
+
+    folder: Path
+    store: ConstantStore
+
+    def __post_init__(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(str(self.folder), f"cannot be made: {error.strerror}") from None
+        self._keys: dict[str, None] = {}
+
+    def describe(self, machine: Machine, recipe: Recipe) -> None:
+        """Write the machine and the recipe."""
+        description = {"machine": machine.to_dict(), "recipe": recipe.to_dict()}
+        (self.folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+    def module(self, phase: str, module: ModuleOp) -> None:
+        """Write the module as it is after `phase`."""
+        self._keys |= dict.fromkeys(named_constants(module))
+        (self.folder / f"{PHASE_NAMES.index(phase):02}-{phase}.mlir").write_text(text_of(module))
+
+    def assembly(self, phase: str, text: str) -> None:
+        """Write the program's text."""
+        (self.folder / f"{PHASE_NAMES.index(phase):02}-{phase}.asm").write_text(text)
+
+    def close(self) -> None:
+        """Write the constants that the modules name."""
+        write_constants(self.folder / CONSTANTS, self.store, list(self._keys))
+
+
+def write_constants(path: Path, store: ConstantStore, keys: list[str]) -> None:
+    """Write constants of the store to a safetensors file."""
+    from safetensors import serialize_file
+
+    def entry(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+        return {"dtype": array.dtype.name, "shape": list(array.shape), "data": np.ascontiguousarray(array).tobytes()}
+
+    serialize_file({key: entry(store.get(key)) for key in keys}, str(path))
+
+
+def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[ModuleOp, Machine, Recipe]:
+    """The module as it was before phase `before`, its constants put into the context's store, machine and recipe.
+
+    Raises InputError naming the file that is missing or damaged.
+    """
+    phase = PHASE_NAMES[PHASE_NAMES.index(before) - 1]
+    path = folder / f"{PHASE_NAMES.index(phase):02}-{phase}.mlir"
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        text = path.read_text()
+        read_constants(folder / CONSTANTS, context.store)
+    except OSError as error:
+        raise InputError(str(error.filename or folder), f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(str(folder / DESCRIPTION), f"is not valid JSON: {error}") from None
+    try:
+        module = Parser(context, text, str(path)).parse_module()
+    except ParseError as error:
+        raise InputError(str(path), f"is not valid IR: {error}") from None
+    return module, machine_from_dict(description["machine"]), Recipe.of(description["recipe"])
+
+
+def read_constants(path: Path, store: ConstantStore) -> None:
+    """Add the constants of a safetensors file to the store."""
+    from safetensors import SafetensorError, deserialize
+
+    from ..dialects.elements import ELEMENTS, dtype_of
+
+    dtypes = {dtype_of(element).name: dtype_of(element) for element in ELEMENTS}
+    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I32": "int32", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+    names |= {"I64": "int64"}
+    dtypes["int64"] = np.dtype(np.int64)
+    try:
+        tensors = deserialize(path.read_bytes())
+    except SafetensorError as error:
+        raise InputError(str(path), f"is not a safetensors file: {error}") from None
+    for key, tensor in tensors:
+        array = np.frombuffer(tensor["data"], dtypes[names[tensor["dtype"]]])
+        store.add(key, array.reshape(tensor["shape"]))

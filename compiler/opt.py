@@ -1,0 +1,60 @@
+"""`attnc-opt`: reads a module, runs passes on it by name, prints it; for tests and for work by hand."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from typing import Any
+
+from xdsl.utils.exceptions import ParseError
+from xdsl.xdsl_opt_main import xDSLOptMain
+
+from ..dialects.context import CompilerContext
+from ..isa.errors import AttncError
+from ..isa.machine import load_machine, machine_names
+from .registry import PASSES, new_context, pass_loader
+
+
+class AttncOpt(xDSLOptMain):
+    """xDSL's driver with attnc's dialects, passes and context."""
+
+    def __init__(self, arguments: Sequence[str] | None) -> None:
+        super().__init__(args=arguments)
+        assert isinstance(self.ctx, CompilerContext)
+        self.ctx.machine = load_machine(self.args.machine)
+
+    def register_all_dialects(self) -> None:
+        """A context of ours in the place of the plain one: it has the store and the machine besides dialects."""
+        self.ctx = new_context()
+
+    def register_all_passes(self) -> None:
+        """Our passes; xDSL's own stay out, since they know nothing of constants by reference."""
+        for name in PASSES:
+            self.register_pass(name, pass_loader(name))
+
+    def register_all_arguments(self, arg_parser: ArgumentParser) -> None:
+        """xDSL's options, and the machine that passes compile for."""
+        super().register_all_arguments(arg_parser)
+        arg_parser.add_argument(
+            "--machine", default="edge", help=f"machine name or file (names: {', '.join(machine_names())})"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the driver; returns an exit code."""
+    try:
+        AttncOpt(arguments).run()
+    except AttncError as error:
+        print(f"error[{error.code}]: {error}", file=sys.stderr)
+        return error.exit_code
+    except ParseError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except SystemExit as ended:
+        return _status(ended.code)
+    return 0
+
+
+def _status(code: Any) -> int:
+    return code if isinstance(code, int) else int(code is not None)

@@ -1,0 +1,72 @@
+"""The phases of compilation, in order, and the passes of each: data made from a machine and a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xdsl.passes import ModulePass
+
+from ..isa.errors import UsageError
+from ..isa.machine import Machine
+from .recipe import Recipe
+
+IMPORT = "import"
+EMIT = "emit"
+"""The first phase reads a file and the last writes one; between them every phase is passes over a module."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A named phase and what makes its passes."""
+
+    name: str
+    passes: Callable[[Recipe], tuple[ModulePass, ...]]
+
+
+def _graph(_: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.graph.lower.lower import LowerOnnx
+    from ..passes.graph.pipeline import recognition
+
+    return (LowerOnnx(), *recognition())
+
+
+def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.precision.pipeline import precision
+
+    return precision(recipe.precision, recipe.residual, tuple(map(str, recipe.layers)))
+
+
+def _attention(_: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.attention.decide_form import DecideForm
+
+    return (DecideForm(),)
+
+
+def _tile(_: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.tile.tile import TileKernels
+
+    return (TileKernels(),)
+
+
+def _schedule(_: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.schedule.schedule import Schedule
+
+    return (Schedule(),)
+
+
+PHASES = (
+    Phase("graph", _graph),
+    Phase("precision", _precision),
+    Phase("attention", _attention),
+    Phase("tile", _tile),
+    Phase("schedule", _schedule),
+)
+PHASE_NAMES = (IMPORT, *(phase.name for phase in PHASES), EMIT)
+
+
+def checked_phase(name: str) -> str:
+    """The name itself. Raises UsageError for one that is no phase."""
+    if name not in PHASE_NAMES:
+        raise UsageError(f"there is no phase {name!r}", f"the phases are {', '.join(PHASE_NAMES)}")
+    return name

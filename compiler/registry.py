@@ -1,0 +1,54 @@
+"""Every dialect and pass by name, loaded when it is first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from xdsl.ir import Dialect
+from xdsl.passes import ModulePass
+
+from ..dialects.context import CompilerContext
+
+DIALECTS = {
+    "builtin": "xdsl.dialects.builtin:Builtin",
+    "func": "xdsl.dialects.func:Func",
+    "nn": "attnc.dialects.nn:Nn",
+    "sattn": "attnc.dialects.sattn:Sattn",
+    "tile": "attnc.dialects.tile:Tile",
+}
+"""Where each dialect is. `onnx` and `isa` are made from the official schemas and the instruction records."""
+
+MADE_DIALECTS = {
+    "onnx": "attnc.dialects.onnx:load_onnx",
+    "isa": "attnc.dialects.isa:load_isa",
+}
+
+PASSES = {
+    "lower-onnx": "graph.lower.lower:LowerOnnx",
+}
+"""Where each pass is, in the package of passes."""
+
+
+def new_context() -> CompilerContext:
+    """A context that can read the text of every phase."""
+    context = CompilerContext()
+    for name, place in DIALECTS.items():
+        context.register_dialect(name, _loader(place))
+    for name, place in MADE_DIALECTS.items():
+        context.register_dialect(name, lambda place=place: _found(place)())
+    return context
+
+
+def pass_loader(name: str) -> Callable[[], type[ModulePass]]:
+    """What gives the class of the pass called `name`."""
+    return _loader(f"attnc.passes.{PASSES[name]}")
+
+
+def _loader(place: str) -> Callable[[], Dialect]:
+    return lambda: _found(place)
+
+
+def _found(place: str):
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,28 @@
+"""The passes that decide every tensor's number format, from what the recipe asks for."""
+
+from __future__ import annotations
+
+from xdsl.passes import ModulePass
+
+from ..graph.pipeline import cleanup
+from .integer_products import IntegerProducts
+from .narrow_floats import NARROW, NarrowProducts, NarrowResiduals
+from .narrow_tables import NarrowTables
+from .quantize_products import QuantizeProducts
+
+
+def precision(default: str, residual: str, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
+    """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
+
+    With int8 what passes between kernels is kept as `residual` (bf16 or fp32); with bf16 and fp16, in that format.
+    """
+    asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
+    passes: list[ModulePass] = [NarrowTables(), IntegerProducts()]
+    stream = residual if default == "int8" else default
+    if stream in NARROW:
+        passes.append(NarrowResiduals(stream))
+    if asked & NARROW.keys():
+        passes.append(NarrowProducts(default, layers))
+    if "int8" in asked:
+        passes.append(QuantizeProducts(default, layers))
+    return (*passes, *cleanup())
