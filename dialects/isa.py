@@ -34,7 +34,7 @@ from ..isa.instructions import RECORDS
 from ..isa.lanes import LaneProgram
 from ..isa.record import Field, Instruction
 from .affine_form import AffineForm, Minimum
-from .tile import BufferType, ForOp, TileOperation, buffer_type
+from .tile import BufferType, ForOp, TileOperation, buffer_type, parse_buffer
 
 FieldValue: TypeAlias = int | Minimum
 """A field of a template: a number as columns hold it, or affine in the loop indices (then never below zero)."""
@@ -175,7 +175,7 @@ class InstructionOperation(TileOperation):
             if item is None:
                 parser.raise_error(f"{cls.RECORD.mnemonic} has no field {name}")
             if is_address(item):
-                buffer = parser.parse_operand()
+                buffer = parse_buffer(parser)
                 with parser.in_angle_brackets():
                     addresses.append((name, buffer, AffineForm.parse(parser)))
             elif isinstance(item.kind, Choice):

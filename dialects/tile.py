@@ -210,8 +210,17 @@ def _print_place(printer: Printer, buffer: SSAValue, access: Access) -> None:
     printer.print_string(f"<{access}>")
 
 
+def parse_buffer(parser: Parser) -> SSAValue:
+    """Read a buffer operand, which must stand above: its type is known from there and not written again."""
+    operand = parser.parse_unresolved_operand()
+    values = parser.ssa_values.get(operand.operand_name)
+    if values is None or operand.index >= len(values):
+        parser.raise_error(f"buffer %{operand.operand_name} is not defined above", operand.span)
+    return values[operand.index]
+
+
 def _parse_place(parser: Parser) -> tuple[SSAValue, AccessAttr]:
-    buffer = parser.parse_operand()
+    buffer = parse_buffer(parser)
     with parser.in_angle_brackets():
         return buffer, AccessAttr(Access.parse(parser))
 
@@ -390,7 +399,7 @@ class KernelOp(IRDLOperation):
         if parser.parse_optional_keyword("values"):
             square = parser.Delimiter.SQUARE
             values = parser.parse_comma_separated_list(square, lambda: ValueAttr.parse_parameter(parser))
-        outputs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, parser.parse_operand)
+        outputs = parser.parse_comma_separated_list(parser.Delimiter.PAREN, lambda: parse_buffer(parser))
         op = cls(label, path, plan, outputs, values, parser.parse_region())
         op.attributes |= parser.parse_optional_attr_dict()
         return op

@@ -12,14 +12,14 @@ from functools import cache
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import IntegerAttr, ModuleOp
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.isa import SLOT, InstructionOperation, is_address
 from ...dialects.provenance import nodes_of
-from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type
+from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
 from ...isa.blocks import Space
 from ...isa.fields import Flag
 from ...isa.lanes import LaneProgram
@@ -98,7 +98,7 @@ class _Walk:
                     self.storage.add(op.result, _tensor(op), ())
                 case AllocOp():
                     label = f"{kernel.label.data}.{_hint(op, position)}" if kernel else _hint(op, position)
-                    self.storage.add(op.result, _on_chip(op, label), counts)
+                    self.storage.add(op.result, _on_chip(op, label, kernel is None and not counts), counts)
                 case KernelOp():
                     self.block(op.body.block, counts, (*levels, *_slot(op, counts, position)), here, op)
                 case ForOp():
@@ -165,9 +165,9 @@ def _tensor(op: TensorOp) -> Buffer:
     return Buffer(op.label.data, Space.DRAM, kind.bytes, kind.extents, kind.format, op.role.data, key)
 
 
-def _on_chip(op: AllocOp, label: str) -> Buffer:
+def _on_chip(op: AllocOp, label: str, resident: bool) -> Buffer:
     kind = buffer_type(op.result)
-    return Buffer(label, SPACES[kind.space.data], kind.bytes, kind.extents, kind.format)
+    return Buffer(label, SPACES[kind.space.data], kind.bytes, kind.extents, kind.format, resident=resident)
 
 
 def _hint(op: AllocOp, position: int) -> str:
@@ -178,9 +178,7 @@ def _slot(op: Operation, counts: tuple[int, ...], position: int) -> tuple[_Level
     """The order levels of an operation in a block: the time slot if the block is a loop's, and the position."""
     if not isinstance(op.parent_op(), ForOp):
         return (_Level(position),)
-    stage = op.attributes.get("stage")
-    late = stage.value.data if isinstance(stage, IntegerAttr) else 0
-    return (_Level(late, len(counts) - 1), _Level(position))
+    return (_Level(stage_of(op), len(counts) - 1), _Level(position))
 
 
 def _queue(op: InstructionOperation, machine: Machine) -> int:
@@ -195,10 +193,6 @@ def _queue(op: InstructionOperation, machine: Machine) -> int:
 def _indices(counts: tuple[int, ...]) -> Ints:
     """`[depth, iteration]`: the loop indices of every iteration of a nest, the innermost running fastest."""
     return np.indices(counts, dtype=np.int64).reshape(len(counts), -1)
-
-
-def _evaluate(form: AffineForm, indices: Ints) -> Ints | int:
-    return form.evaluate(indices)
 
 
 def _natural_order(templates: Sequence[_Template], starts: Ints) -> tuple[Ints, Ints]:

@@ -22,7 +22,8 @@ NO_INSTANCE = -1
 class Buffer:
     """A `tile.tensor` or `tile.alloc`: its name for people, memory, size and contents.
 
-    `role` is input, output, weight or temporary for tensors in DRAM and empty on chip; `key` names a weight's bytes.
+    `role` is input, output, weight or temporary for tensors in DRAM and empty on chip; `key` names a weight's bytes;
+    `resident` marks on-chip buffers that no kernel owns.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Buffer:
     format: Format
     role: str = ""
     key: str = ""
+    resident: bool = False
 
 
 @dataclass(frozen=True)
