@@ -4,7 +4,7 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from xdsl.builder import Builder as XdslBuilder
@@ -68,28 +68,6 @@ class Builder:
             )
         element = element_of_dtype(self.store.dtype(key))
         shape = self.store.shape(key)
-        return self.insert(nn.ConstantOp(nn.RefAttr(key), tensor(element, *shape)))
-
-    def transformed(
-        self,
-        name: str,
-        function: Callable[[Array], Array],
-        value: SSAValue,
-        element: Element,
-        **parameters: object,
-    ) -> SSAValue | None:
-        """The constant that `function` makes of a constant value, under a key that `name` and `parameters`
-        spell; None if the value is not a constant. `function` gives `element`s.
-        """
-        if not isinstance(value.owner, nn.ConstantOp):
-            return None
-        source = value.owner.reference
-        if source is None:
-            return self.constant(function(self.store.array(value.owner.data)))
-        shape = function(np.broadcast_to(np.zeros((), dtype_of(element_type(value))), shape_of(value))).shape
-        key = self.store.derive(
-            derived_key(name, source, **parameters), function, source, shape=shape, dtype=dtype_of(element)
-        )
         return self.insert(nn.ConstantOp(nn.RefAttr(key), tensor(element, *shape)))
 
     def filled(self, shape: Sequence[int], value: float, element: Attribute) -> SSAValue:

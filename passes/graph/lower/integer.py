@@ -32,7 +32,7 @@ class Bytes:
         """Stored bytes, signed or not, and their zero point in the same type (any shape)."""
         unsigned = element_type(value) == ui8
         if unsigned:
-            value = build.transformed("signed", _signed, value, i8) or build.map("sub", value, _SHIFT, to=i8)
+            value = build.map("sub", value, _SHIFT, to=i8)
         if isinstance(zero, SSAValue):
             wide = build.cast(zero, i32)
             return Bytes(value, build.map("sub", wide, _SHIFT) if unsigned else wide)
@@ -87,21 +87,11 @@ def product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = Fal
 
 
 def sums(build: Builder, value: SSAValue, axis: int) -> SSAValue:
-    """Sums of bytes along an axis that stays, i32; made when compiling for constants."""
-    axis %= len(shape_of(value))
-    known = build.transformed("sum", lambda array: _sums(array, axis), value, i32, axis=axis)
-    return known or build.reduce("sum", value, (axis,), i32)
+    """Sums of bytes along an axis that stays, i32."""
+    return build.reduce("sum", value, (axis % len(shape_of(value)),), i32)
 
 
 def _value(build: Builder, zero: SSAValue | Array | None) -> SSAValue | None:
     if zero is None or isinstance(zero, SSAValue):
         return zero
     return build.constant(zero if zero.size > 1 else zero.reshape(()))
-
-
-def _signed(array: Array) -> Array:
-    return (array.astype(np.int16) - _SHIFT).astype(np.int8)
-
-
-def _sums(array: Array, axis: int) -> Array:
-    return array.sum(axis=axis, keepdims=True, dtype=np.int32)

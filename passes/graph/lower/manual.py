@@ -1,6 +1,4 @@
-"""docs/operators.md, written from the table that decides: what is lowered, to what, and what is refused and
-why.
-"""
+"""docs/operators.md, written from the table that decides: what is lowered, to what, what is refused, and why."""
 
 from __future__ import annotations
 
@@ -12,15 +10,16 @@ from .table import FAMILIES
 
 _HEAD = """# Operators
 
-This page is written by `passes/graph/lower/manual.py` from the table of lowering rules; `attnc check MODEL.onnx`
-lists every node of a model that the table refuses, with the failed condition and what would help.
+This page is written by `passes/graph/lower/manual.py` from the table of lowering rules. `attnc check
+MODEL.onnx` lists every node of a model that the table refuses, with the condition that fails and what would help.
 
-Operators are read in the meaning of their newest form (older forms are upgraded at import). Element types are
-float32, float16, bfloat16, int8, uint8, int32, int64 and bool. int64 travels as int32: a constant outside its range
-is refused (bounds of Clip and Slice clamp), an input outside it faults. Shapes are static: fix dynamic ones with
-`--shape NAME=1x128`. float16 and bfloat16 are computed in float32 and rounded where a value is stored.
+Operators are read in the meaning of their newest form; older forms are upgraded at import. Element types are
+float32, float16, bfloat16, int8, uint8, int32, int64 and bool. int64 travels as int32: a constant outside its
+range is refused (bounds of Clip and Slice clamp), an input outside it faults. Shapes are static: fix dynamic
+ones with `--shape NAME=1x128`. float16 and bfloat16 are computed in float32 and rounded where a value is stored.
 
-What a condition asks to be a compile-time constant may come from an initializer or from shape arithmetic, which folds.
+What a condition asks to be a compile-time constant may come from an initializer or from shape arithmetic that
+folds.
 """
 
 
@@ -43,7 +42,7 @@ def _lowered() -> Iterator[str]:
 
 def _refused() -> Iterator[str]:
     yield "## Refused\n"
-    yield "Operators that ONNX has and that stand neither above nor here are refused as well, for want of a rule.\n"
+    yield "Operators that stand neither above nor here are refused as well, for want of a rule.\n"
     yield "| operators | why | what helps |"
     yield "|---|---|---|"
     by_reason: dict[str, list[str]] = {}
