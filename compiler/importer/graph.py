@@ -27,7 +27,7 @@ from .prototypes import attribute_of, static_shape
 from .subgraphs import import_subgraphs
 from .tensors import TensorReader
 from .values import Constants, Known, Live, Scope, Value, name_hint
-from .versions import OldNode, upgrade
+from .versions import OLDEST_OPSET, OldNode, upgrade
 
 _DEEPEST = 64
 """Calls of local functions within one another; more are a function that calls itself."""
@@ -145,6 +145,13 @@ class GraphBuilder:
 
     def _official(self, node: NodeProto, name: str, form: Signature) -> None:
         """Import a node of the default domain, in its newest form if that can be said."""
+        oldest = signature("", node.op_type, OLDEST_OPSET)
+        if oldest is not None and form.since < oldest.since:
+            raise InputError(
+                self.shared.model.name,
+                f"node {name!r} is a {node.op_type} of operator set {form.since}, older than {OLDEST_OPSET}",
+                "export the model again, or convert it with onnx.version_converter",
+            )
         inputs = self._inputs(node, name)
         upgraded = upgrade(OldNode(node, inputs, self._made_constant(name)), form)
         if upgraded is None:

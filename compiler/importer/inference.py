@@ -8,6 +8,7 @@ from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, 
 
 from ...dialects.onnx_signatures import normal_domain
 from .contributed import contributed_types
+from .prototypes import code_of, shape_of, tensor_proto_type
 from .values import Known, Value
 
 _TOLD = 256
@@ -34,13 +35,47 @@ def infer(node: NodeProto, version: int, inputs: Sequence[Value | None]) -> list
         for name, value in zip(node.input, inputs, strict=True)
         if isinstance(value, Known) and value.array is not None and _is_told(value)
     }
+    if node.op_type == "SplitToSequence" and _is_split_by_rule_and_runtime_differently(node):
+        return [_sequence_of_any_rank(types)]
     try:
         made: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(
             schema, node, types, data, opset_imports=[helper.make_opsetid(domain, version)]
         )
     except (shape_inference.InferenceError, ValueError, KeyError) as error:
         raise InferenceError(_sentence(str(error))) from error
+    found = [made.get(name) if name else None for name in node.output]
+    if schema.has_function and any(proto is not None and shape_of(proto) is None for proto in found):
+        return _through_body(node, domain, version, types) or found
+    return found
+
+
+def _through_body(
+    node: NodeProto, domain: str, version: int, types: Mapping[str, TypeProto]
+) -> list[TypeProto | None] | None:
+    """The types of a node whose operator ONNX defines by other operators, and by no shape function of its own."""
+    graph = helper.make_graph(
+        [node],
+        "node",
+        [helper.make_value_info(name, proto) for name, proto in types.items()],
+        [helper.make_empty_tensor_value_info(name) for name in node.output if name],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, version)])
+    try:
+        inferred = shape_inference.infer_shapes(model)
+    except (shape_inference.InferenceError, ValueError):
+        return None
+    made = {value.name: value.type for value in (*inferred.graph.output, *inferred.graph.value_info)}
     return [made.get(name) if name else None for name in node.output]
+
+
+def _is_split_by_rule_and_runtime_differently(node: NodeProto) -> bool:
+    """Whether keepdims=0 stands beside a given split: ONNX ignores it, and ONNX Runtime drops the axis."""
+    return len(node.input) > 1 and any(a.name == "keepdims" and a.i == 0 for a in node.attribute)
+
+
+def _sequence_of_any_rank(types: Mapping[str, TypeProto]) -> TypeProto:
+    data = next(iter(types.values()))
+    return helper.make_sequence_type_proto(tensor_proto_type(code_of(data), None))
 
 
 def _is_told(value: Known) -> bool:

@@ -19,9 +19,6 @@ from .wire import DamagedError, Stripped, strip_weights
 Source: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
 """What a model can be read from: a path, the bytes of a file, or the model itself."""
 
-OLDEST_OPSET = 7
-"""Before it, binary operators broadcast by attributes, and little else was as it is today."""
-
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -88,11 +85,5 @@ def _checked(model: LoadedModel) -> LoadedModel:
             model.name,
             f"is written in operator set {version}, and the onnx package here knows {newest} at most",
             f"install a newer onnx package or export with operator set {newest}",
-        )
-    if version is not None and version < OLDEST_OPSET:
-        raise InputError(
-            model.name,
-            f"is written in operator set {version}, older than {OLDEST_OPSET}",
-            "export it again, or convert it with onnx.version_converter",
         )
     return model

@@ -20,6 +20,9 @@ from .values import Known, Live, Scope, Value, name_hint
 if TYPE_CHECKING:
     from .graph import GraphBuilder
 
+_SCAN_WITHOUT_BATCH = 9
+"""The version that took the batch axis out of Scan; older nodes stay as they are."""
+
 _ROUNDS = 3
 """Types of values carried around a loop are widened at most so often before they are given up as unknown."""
 
@@ -48,7 +51,7 @@ def import_subgraphs(builder: GraphBuilder, node: NodeProto, name: str, opsets: 
             case "Loop":
                 control.loop()
                 return True
-            case "Scan":
+            case "Scan" if opsets.get("", 0) >= _SCAN_WITHOUT_BATCH:
                 control.scan()
                 return True
             case _:

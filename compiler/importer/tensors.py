@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from math import prod
 
@@ -54,7 +55,8 @@ class TensorReader:
                 name=tensor.name, data_type=tensor.data_type, dims=shape, raw_data=bytes(raw)
             )
             return np.asarray(numpy_helper.to_array(packed))
-        return np.frombuffer(raw, dtype.newbyteorder("<")).reshape(shape)
+        array = np.frombuffer(raw, dtype).reshape(shape)
+        return array if sys.byteorder == "little" else array.byteswap()
 
     def read_sparse(self, tensor: SparseTensorProto) -> Array:
         """The sparse tensor's value, dense."""

@@ -20,6 +20,9 @@ from .evaluate import attribute_value
 from .prototypes import code_of, shape_of
 from .values import Value
 
+OLDEST_OPSET = 7
+"""Nodes of forms that were replaced before this version are refused: most broadcast by attributes."""
+
 
 @dataclass(frozen=True)
 class OldNode:

@@ -19,8 +19,8 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, shape_of
 from ..builder import Builder
 from .layers import Layers
-from .retype import above_layout, carry_path, replace, through_layout
-from .scales import Quantized, already_quantized, quantize_constant, quantize_dynamic, quantize_static
+from .retype import above_layout, before_layout, carry_path, replace, through_layout
+from .scales import Quantized, already_quantized, quantize_constant, quantize_dynamic, quantize_static, static_factor
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ class _Quantizer:
     def _activation(self, build: Builder, value: SSAValue, axis: int, known: Attribute | None) -> Quantized:
         if known is None:
             return quantize_dynamic(build, value, axis)
-        largest = self._context.store.array(known)
-        if largest.shape != ():
-            return quantize_static(build, value, largest)
-        # One factor for the whole tensor: quantize where the value is made, so that it leaves its kernel as int8.
+        # Known ranges let the value be quantized where it is made, so that it leaves its kernel as int8.
         source, steps = above_layout(value)
-        below = Builder.after(source, self._context.store)
-        values, factor = quantize_static(below, source, largest)
-        return Quantized(through_layout(values, steps), factor)
+        largest = self._context.store.array(known)
+        above = before_layout(largest, value, steps)
+        if above is None:
+            return quantize_static(build, value, largest)
+        values, _ = quantize_static(Builder.after(source, self._context.store), source, above)
+        return Quantized(through_layout(values, steps), static_factor(build, largest))
 
 
 def _with_rank_4(build: Builder, factor: SSAValue) -> SSAValue:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from ...dialects import nn
+from ...dialects.constants import Array
 from ...dialects.elements import element_type, shape_of, tensor
 from ..rewrite import carry, insert_before
 
@@ -38,6 +40,25 @@ def through_layout(value: SSAValue, steps: tuple[Operation, ...]) -> SSAValue:
         insert_before(step, copy)
         value = copy.results[0]
     return value
+
+
+def before_layout(constant: Array, value: SSAValue, steps: tuple[Operation, ...]) -> Array | None:
+    """A constant that stretches to `value`, as it stretches to what `steps` show as `value`; None where it cannot."""
+    if constant.shape == ():
+        return constant
+    whole = np.broadcast_to(constant, shape_of(value))
+    for step in reversed(steps):
+        if isinstance(step, nn.TransposeOp):
+            whole = whole.transpose(np.argsort(step.permutation.get_values()))
+        elif isinstance(step, nn.ReshapeOp):
+            whole = whole.reshape(shape_of(step.input))
+        else:
+            return None
+    for axis in range(whole.ndim):
+        first = whole.take([0], axis)
+        if (whole == first).all():
+            whole = first
+    return whole
 
 
 def replace(old: Operation, new: SSAValue) -> None:

@@ -38,9 +38,23 @@ def quantize_dynamic(build: Builder, value: SSAValue, axis: int) -> Quantized:
 
 
 def quantize_static(build: Builder, value: SSAValue, largest: Array) -> Quantized:
-    """Scale by magnitudes known from calibration (shape () or one that stretches); greater values saturate."""
-    factor = build.constant(np.maximum(largest, SMALLEST).astype(np.float32) * np.float32(1.0 / STEPS))
-    return Quantized(_quantize(build, value, factor), factor)
+    """Scale by magnitudes known from calibration (shape () or one that stretches); greater values saturate.
+
+    It multiplies by the reciprocal of the factor: one constant, where a division would keep the engine's only
+    transcendental unit from the activation function before it.
+    """
+    factors = _static(largest)
+    steps = build.map("rint", build.map("mul", value, build.constant(np.float32(1.0) / factors), to=f32))
+    return Quantized(build.insert(nn.CastOp(steps, i8)), build.constant(factors))
+
+
+def static_factor(build: Builder, largest: Array) -> SSAValue:
+    """The factor of what `quantize_static` makes."""
+    return build.constant(_static(largest))
+
+
+def _static(largest: Array) -> Array:
+    return np.maximum(largest, SMALLEST).astype(np.float32) * np.float32(1.0 / STEPS)
 
 
 def quantize_constant(build: Builder, key: str, axis: int) -> Quantized:
