@@ -26,7 +26,7 @@ from .table import Table
 
 @dataclass(frozen=True)
 class Costs:
-    """The cost of every row: int64 vectors as in `Cost`; `events` by action, without those that never happen."""
+    """The cost of every row: int64 vectors as in `Cost`; `events` by action, those that happen at all."""
 
     busy: Int64Array
     latency: Int64Array

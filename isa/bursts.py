@@ -1,8 +1,8 @@
 """How many DRAM bursts and on-chip accesses a strided copy costs: exact counts, for numbers and columns.
 
-The rule. Dimensions are taken in order of their DRAM stride, smallest first, starting from one element. While
-a stride is no longer than the run so far, the run grows over the dimension's whole span (contiguous,
-overlapping or repeated data); a stride below one burst is fetched as one run over its span too, with its gaps.
+The rule. Dimensions are taken in order of their DRAM stride, smallest first, starting from one element.
+While a stride is no longer than the run so far, the run grows over the dimension's whole span (contiguous,
+overlapping or repeated data); a stride below one burst is fetched as one run over its span too, gaps and all.
 Every run that remains costs each burst it touches.
 
 On chip, a piece is what is contiguous in DRAM and on chip alike; each piece costs one access for every line

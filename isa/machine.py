@@ -1,7 +1,7 @@
 """The machine: everything that compiler and simulator know of the hardware, read from one TOML file.
 
-Keys carry their units. A file may say `extends = "edge"` and give only what differs. Reading checks all of it:
-unknown, missing and mistyped keys, ranges, and that every matrix mode's rate fits the operand ports.
+Keys carry their units. A file may say `extends = "edge"` and give only what differs. Reading checks unknown,
+missing and mistyped keys, ranges, and that every matrix mode's rate fits the operand ports.
 """
 
 from __future__ import annotations

@@ -33,9 +33,11 @@ class MachineReader:
         self.name = name
 
     def fail(self, key: str, reason: str) -> MachineError:
+        """A MachineError about a key."""
         return MachineError(self.name, key, reason)
 
     def table(self, value: Any, key: str) -> dict[str, Any]:
+        """`value` as a table."""
         if not isinstance(value, dict):
             raise self.fail(key, f"a table is needed, not {value!r}")
         return cast(dict[str, Any], value)
@@ -43,6 +45,7 @@ class MachineReader:
     def keys(
         self, table: Mapping[str, Any], known: tuple[str, ...], key: str, optional: tuple[str, ...] = ()
     ) -> None:
+        """Check that a table has the known keys and no others."""
         prefix = f"{key}." if key else ""
         for name in table:
             if name not in known:
@@ -52,6 +55,7 @@ class MachineReader:
                 raise self.fail(f"{prefix}{name}", "missing")
 
     def integer(self, value: Any, key: str, low: int = 1) -> int:
+        """`value` as a whole number from `low` up."""
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.fail(key, f"a whole number is needed, not {value!r}")
         if value < low:
@@ -59,6 +63,7 @@ class MachineReader:
         return value
 
     def real(self, value: Any, key: str) -> float:
+        """`value` as a number from 0 up."""
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.fail(key, f"a number is needed, not {value!r}")
         if not 0 <= value < float("inf"):
@@ -66,11 +71,13 @@ class MachineReader:
         return float(value)
 
     def text(self, value: Any, key: str) -> str:
+        """`value` as a text that is not empty."""
         if not isinstance(value, str) or not value:
             raise self.fail(key, f"a text is needed, not {value!r}")
         return value
 
     def rate(self, value: Any, key: str) -> Fraction:
+        """`value` as a fraction above 0."""
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise self.fail(key, f'a number or a fraction such as "1/8" is needed, not {value!r}')
         try:
@@ -82,6 +89,7 @@ class MachineReader:
         return rate
 
     def integers(self, cls: type[Any], value: Any, key: str, low: int = 1) -> Any:
+        """A table of whole numbers as the dataclass `cls`."""
         table = self.table(value, key)
         names = tuple(item.name for item in fields(cls))
         self.keys(table, names, key)
@@ -90,6 +98,7 @@ class MachineReader:
         return cls(**{name: self.integer(table[name], f"{key}.{name}", lows[name]) for name in names})
 
     def matrix(self, value: Any) -> MatrixEngine:
+        """The matrix engine, with its rates."""
         table = self.table(value, "matrix")
         names = tuple(item.name for item in fields(MatrixEngine))
         self.keys(table, names, "matrix")
@@ -138,6 +147,7 @@ class MachineReader:
         return engine
 
     def figures(self, value: Any, key: str, known: tuple[str, ...]) -> dict[str, Figure]:
+        """A table of figures with sources."""
         table = self.table(value, key)
         self.keys(table, known, key)
         result: dict[str, Figure] = {}
@@ -156,6 +166,7 @@ class MachineReader:
         return result
 
     def machine(self, data: Mapping[str, Any]) -> Machine:
+        """The whole machine."""
         names = tuple(item.name for item in fields(Machine))
         self.keys(data, names, "", ("notes",))
         notes: Any = data.get("notes", [])
@@ -183,6 +194,7 @@ class MachineReader:
         return self.consistent(machine)
 
     def consistent(self, machine: Machine) -> Machine:
+        """Check what depends on several keys."""
         if machine.clock_ghz <= 0:
             raise self.fail("clock_ghz", f"{machine.clock_ghz} is not above 0")
         for key, size, limit in (
