@@ -6,6 +6,7 @@ from xdsl.passes import ModulePass
 
 from .fold_constants import FoldConstants
 from .merge_duplicates import MergeDuplicates
+from .paths import NamePaths
 from .recognize.activations import RecognizeActivations
 from .recognize.attention import RecognizeAttention
 from .recognize.grouped_heads import RecognizeGroupedHeads
@@ -41,4 +42,5 @@ def recognition() -> tuple[ModulePass, ...]:
         *cleanup(),
         RecognizeGroupedHeads(),
         *cleanup(),
+        NamePaths(),
     )
