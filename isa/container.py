@@ -1,9 +1,9 @@
 """The program file's container: safetensors bytes with one metadata key, whose digest covers the whole file.
 
 Layout: length of the header (8 bytes, little-endian), a JSON header that begins with the metadata, padding
-spaces to 8 bytes, then the tensors without gaps. The metadata is one JSON text under the key "attnc"; it
-begins with the digest, so that its place in the file is fixed. The digest is blake2b over the file with its own
-characters set to "0". Equal content gives equal bytes.
+spaces to 8 bytes, then the tensors without gaps. The metadata is one JSON text under the key "attnc", and
+begins with the digest, so that its place in the file is fixed. The digest is blake2b over the file with its
+own characters set to "0". Equal content gives equal bytes.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ class Program:
 
     source_offsets, source_nodes: nodes of row r are source_nodes[source_offsets[r]:source_offsets[r + 1]],
     indices into `nodes`. dram_bytes: DRAM that a run needs. recipe: what the compiler was asked for.
-    unlowered, folded: nodes with the reason. batchable: a run may repeat over a longer first axis. model: facts
-    of the source model.
+    unlowered, folded: nodes with the reason. batchable: a run may repeat over a longer first axis. model:
+    facts of the source model.
     """
 
     machine: Machine

@@ -174,6 +174,7 @@ class Instruction:
     opcode: ClassVar[int] = -1
     engine: ClassVar[Engine | None] = None
     version: ClassVar[int] = 1
+    structured: ClassVar[bool] = False
     fields: ClassVar[tuple[Field, ...]] = ()
     derived_fields: ClassVar[tuple[Field, ...]] = ()
     extents: ClassVar[tuple[str, ...]] = ()
@@ -239,7 +240,7 @@ class Instruction:
 
     @classmethod
     def structure_fault(cls, values: Mapping[str, int]) -> str | None:
-        """Why legal field values still are no instruction, or None; asked when words are decoded."""
+        """Why legal field values still are no instruction, or None; asked of `structured` records only."""
         del values
 
     @classmethod

@@ -273,7 +273,7 @@ def _look_up(earlier: Mapping[int, Int64Array], queues: Int64Array, rows: Int64A
 
 
 def _check_structure(group: Group) -> None:
-    if group.record.structure_fault is Instruction.structure_fault:
+    if not group.record.structured:
         return
     names = tuple(group.columns)
     rows = zip(*(group.columns[name].tolist() for name in names), strict=True)

@@ -48,6 +48,8 @@ class VectorProgram(Instruction):
     stand in the order of their first use, none twice, so that a program has one encoding only.
     """
 
+    structured = True
+
     slot: Column = unsigned("program slot", 5)
     operation0: Column = declare(Bits(22), "operation r0", default=_NO_OPERATION)
     operation1: Column = declare(Bits(22), "operation r1", default=_NO_OPERATION)
