@@ -101,7 +101,6 @@ def _attention_roles(block: ResidualBlock, parts: AttentionParts) -> Names:
             _role_of(operand, roles) in ("scores", "values", "out") for operand in op.operands
         ):
             roles[op] = "out"
-    _name_constants(block.operations, roles)
     return roles
 
 
@@ -136,7 +135,6 @@ def _ffn_roles(block: ResidualBlock) -> Names:
             roles[op] = "activation"
         elif inherited := _reads(op, roles):
             roles[op] = inherited
-    _name_constants(block.operations, roles)
     return roles
 
 
@@ -173,20 +171,6 @@ def _reads(op: Operation, roles: Names) -> str | None:
 
 def _role_of(value: SSAValue, roles: Names) -> str | None:
     return roles.get(value.owner) if isinstance(value.owner, Operation) else None
-
-
-def _name_constants(operations: Sequence[Operation], roles: Names) -> None:
-    """Operations without operands, and what is made of those only, take the role of their first user."""
-    for op in reversed(operations):
-        use = op.results[0].first_use if op.results else None
-        if op not in roles and use is not None and use.operation in roles and _is_rootless(op):
-            roles[op] = roles[use.operation]
-
-
-def _is_rootless(op: Operation) -> bool:
-    return isinstance(op, nn.ConstantOp | nn.IotaOp) or bool(
-        op.operands and all(isinstance(operand.owner, nn.ConstantOp) for operand in op.operands)
-    )
 
 
 def _is_causal(parts: AttentionParts, store: ConstantStore) -> bool:

@@ -60,16 +60,19 @@ def function_paths(function: FuncOp, store: ConstantStore) -> Names:
 
 
 def _write(function: FuncOp, names: Names) -> None:
-    """Set paths, the second and further anchors of a path with their number."""
+    """Set paths, the second and further anchors of a path with their number. Constants are where they are
+    used."""
     taken: Counter[str] = Counter()
-    for op in function.body.block.ops:
-        if isinstance(op, ReturnOp):
-            continue
+    operations = [op for op in function.body.block.ops if not isinstance(op, ReturnOp)]
+    for op in operations:
         path = names[op]
         if isinstance(op, ANCHORS):
             taken[path] += 1
             path = path if taken[path] == 1 else f"{path}{taken[path]}"
         op.attributes["path"] = StringAttr(path)
+    for op in operations:
+        if isinstance(op, nn.ConstantOp) and (use := op.result.first_use) is not None:
+            op.attributes["path"] = use.operation.attributes.get("path", op.attributes["path"])
 
 
 def _plain_name(op: Operation) -> str:
@@ -102,9 +105,8 @@ def _head(operations: Sequence[Operation], vocabularies: set[int]) -> Names:
     products = [op for op in operations if is_projection(op)]
     names: Names = {}
     for op in operations:
-        inherited = [
-            name for v in op.operands if isinstance(v.owner, Operation) and (name := names.get(v.owner))
-        ]
+        read = [v.owner for v in op.operands if not isinstance(v.owner, nn.ConstantOp)]
+        inherited = [name for made in read if isinstance(made, Operation) and (name := names.get(made))]
         if isinstance(op, NORMS):
             names[op] = "norm"
         elif op in products:
