@@ -15,12 +15,16 @@ from ..dialects.context import CompilerContext
 from ..isa.errors import UsageError
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
+from ..passes.emit.emit import ModelFacts
+from .facts import graph_facts, with_unlowered
 from .phases import EMIT, IMPORT, PHASE_NAMES, PHASES, Phase, checked_phase
 from .recipe import Recipe
 from .registry import new_context
 
 if TYPE_CHECKING:
     import onnx
+
+    from .dump import Dump
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Compilation:
     recipe: Recipe
     module: ModuleOp
     program: Program | None = None
+    facts: ModelFacts = field(default_factory=ModelFacts)
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
     pass_seconds: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -78,6 +83,7 @@ def compile(
 
         module = import_model(model, shapes or {}, constants or {}, context)
         seconds = {IMPORT: perf_counter() - begin}
+        facts = ModelFacts()
         first = IMPORT
     else:
         from .dump import read_dump
@@ -87,10 +93,10 @@ def compile(
         first = checked_phase(start_from)
         if first == IMPORT:
             raise UsageError("start_from import is a plain compilation", "give the model and no start_from")
-        module, target, asked = read_dump(Path(model), first, context)
+        module, target, asked, facts = read_dump(Path(model), first, context)
         seconds = {}
     context.machine, context.recipe = target, asked.to_dict()
-    result = Compilation(target, asked, module, phase_seconds=seconds)
+    result = Compilation(target, asked, module, facts=facts, phase_seconds=seconds)
     _run(result, context, first, last, calibrate, None if dump_ir is None else Path(dump_ir), progress)
     return result
 
@@ -109,10 +115,8 @@ def _run(
     from .dump import Dump
 
     dump = None if folder is None else Dump(folder, context.store)
-    if dump is not None:
-        dump.describe(result.machine, result.recipe)
-        if first == IMPORT:
-            dump.module(IMPORT, result.module)
+    if dump is not None and first == IMPORT:
+        dump.module(IMPORT, result.module)
     begin, end = PHASE_NAMES.index(first), PHASE_NAMES.index(last)
     chosen = [phase for phase in PHASES if begin <= PHASE_NAMES.index(phase.name) <= end]
     try:
@@ -127,18 +131,10 @@ def _run(
             if dump is not None:
                 dump.module(phase.name, result.module)
         if last == EMIT:
-            from ..passes.emit.link import emit
-
-            start = perf_counter()
-            result.program = emit(result.module, context)
-            result.phase_seconds[EMIT] = perf_counter() - start
-            if dump is not None:
-                from ..isa.assembly import disassemble
-
-                dump.assembly(EMIT, disassemble(result.program))
+            _emit(result, context, dump)
     finally:
         if dump is not None:
-            dump.close()
+            dump.close(result.machine, result.recipe, result.facts)
 
 
 def _run_phase(phase: Phase, result: Compilation, context: CompilerContext) -> None:
@@ -147,4 +143,20 @@ def _run_phase(phase: Phase, result: Compilation, context: CompilerContext) -> N
         before = perf_counter()
         step.apply(context, result.module)
         result.pass_seconds[f"{phase.name}/{step.name}"] = perf_counter() - before
+    if phase.name == "graph":
+        result.facts = graph_facts(result.module, context.store)
+    elif phase.name == "precision":
+        result.facts = with_unlowered(result.facts, result.module)
     result.phase_seconds[phase.name] = perf_counter() - start
+
+
+def _emit(result: Compilation, context: CompilerContext, dump: Dump | None) -> None:
+    from ..passes.emit.emit import emit
+
+    start = perf_counter()
+    result.program = emit(result.module, context, result.facts)
+    result.phase_seconds[EMIT] = perf_counter() - start
+    if dump is not None:
+        from ..isa.assembly import disassemble
+
+        dump.assembly(EMIT, disassemble(result.program))

@@ -13,9 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 from xdsl.printer import Printer
@@ -24,8 +22,11 @@ from xdsl.utils.exceptions import ParseError
 from ..dialects.constants import ConstantStore, RefAttr
 from ..dialects.context import CompilerContext
 from ..dialects.tile import TensorOp
+from ..isa.container import read_container, write_container
 from ..isa.errors import InputError
 from ..isa.machine import Machine, machine_from_dict
+from ..passes.emit.emit import ModelFacts
+from .facts import facts_from_dict, facts_to_dict
 from .phases import PHASE_NAMES
 from .recipe import Recipe
 
@@ -64,11 +65,6 @@ class Dump:
             raise InputError(str(self.folder), f"cannot be made: {error.strerror}") from None
         self._keys: dict[str, None] = {}
 
-    def describe(self, machine: Machine, recipe: Recipe) -> None:
-        """Write the machine and the recipe."""
-        description = {"machine": machine.to_dict(), "recipe": recipe.to_dict()}
-        (self.folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-
     def module(self, phase: str, module: ModuleOp) -> None:
         """Write the module as it is after `phase`."""
         self._keys |= dict.fromkeys(named_constants(module))
@@ -78,22 +74,19 @@ class Dump:
         """Write the program's text."""
         (self.folder / f"{PHASE_NAMES.index(phase):02}-{phase}.asm").write_text(text)
 
-    def close(self) -> None:
-        """Write the constants that the modules name."""
+    def close(self, machine: Machine, recipe: Recipe, facts: ModelFacts) -> None:
+        """Write what the modules need besides their text: machine, recipe, facts, and the constants they name."""
+        description = {"machine": machine.to_dict(), "recipe": recipe.to_dict(), "facts": facts_to_dict(facts)}
+        (self.folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         write_constants(self.folder / CONSTANTS, self.store, list(self._keys))
 
 
 def write_constants(path: Path, store: ConstantStore, keys: list[str]) -> None:
     """Write constants of the store to a safetensors file."""
-    from safetensors import serialize_file
-
-    def entry(array: np.ndarray[Any, Any]) -> dict[str, Any]:
-        return {"dtype": array.dtype.name, "shape": list(array.shape), "data": np.ascontiguousarray(array).tobytes()}
-
-    serialize_file({key: entry(store.get(key)) for key in keys}, str(path))
+    path.write_bytes(write_container({"content": "constants"}, {key: store.get(key) for key in keys}))
 
 
-def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[ModuleOp, Machine, Recipe]:
+def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[ModuleOp, Machine, Recipe, ModelFacts]:
     """The module as it was before phase `before`, its constants put into the context's store, machine and recipe.
 
     Raises InputError naming the file that is missing or damaged.
@@ -112,23 +105,12 @@ def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[Modu
         module = Parser(context, text, str(path)).parse_module()
     except ParseError as error:
         raise InputError(str(path), f"is not valid IR: {error}") from None
-    return module, machine_from_dict(description["machine"]), Recipe.of(description["recipe"])
+    facts = facts_from_dict(description["facts"])
+    return module, machine_from_dict(description["machine"]), Recipe.of(description["recipe"]), facts
 
 
 def read_constants(path: Path, store: ConstantStore) -> None:
     """Add the constants of a safetensors file to the store."""
-    from safetensors import SafetensorError, deserialize
-
-    from ..dialects.elements import ELEMENTS, dtype_of
-
-    dtypes = {dtype_of(element).name: dtype_of(element) for element in ELEMENTS}
-    names = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "I32": "int32", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
-    names |= {"I64": "int64"}
-    dtypes["int64"] = np.dtype(np.int64)
-    try:
-        tensors = deserialize(path.read_bytes())
-    except SafetensorError as error:
-        raise InputError(str(path), f"is not a safetensors file: {error}") from None
-    for key, tensor in tensors:
-        array = np.frombuffer(tensor["data"], dtypes[names[tensor["dtype"]]])
-        store.add(key, array.reshape(tensor["shape"]))
+    _, arrays = read_container(path.read_bytes(), str(path))
+    for key, array in arrays.items():
+        store.add(key, array)

@@ -25,10 +25,10 @@ class Phase:
 
 
 def _graph(_: Recipe) -> tuple[ModulePass, ...]:
-    from ..passes.graph.lower.lower import LowerOnnx
+    from ..passes.graph.lower.lower_onnx import LowerOnnxPass
     from ..passes.graph.pipeline import recognition
 
-    return (LowerOnnx(), *recognition())
+    return (LowerOnnxPass(), *recognition())
 
 
 def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:

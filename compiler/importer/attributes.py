@@ -1,4 +1,7 @@
-"""Attributes of nodes as attributes of the IR: numbers and texts plainly, tensors by reference unless small."""
+"""Attributes of nodes as attributes of the IR.
+
+Numbers and texts plainly, tensors by reference unless small.
+"""
 
 from __future__ import annotations
 

@@ -152,13 +152,13 @@ def _gemm(call: Call) -> Types:
 
 
 def _concatenation(call: Call) -> Types:
-    parts = [call.shape(index) for index in range(2, len(call.inputs), 3)]
-    first = parts[0] if parts else None
-    if first is None or any(part is None or len(part) != len(first) for part in parts):
+    shapes = [call.shape(index) for index in range(2, len(call.inputs), 3)]
+    parts = [shape for shape in shapes if shape is not None]
+    if not parts or len(parts) < len(shapes) or any(len(part) != len(parts[0]) for part in parts):
         return [None]
-    axis = call.attributes["axis"] % len(first)
-    extents = [part[axis] for part in parts if part is not None]
-    total = None if None in extents else sum(extent for extent in extents if extent is not None)
+    first, axis = parts[0], int(call.attributes["axis"]) % len(parts[0])
+    extents = [extent for part in parts if (extent := part[axis]) is not None]
+    total = sum(extents) if len(extents) == len(parts) else None
     return [_tensor(call.code(2), (*first[:axis], total, *first[axis + 1 :]))]
 
 

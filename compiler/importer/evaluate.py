@@ -1,7 +1,7 @@
 """The value of a node whose inputs are all known, in numpy; newest operator forms only.
 
-Shape arithmetic and the tables that models compute from constants are here; what is not goes to ONNX's own reference
-implementation.
+Shape arithmetic and the tables that models compute from constants are here; what is not goes to ONNX's own
+reference implementation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ...dialects.constants import Array
 from ...dialects.onnx_signatures import Signature
 
 Attributes: TypeAlias = Mapping[str, Any]
-Evaluator: TypeAlias = Callable[[Attributes, Sequence[Any]], Array | list[Array]]
+Evaluator: TypeAlias = Callable[[Attributes, Sequence[Any]], Array | list[Array] | None]
 
 
 class NotEvaluatedError(Exception):
@@ -25,17 +25,27 @@ class NotEvaluatedError(Exception):
 
 
 def evaluate(node: NodeProto, form: Signature, inputs: Sequence[Array | None]) -> list[Array]:
-    """The outputs of a node of the default domain. Raises NotEvaluatedError where that fails for whatever reason."""
-    evaluator = _EVALUATORS.get(node.op_type)
-    plain = all(array is None or _is_plain(array.dtype) for array in inputs)
+    """The outputs of a node of the default domain.
+
+    Raises NotEvaluatedError where that fails for whatever reason.
+    """
     try:
         with np.errstate(all="ignore"):
-            if evaluator is not None and plain:
-                made = evaluator(node_attributes(node, form), inputs)
-                return [np.asarray(array) for array in made] if isinstance(made, list) else [np.asarray(made)]
-            return _reference(node, inputs)
+            made = _direct(node, form, inputs)
+            return _reference(node, inputs) if made is None else made
     except Exception as error:  # an invalid node may fail in any way; it is reported where it is verified
         raise NotEvaluatedError(str(error)) from error
+
+
+def _direct(node: NodeProto, form: Signature, inputs: Sequence[Array | None]) -> list[Array] | None:
+    """The outputs by the table here; None if it leaves the node to the reference implementation."""
+    evaluator = _EVALUATORS.get(node.op_type)
+    if evaluator is None or not all(array is None or _is_plain(array.dtype) for array in inputs):
+        return None
+    made = evaluator(node_attributes(node, form), inputs)
+    if made is None:
+        return None
+    return [np.asarray(array) for array in made] if isinstance(made, list) else [np.asarray(made)]
 
 
 def is_direct(node: NodeProto, dtypes: Sequence[types.DType]) -> bool:
@@ -74,8 +84,9 @@ def _reference(node: NodeProto, inputs: Sequence[Array | None]) -> list[Array]:
         [helper.make_value_info(name, _proto(feeds[name])) for name in dict.fromkeys(names)],
         [helper.make_empty_tensor_value_info(name) for name in node.output if name],
     )
-    outputs = ReferenceEvaluator(helper.make_model(graph)).run(None, feeds)
-    made = iter(outputs if isinstance(outputs, list | tuple) else [outputs])
+    evaluator: Any = ReferenceEvaluator(helper.make_model(graph))
+    outputs = evaluator.run(None, feeds)
+    made = iter(list(outputs))
     arrays = [next(made) if name else np.zeros(0) for name in node.output]
     if not all(isinstance(array, np.ndarray | np.generic) for array in arrays):
         raise NotEvaluatedError(f"{node.op_type} makes something that is no tensor")
@@ -177,18 +188,18 @@ def _constant_of_shape(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     return np.broadcast_to(np.asarray(fill).reshape(()), tuple(_integers(inputs[0])))
 
 
-def _cast(attributes: Attributes, inputs: Sequence[Any]) -> Array:
+def _cast(attributes: Attributes, inputs: Sequence[Any]) -> Array | None:
     target = types.dtype_of(types.element_of_code(attributes["to"]))
     return _cast_to(inputs[0], target)
 
 
-def _cast_like(attributes: Attributes, inputs: Sequence[Any]) -> Array:
+def _cast_like(attributes: Attributes, inputs: Sequence[Any]) -> Array | None:
     return _cast_to(inputs[0], inputs[1].dtype)
 
 
-def _cast_to(data: Array, target: types.DType) -> Array:
+def _cast_to(data: Array, target: types.DType) -> Array | None:
     if not _is_plain(target):
-        raise NotEvaluatedError("casts to text, 8-bit floats and packed integers follow rules of their own")
+        return None
     return data != 0 if target == np.bool_ else data.astype(target)
 
 
@@ -202,7 +213,8 @@ def _split(attributes: Attributes, inputs: Sequence[Any]) -> list[Array]:
 
 
 def _divide(attributes: Attributes, inputs: Sequence[Any]) -> Array:
-    a, b = inputs
+    a: Array = inputs[0]
+    b: Array = inputs[1]
     if a.dtype.kind not in "iu":
         return a / b
     quotient = np.abs(a) // np.abs(b)
@@ -233,9 +245,9 @@ def _trilu(attributes: Attributes, inputs: Sequence[Any]) -> Array:
     return cut(inputs[0], 0 if diagonal is None else int(np.asarray(diagonal).reshape(())))
 
 
-def _cumsum(attributes: Attributes, inputs: Sequence[Any]) -> Array:
+def _cumsum(attributes: Attributes, inputs: Sequence[Any]) -> Array | None:
     if attributes["exclusive"] or attributes["reverse"]:
-        raise NotEvaluatedError("exclusive or reversed")
+        return None
     return np.cumsum(inputs[0], axis=int(np.asarray(inputs[1]).reshape(())), dtype=inputs[0].dtype)
 
 

@@ -13,7 +13,10 @@ from ...isa.errors import InputError
 
 @dataclass
 class ExternalData:
-    """The files beside a model, each mapped once; `folder` is None for a model that was not read from a file."""
+    """The files beside a model, each mapped once.
+
+    `folder` is None for a model that was not read from a file.
+    """
 
     folder: Path | None
     model: str
@@ -22,8 +25,8 @@ class ExternalData:
     def read(self, tensor: TensorProto, size: int) -> memoryview:
         """The `size` bytes of a tensor with external data.
 
-        Raises InputError if its entry is not complete, if its file is not a regular file inside the folder (links
-        followed), or if that does not hold the bytes.
+        Raises InputError if its entry is not complete, if its file is not a regular file inside the folder
+        (links followed), or if that does not hold the bytes.
         """
         subject = f"{self.model}: external data of {tensor.name!r}"
         entries = {entry.key: entry.value for entry in tensor.external_data}

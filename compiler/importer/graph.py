@@ -14,7 +14,7 @@ from xdsl.utils.exceptions import VerifyException
 from ...dialects import onnx_types as types
 from ...dialects.constants import Array, RefAttr
 from ...dialects.onnx import ConstantOp, CustomOp, OnnxOperation, constant_attribute, operation_class
-from ...dialects.onnx_signatures import Signature, newest, normal_domain, signature
+from ...dialects.onnx_signatures import MEANING_SINCE, Signature, newest, normal_domain, signature
 from ...dialects.provenance import node_location
 from ...isa.errors import InputError
 from . import folding
@@ -37,7 +37,8 @@ _DEEPEST = 64
 class Import:
     """What one import shares: the model, its constants and functions, and the account of its nodes.
 
-    `nodes` are all nodes met, by unique name, with their operators; `reasons` say why a node was folded or removed.
+    `nodes` are all nodes met, by unique name, with their operators; `reasons` say why a node was folded or
+    removed.
     """
 
     model: LoadedModel
@@ -219,6 +220,8 @@ class GraphBuilder:
         operands = [None if value is None else self.operand(value) for value in found]
         results = [attribute_of(p) if n else types.NoneType() for n, p in zip(outputs, protos, strict=True)]
         current = None if domain else newest(node.op_type)
+        if current is not None and since >= MEANING_SINCE.get(node.op_type, 0):
+            since = current.since
         if current is None:
             operation: OnnxOperation = CustomOp.of(
                 domain, node.op_type, operands, results, outputs, since, attributes, graphs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
 
@@ -22,13 +23,13 @@ class InferenceError(ValueError):
 def infer(node: NodeProto, version: int, inputs: Sequence[Value | None]) -> list[TypeProto | None]:
     """The types of the node's results in order, None for one that nothing tells.
 
-    `version` is the opset of the node's domain whose form the node has. Raises InferenceError where its inputs
-    contradict its operator.
+    `version` is the opset of the node's domain whose form the node has. Raises InferenceError where its
+    inputs contradict its operator.
     """
     domain = normal_domain(node.domain)
     if not defs.has(node.op_type, version, domain):
         return contributed_types(node, inputs)
-    schema = defs.get_schema(node.op_type, version, domain)
+    schema: Any = defs.get_schema(node.op_type, version, domain)
     types = {name: value.type for name, value in zip(node.input, inputs, strict=True) if value is not None}
     data = {
         name: _tensor(value)

@@ -35,7 +35,10 @@ class LoadedModel:
 
 
 def load_model(source: Source) -> LoadedModel:
-    """Read a model and check what every model has. Raises InputError, in one sentence, for whatever is none."""
+    """Read a model and check what every model has.
+
+    Raises InputError, in one sentence, for whatever is none.
+    """
     if isinstance(source, ModelProto):
         return _checked(LoadedModel(source, "model", None))
     if isinstance(source, bytes):

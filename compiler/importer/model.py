@@ -40,9 +40,9 @@ def import_model(
 ) -> ModuleOp:
     """Import a model (a path, a file's bytes or a ModelProto) as a module with one function, `main`.
 
-    `shapes` fixes dimensions of inputs, named ones everywhere; `constants` binds inputs to values at compile time, so
-    that they are inputs no longer. The context's store takes the constants. Raises InputError for a model that is not
-    valid or lacks a dimension, UsageError for shapes and constants that do not fit it.
+    `shapes` fixes dimensions of inputs, named ones everywhere; `constants` binds inputs to values at compile
+    time, so that they are inputs no longer. The context's store takes the constants. Raises InputError for a
+    model that is not valid or lacks a dimension, UsageError for shapes and constants that do not fit it.
     """
     context = CompilerContext() if context is None else context
     model = load_model(source)
@@ -112,7 +112,10 @@ def _main(block: Block, inputs: Iterable[ValueInfoProto], outputs: Iterable[Valu
 
 
 def _described(value: ValueInfoProto, result: Attribute | None) -> DictionaryAttr:
-    """What the model says of an input or output; an output's element type is taken from its value if need be."""
+    """What the model says of an input or output.
+
+    An output's element type is taken from its value if need be.
+    """
     element = types.element_of_code(code_of(value.type))
     if isinstance(element, types.UnknownType) and isinstance(result, TensorType):
         element = cast("TensorType[Attribute]", result).element_type

@@ -14,8 +14,8 @@ def ordered(
 ) -> list[int]:
     """The positions of `nodes` in an order in which each comes after the nodes that make its inputs.
 
-    That is their own order if it is one. `is_known` tells values that are there before the nodes; `names` are what
-    errors call the nodes. Raises InputError for a value made twice, one that nothing makes, and a cycle.
+    That is their own order if it is one. `is_known` tells values that are there before the nodes; `names` are
+    what errors call the nodes. Raises InputError for a value made twice, one that nothing makes, and a cycle.
     """
     maker: dict[str, int] = {}
     for position, node in enumerate(nodes):

@@ -18,7 +18,10 @@ Extents = tuple[int | None, ...]
 
 @lru_cache(maxsize=4096)
 def tensor_proto_type(code: int, shape: tuple[int | None, ...] | None) -> TypeProto:
-    """The type of a tensor of element type `code`; shape None: of unknown rank. Not to be changed: it is shared."""
+    """The type of a tensor of element type `code`.
+
+    Shape None: of unknown rank. Not to be changed: it is shared.
+    """
     proto = TypeProto()
     proto.tensor_type.elem_type = code
     if shape is not None:

@@ -39,7 +39,10 @@ def dimensions(proto: TypeProto) -> tuple[Dimension, ...] | None:
 
 @dataclass
 class Binding:
-    """Fixing the dimensions of a model's inputs. `named` are the dimensions by name, and which input said so."""
+    """Fixing the dimensions of a model's inputs.
+
+    `named` are the dimensions by name, and which input said so.
+    """
 
     model: str
     inputs: Sequence[ValueInfoProto]

@@ -87,7 +87,10 @@ class ControlFlow:
         self._add(bodies, [merged(a, b) for a, b in zip(one, two, strict=True)])
 
     def loop(self) -> None:
-        """A `Loop`: the body's types are those of the carried values, widened until they fit what it yields."""
+        """A `Loop`.
+
+        The body's types are those of the carried values, widened until they fit what it yields.
+        """
         graph = self._graph("body")
         trips, condition = self._input(0), self._input(1)
         carried = [None if value is None else value.type for value in self._inputs()[2:]]
@@ -138,11 +141,15 @@ class ControlFlow:
         self._add(bodies, protos)
 
     def _declared(self, graph: GraphProto) -> list[TypeProto | None]:
-        """The types of a graph's inputs: an element of the node's sequence, the node's input, or as declared."""
+        """The types of a graph's inputs.
+
+        An element of the node's sequence, the node's input, or as declared.
+        """
         types: list[TypeProto | None] = []
         given = self._inputs()
         for index, value in enumerate(graph.input):
-            known = given[index].type if index < len(given) and given[index] is not None else None
+            source = given[index] if index < len(given) else None
+            known = None if source is None else source.type
             if known is not None and known.HasField("sequence_type"):
                 known = known.sequence_type.elem_type
             types.append(value.type if value.type.WhichOneof("value") else known)
@@ -159,16 +166,16 @@ class ControlFlow:
         """The body, and types of the carried values that hold on every turn."""
         current = list(carried)
         shared = self.builder.shared
-        for round_ in range(_ROUNDS + 1):
+        for rounds_left in range(_ROUNDS, 0, -1):
             nodes, reasons = dict(shared.nodes), dict(shared.reasons)
             body = self._body(graph, [*before, *current, *after])
             made = body.types[skip : skip + len(current)]
             wider = [None if a is None else merged(a, b) for a, b in zip(current, made, strict=True)]
             if wider == current:
-                break
-            current = [None] * len(current) if round_ == _ROUNDS - 1 else wider
+                return body, current
+            current = wider if rounds_left > 1 else list[TypeProto | None]([None] * len(wider))
             shared.nodes, shared.reasons = nodes, reasons
-        return body, current
+        return self._body(graph, [*before, *current, *after]), current
 
     def _body(self, graph: GraphProto, inputs: Sequence[TypeProto | None]) -> Body:
         """Build a subgraph whose inputs have these types."""

@@ -20,10 +20,11 @@ _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_]+")
 
 @dataclass(frozen=True)
 class Known:
-    """A value known at compile time: `key` is its name in the store, `array` its value if it was made already.
+    """A value known at compile time: `key` is its name in the store, `array` its value if it was made
+    already.
 
-    `trained` marks float weights and what was computed from them, `stored` weights that are kept in a narrow format
-    (integers, 8-bit floats) and their rearrangements: neither may be folded into something wider.
+    `trained` marks float weights and what was computed from them, `stored` weights that are kept in a narrow
+    format (integers, 8-bit floats) and their rearrangements: neither may be folded into something wider.
     """
 
     key: str
@@ -101,7 +102,10 @@ class Constants:
     def derive(
         self, name: str, function: Callable[..., Array], sources: tuple[Known, ...], like: Known
     ) -> Known:
-        """Make known what `function` makes of `sources` when first needed; `like` says shape, dtype and marks."""
+        """Make known what `function` makes of `sources` when first needed.
+
+        `like` says shape, dtype and marks.
+        """
         key, count = name, 1
         while key in self.store:
             key, count = f"{name}#{count}", count + 1

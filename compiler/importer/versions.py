@@ -1,7 +1,7 @@
 """Nodes of older operator versions, rewritten to say the same in the newest form.
 
-Most versions only widened the types; `MEANING_SINCE` lists the operators whose nodes changed their form or meaning,
-and the table here says how. A node without a rule keeps its old form and is imported as such.
+Most versions only widened the types; `MEANING_SINCE` lists the operators whose nodes changed their form or
+meaning, and the table here says how. A node without a rule keeps its old form and is imported as such.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ OLDEST_OPSET = 7
 
 @dataclass(frozen=True)
 class OldNode:
-    """A node in an old form, its inputs, and `constant`: a function that makes a constant and returns its name."""
+    """A node in an old form, its inputs, and `constant`.
+
+    A function that makes a constant and returns its name.
+    """
 
     node: NodeProto
     inputs: Sequence[Value | None]
@@ -80,7 +83,10 @@ class OldNode:
 
 
 def upgrade(old: OldNode, form: Signature) -> list[NodeProto] | None:
-    """The nodes, in the newest forms, that say what a node of version `form.since` says; None if no rule tells."""
+    """The nodes, in the newest forms, that say what a node of version `form.since` says.
+
+    None if no rule tells.
+    """
     if form.since >= MEANING_SINCE.get(form.operator, 0) and not form.deprecated:
         return [old.node]
     for until, rule in _RULES.get(form.operator, ()):
@@ -252,6 +258,6 @@ _RULES: dict[str, Sequence[tuple[int, Rule]]] = {
     "TopK": ((10, _top_k),),
     "Unsqueeze": ((13, _axes_input),),
     "Upsample": ((11, _upsample),),
-    **{operator: ((18, _axes_input),) for operator in _REDUCTIONS},
+    **dict.fromkeys(_REDUCTIONS, ((18, _axes_input),)),
 }
 """For each operator, rules by the version up to which (exclusive) they read a node, oldest first."""

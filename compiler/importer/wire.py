@@ -1,7 +1,7 @@
 """The bytes of a model file without its weights, and where the weights are.
 
-Parsing a model with protobuf copies every weight. Walking the wire format of the file first, and leaving out the
-`raw_data` of large initializers, keeps them where they are: in the mapped file.
+Parsing a model with protobuf copies every weight. Walking the wire format of the file first, and leaving out
+the `raw_data` of large initializers, keeps them where they are: in the mapped file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ class DamagedError(ValueError):
 
 @dataclass
 class Stripped:
-    """A model's bytes without large weights; `weights` are their (offset, bytes) by index of the initializer."""
+    """A model's bytes without large weights.
+
+    `weights` are their (offset, bytes) by index of the initializer.
+    """
 
     proto: bytes
     weights: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])

@@ -1,0 +1,136 @@
+"""What a program file tells of its model that instructions do not: element types, valid inputs, paths, forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from xdsl.dialects.builtin import ModuleOp, StringAttr, i1, i32
+from xdsl.ir import Operation, SSAValue
+
+from ..dialects import nn, sattn
+from ..dialects.constants import ConstantStore
+from ..dialects.elements import element_type
+from ..dialects.provenance import nodes_of
+from ..isa.program import Note
+from ..passes.emit.emit import ModelFacts
+from ..passes.graph.batch import batch_dependence
+from ..passes.precision.unlowered import unlowered
+from .arguments import arguments_of, main_function
+
+_LAYOUT = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp, nn.SliceOp, nn.CastOp)
+
+
+def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
+    """The facts of a module of the graph level."""
+    paths: dict[str, str] = {}
+    forms: dict[str, str] = {}
+    for operation in module.walk():
+        path = operation.attributes.get("path")
+        for node in nodes_of(operation):
+            if isinstance(path, StringAttr):
+                paths.setdefault(node.name, path.data)
+            if isinstance(operation, sattn.AttentionOp):
+                forms[node.name] = operation.form.data
+    ranges: dict[str, tuple[float | int | None, float | int | None]] = {}
+    binary: set[str] = set()
+    for argument in arguments_of(module):
+        if element_type(argument.value) != i32:
+            continue
+        limits = [limit for limit in _index_limits(argument.value, store) if limit is not None]
+        if limits:
+            ranges[argument.name] = (-min(limits), min(limits) - 1)
+        elif _is_mask(argument.value, store):
+            binary.add(argument.name)
+    return ModelFacts(
+        element_types=_element_types(module),
+        ranges=ranges,
+        binary=frozenset(binary),
+        paths=paths,
+        forms=forms,
+        batchable=batch_dependence(module, store).is_batchable,
+    )
+
+
+def with_unlowered(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
+    """The facts and what a module of the precision level shows: quantized products that stayed float."""
+    notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
+    return replace(facts, unlowered=notes)
+
+
+def facts_to_dict(facts: ModelFacts) -> dict[str, Any]:
+    """The facts as plain values: what a dump keeps of them."""
+    return {
+        "element_types": dict(facts.element_types),
+        "ranges": {name: list(limits) for name, limits in facts.ranges.items()},
+        "binary": sorted(facts.binary),
+        "paths": dict(facts.paths),
+        "forms": dict(facts.forms),
+        "batchable": facts.batchable,
+        "unlowered": [[note.node, note.subject, note.reason] for note in facts.unlowered],
+    }
+
+
+def facts_from_dict(data: Mapping[str, Any]) -> ModelFacts:
+    """What `facts_to_dict` wrote."""
+    return ModelFacts(
+        element_types=data["element_types"],
+        ranges={name: (low, high) for name, (low, high) in data["ranges"].items()},
+        binary=frozenset(data["binary"]),
+        paths=data["paths"],
+        forms=data["forms"],
+        batchable=data["batchable"],
+        unlowered=tuple(Note(*fields) for fields in data["unlowered"]),
+    )
+
+
+def _element_types(module: ModuleOp) -> dict[str, str]:
+    """The model's element type of every input and output, as ONNX names it in lower case."""
+    function = main_function(module)
+    found: dict[str, str] = {}
+    for attributes in (function.arg_attrs, function.res_attrs):
+        for dictionary in attributes.data if attributes is not None else ():
+            name, element = dictionary.data.get("onnx.name"), dictionary.data.get("onnx.element")
+            if isinstance(name, StringAttr) and isinstance(element, StringAttr):
+                found[name.data] = element.data.lower()
+    return found
+
+
+def _users(value: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:
+    """Operations that read a value directly or through layout and casts, with the value they read."""
+    for use in value.uses:
+        if isinstance(use.operation, _LAYOUT):
+            yield from _users(use.operation.results[0])
+            if isinstance(use.operation, nn.CastOp):
+                yield use.operation, value
+        else:
+            yield use.operation, value
+
+
+def _index_limits(value: SSAValue, store: ConstantStore) -> Iterator[int | None]:
+    """The number of rows of every table that the value, with negative ones counted from the end, indexes."""
+    for user, _ in _users(value):
+        if isinstance(user, nn.GatherRowsOp):
+            yield user.limit.value.data
+        elif isinstance(user, nn.MapOp) and user.function.data == "select":
+            yield from _index_limits(user.result, store)
+
+
+def _is_mask(value: SSAValue, store: ConstantStore) -> bool:
+    """Whether all that reads an integer input asks if it is 0, or takes it from 1."""
+    users = [user for user, _ in _users(value) if not isinstance(user, nn.CastOp)]
+    casts = [user for user, _ in _users(value) if isinstance(user, nn.CastOp)]
+    to_truth = any(element_type(cast.result) == i1 for cast in casts)
+    complements = bool(users) and all(
+        isinstance(user, nn.MapOp) and user.function.data == "sub" and _is_one(user.inputs[0], store)
+        for user in users
+    )
+    return to_truth or complements
+
+
+def _is_one(value: SSAValue, store: ConstantStore) -> bool:
+    owner = value.owner
+    if not isinstance(owner, nn.ConstantOp) or owner.reference is not None:
+        return False
+    return bool((store.array(owner.data) == 1).all())
