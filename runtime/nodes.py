@@ -1,0 +1,95 @@
+"""What each ONNX node took: rows' costs shared among the nodes that the source map names for them.
+
+A row made from several nodes (a fused kernel) is shared equally among those that can have asked for its
+engine's work: a matrix product among the nodes that contract (MatMul, Conv, ...) if it names any, a vector
+pass among the others if it names any, everything else among all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.columns import Int64Array
+from ..isa.machine import Machine
+from ..isa.matrix import MODE_NAMES
+from ..isa.program import Program
+from .costs import ProgramCosts
+from .report import NodeRow
+
+CONTRACTIONS = frozenset(
+    {
+        "Attention", "Conv", "ConvInteger", "ConvTranspose", "Einsum", "FusedMatMul", "Gemm", "MatMul",
+        "MatMulInteger", "MatMulNBits", "MultiHeadAttention", "GroupQueryAttention", "QLinearConv",
+        "QLinearMatMul",
+    }
+)  # fmt: skip
+"""Operators whose work is matrix products."""
+
+Shares = tuple[Int64Array, Int64Array, NDArray[np.float64]]
+
+
+def node_rows(
+    program: Program,
+    costs: ProgramCosts,
+    stalls: Int64Array,
+    energy_pj: NDArray[np.float64],
+    machine: Machine,
+) -> tuple[NodeRow, ...]:
+    """One row per node of the model in the program's order, then nodes that only the list of folded ones
+    names."""
+    row, node, share = _shares(program, costs)
+    count = len(program.nodes)
+
+    def total(values: NDArray[np.float64] | Int64Array) -> NDArray[np.float64]:
+        return np.bincount(node, weights=share * values[row], minlength=count).astype(np.float64)
+
+    macs, cycles, stalled, energy = (total(values) for values in (costs.macs, costs.busy, stalls, energy_pj))
+    dram = total(costs.dram_read + costs.dram_write)
+    busy_on = np.stack(
+        [total(np.where(program.table.queue == queue.index, costs.busy, 0)) for queue in machine.queues]
+    )
+    in_mode = np.stack(
+        [total(np.where(costs.mode == code, costs.macs, 0)) for code in range(len(MODE_NAMES))]
+    )
+    reasons = {note.node: f"folded by {note.subject}: {note.reason}" for note in program.folded}
+    rows = [
+        NodeRow(
+            node=item.name,
+            op=item.operator,
+            path=item.path,
+            form=item.form or ("" if cycles[index] else reasons.get(item.name, "")),
+            engine=machine.queues[int(busy_on[:, index].argmax())].name if cycles[index] else "",
+            mode=MODE_NAMES[int(in_mode[:, index].argmax())] if macs[index] else "",
+            macs=round(macs[index]),
+            cycles=float(cycles[index]),
+            stall_cycles=float(stalled[index]),
+            dram_bytes=float(dram[index]),
+            energy_pj=float(energy[index]),
+        )
+        for index, item in enumerate(program.nodes)
+    ]
+    known = {item.name for item in program.nodes}
+    rows.extend(
+        NodeRow(name, "", "", reason, "", "", 0, 0.0, 0.0, 0.0, 0.0)
+        for name, reason in reasons.items()
+        if name not in known
+    )
+    return tuple(rows)
+
+
+def _shares(program: Program, costs: ProgramCosts) -> Shares:
+    """For each pair of row and node that belong together: row, node, and the node's share of the row."""
+    rows = len(program.table)
+    if len(program.source_offsets) == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, np.zeros(0)
+    row = np.repeat(np.arange(rows), np.diff(program.source_offsets))
+    node = program.source_nodes
+    contracts = np.array([item.operator in CONTRACTIONS for item in program.nodes], dtype=np.bool_)[node]
+    product, vector = costs.mode[row] >= 0, costs.elements[row] > 0
+    eligible = np.where(product, contracts, np.where(vector, ~contracts, True))
+    found = np.bincount(row, weights=eligible, minlength=rows)
+    eligible |= found[row] == 0
+    count = np.bincount(row, weights=eligible, minlength=rows)
+    return row, node, eligible / count[row]

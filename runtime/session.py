@@ -1,0 +1,218 @@
+"""A program on the simulator: load it, run it on inputs, get outputs and a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from ..isa.errors import InputError, ProgramFileError, UsageError
+from ..isa.formats import Array
+from ..isa.machine import Machine, load_machine
+from ..isa.program import Program
+from .checks import check_program
+from .extents import needs_data
+from .inputs import ELEMENT_DTYPES, Batches, element_dtype, prepare, random_inputs
+from .measure import Measurement, StaticFacts, measure
+from .report import Report, Summary, Unlowered
+from .values import Executor, Observed
+
+Mode = Literal["both", "values", "timing"]
+"""What a run computes: values (outputs), timing (cycles and energy), or both."""
+
+Progress = Callable[[Iterable[int]], Iterable[int]]
+"""Wraps the repetitions of a batch, as `tqdm.tqdm` does."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave: `outputs` by the model's names (empty without values), the `report`, and
+    `measurement`, the instructions in time (None without timing)."""
+
+    outputs: Mapping[str, Array]
+    report: Report
+    measurement: Measurement | None
+
+    def to_dict(self) -> dict[str, object]:
+        """The report as JSON-ready values."""
+        return self.report.to_dict()
+
+
+def load(path: str | Path, machine: Machine | str | Path | None = None) -> Session:
+    """The session of a program file; `machine` (or its name or file) in place of the program's, see
+    `Session`."""
+    other = machine if machine is None or isinstance(machine, Machine) else load_machine(machine)
+    return Session(Program.load(path), other, name=Path(path).name)
+
+
+class Session:
+    """A program, ready to run. What does not depend on inputs is computed once, at its first use.
+
+    `machine` asks what the same binary takes on another machine: rates, latencies, bandwidths and energies
+    may differ, sizes may not (UsageError).
+    """
+
+    def __init__(self, program: Program, machine: Machine | None = None, name: str = "program") -> None:
+        self.program = program
+        self.machine = program.machine if machine is None else machine
+        self.name = name
+        self._facts = StaticFacts(program)
+        self._executor: Executor | None = None
+        self._measurement: Measurement | None = None
+        for item in (*program.inputs, *program.outputs):
+            if item.element_type not in ELEMENT_DTYPES:
+                raise ProgramFileError(
+                    name, f"has {item.name!r} of the unknown element type {item.element_type!r}"
+                )
+        _check_sizes(program.machine, self.machine)
+
+    @property
+    def facts(self) -> StaticFacts:
+        """What is known of the program without running it."""
+        return self._facts
+
+    def random_inputs(self, seed: int) -> dict[str, Array]:
+        """Inputs within their valid ranges, the same for the same seed."""
+        return random_inputs(self.program, seed)
+
+    def check(self) -> tuple[str, ...]:
+        """The race check and the memory check; lines that say what was checked, RaceError or Fault if not in
+        order."""
+        return check_program(self._facts)
+
+    def measure(self, observed: Observed | None = None) -> Measurement:
+        """The program in time. Where its costs depend on data, `observed` says what a run showed."""
+        if observed is not None and (observed.loaded or observed.gathered):
+            return measure(self._facts, self.machine, observed)
+        if self._measurement is None:
+            self._measurement = measure(self._facts, self.machine, Observed())
+        return self._measurement
+
+    def run(
+        self,
+        inputs: Mapping[str, Array] | None = None,
+        mode: Mode = "both",
+        *,
+        check: bool = False,
+        strict: bool = False,
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run the program once, or, where `inputs` have a longer first axis and the program allows it,
+        repeatedly.
+
+        Timing alone needs no inputs unless the program's costs depend on data. `check` adds the race and
+        memory checks; `strict` refuses NaN inputs; `progress` wraps the repetitions. Figures are those of the
+        first inference where they depend on data. UsageError, InputError, Fault or RaceError if something is
+        wrong.
+        """
+        if mode not in get_args(Mode):
+            raise UsageError(f"no mode {mode!r}", "one of " + ", ".join(get_args(Mode)))
+        watch = _Stopwatch()
+        with watch("checks", wanted=check):
+            checked = self.check() if check else ()
+        with_values = mode != "timing" or needs_data(self.program.table)
+        batches = self._batches(inputs, strict, needed=with_values)
+        outputs: dict[str, Array] = {}
+        observed = Observed()
+        if with_values:
+            with watch("values"):
+                outputs, observed = self._values(batches, mode, progress)
+        measurement = None
+        if mode != "values":
+            with watch("timing"):
+                measurement = self.measure(observed)
+                _ = measurement.performance, measurement.nodes, measurement.engines
+        report = self._report(mode, batches, watch.seconds, checked, measurement)
+        return Result(outputs if mode != "timing" else {}, report, measurement)
+
+    def _batches(self, inputs: Mapping[str, Array] | None, strict: bool, needed: bool) -> Batches:
+        if inputs is not None:
+            return prepare(self.program, inputs, strict)
+        if needed and self.program.inputs:
+            names = ", ".join(repr(item.name) for item in self.program.inputs)
+            raise InputError(
+                "inputs", f"none given; the program takes {names}", "give them, or use random ones"
+            )
+        return Batches({}, 1, 0)
+
+    def _values(
+        self, batches: Batches, mode: Mode, progress: Progress | None
+    ) -> tuple[dict[str, Array], Observed]:
+        """Outputs of all repetitions joined along the first axis, and what the first repetition showed."""
+        if self._executor is None:
+            self._executor = Executor(self.program)
+        executor, program = self._executor, self.program
+        parts: list[list[Array]] = [[] for _ in program.outputs]
+        first: Observed | None = None
+        # Timing alone runs values only to learn extents, and the figures are those of the first inference.
+        repetitions: Iterable[int] = range(batches.count if mode != "timing" else 1)
+        for index in progress(repetitions) if progress is not None and batches.count > 1 else repetitions:
+            for item in program.inputs:
+                executor.place(item.address, batches.of(item, index))
+            observed = executor.run()
+            first = first or observed
+            for part, item in zip(parts, program.outputs, strict=True):
+                stored = executor.fetch(item.address, item.shape, item.format.dtype)
+                part.append(stored.astype(element_dtype(item), copy=False))
+        outputs = {
+            item.name: part[0] if len(part) == 1 else np.concatenate(part)
+            for item, part in zip(program.outputs, parts, strict=True)
+        }
+        return outputs, first or Observed()
+
+    def _report(
+        self,
+        mode: Mode,
+        batches: Batches,
+        wall_seconds: dict[str, float],
+        checks: tuple[str, ...],
+        measurement: Measurement | None,
+    ) -> Report:
+        operators = {node.name: node.operator for node in self.program.nodes}
+        unlowered = tuple(
+            Unlowered(note.node, operators.get(note.node, note.subject), note.reason)
+            for note in self.program.unlowered
+        )
+        summary = Summary(
+            program=self.name,
+            machine=self.machine.name,
+            mode=mode,
+            inferences=batches.count,
+            wall_seconds=wall_seconds,
+            nan_inputs=batches.nans,
+            checks=checks,
+            performance=None if measurement is None else measurement.performance,
+        )
+        if measurement is None:
+            return Report(summary, unlowered=unlowered)
+        return Report(summary, measurement.nodes, measurement.engines, measurement.stall_rows, unlowered)
+
+
+class _Stopwatch:
+    """Wall time by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str, wanted: bool = True) -> Generator[None]:
+        start = time.perf_counter()
+        yield
+        if wanted:
+            self.seconds[part] = time.perf_counter() - start
+
+
+def _check_sizes(compiled_for: Machine, asked: Machine) -> None:
+    """UsageError where a machine differs from the program's in what the program was compiled against."""
+    own, other = compiled_for.sizes(), asked.sizes()
+    differing = [f"{key} is {other.get(key)}, not {own[key]}" for key in own if own[key] != other.get(key)]
+    if differing:
+        raise UsageError(
+            f"machine {asked.name} cannot run a program for {compiled_for.name}: {'; '.join(differing)}",
+            "compile the model again for that machine",
+        )
