@@ -70,9 +70,12 @@ def _write(function: FuncOp, names: Names) -> None:
             taken[path] += 1
             path = path if taken[path] == 1 else f"{path}{taken[path]}"
         op.attributes["path"] = StringAttr(path)
+    placed: set[Operation] = set()
     for op in operations:
-        if isinstance(op, nn.ConstantOp) and (use := op.result.first_use) is not None:
-            op.attributes["path"] = use.operation.attributes.get("path", op.attributes["path"])
+        for made in (operand.owner for operand in op.operands):
+            if isinstance(made, nn.ConstantOp) and made not in placed:
+                placed.add(made)
+                made.attributes["path"] = op.attributes["path"]
 
 
 def _plain_name(op: Operation) -> str:

@@ -11,6 +11,7 @@ from .recognize.activations import RecognizeActivations
 from .recognize.attention import RecognizeAttention
 from .recognize.grouped_heads import RecognizeGroupedHeads
 from .recognize.normalization import RecognizeNorms
+from .recognize.rotary import SplitRotary
 from .recognize.softmax import RecognizeSoftmax
 from .remove_unused import RemoveUnused
 from .simplify_algebra import SimplifyAlgebra
@@ -38,6 +39,7 @@ def recognition() -> tuple[ModulePass, ...]:
         RecognizeNorms(),
         RecognizeSoftmax(),
         *cleanup(),
+        SplitRotary(),
         RecognizeAttention(),
         *cleanup(),
         RecognizeGroupedHeads(),

@@ -35,6 +35,30 @@ class ComposeTransposes(RewritePattern):
             _reshape(rewriter, op, op.input)
 
 
+class TransposesMeet(RewritePattern):
+    """A transposition of axes that a reshape leaves as they are comes before the reshape, where it meets
+    another."""
+
+    @op_type_rewrite_pattern
+    def match_and_rewrite(self, op: nn.TransposeOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        between = producer(op.input, nn.ReshapeOp)
+        if between is None or producer(between.input, nn.TransposeOp) is None:
+            return
+        permutation, inner = op.permutation.get_values(), shape_of(between.input)
+        rank = len(permutation)
+        fixed = next(place for place, axis in enumerate(permutation) if axis != place)
+        moved = rank - fixed
+        if moved > len(inner) or inner[-moved:] != shape_of(op.input)[-moved:]:
+            return
+        shift = len(inner) - rank
+        early = nn.TransposeOp(
+            between.input, (*range(len(inner) - moved), *(axis + shift for axis in permutation[-moved:]))
+        )
+        late = nn.ReshapeOp(early, shape_of(op.result))
+        supersede(rewriter, op, late, before=(early,), covered=(between,))
+
+
 class ComposeReshapes(RewritePattern):
     """Two reshapes are one; one to the same shape is none."""
 
@@ -181,6 +205,7 @@ def _reshape(rewriter: PatternRewriter, op: Operation, value: SSAValue, *covered
 
 PATTERNS: tuple[RewritePattern, ...] = (
     ComposeTransposes(),
+    TransposesMeet(),
     ComposeReshapes(),
     ComposeBroadcasts(),
     BroadcastsInMaps(),
