@@ -17,28 +17,28 @@ Column: TypeAlias = Any
 Int64Array = NDArray[np.int64]
 
 
-def is_column(value: Column) -> bool:
+def is_column(value: object) -> bool:
     """Whether `value` is an array (one value an instruction) and not one number."""
     return isinstance(value, np.ndarray)
 
 
 def choose(condition: Column, if_true: Column, if_false: Column) -> Column:
     """`if_true` where `condition` holds, else `if_false`."""
-    if isinstance(condition, np.ndarray):
+    if is_column(condition):
         return np.where(condition, if_true, if_false)
     return if_true if condition else if_false
 
 
 def larger(a: Column, b: Column) -> Column:
     """The larger of two."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+    if is_column(a) or is_column(b):
         return np.maximum(a, b)
     return max(a, b)
 
 
 def smaller(a: Column, b: Column) -> Column:
     """The smaller of two."""
-    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+    if is_column(a) or is_column(b):
         return np.minimum(a, b)
     return min(a, b)
 
@@ -50,7 +50,7 @@ def ceiling(value: Column, divisor: Column) -> Column:
 
 def lookup(table: Int64Array, index: Column) -> Column:
     """`table[index]`, as int for an int index."""
-    return table[index] if isinstance(index, np.ndarray) else int(table[index])
+    return table[index] if is_column(index) else int(table[index])
 
 
 def both(a: Column, b: Column) -> Column:
@@ -71,6 +71,6 @@ def as_vector(value: Column, length: int) -> Int64Array:
 def common_length(*values: Column) -> int | None:
     """The length of those values that are columns; None if all are numbers."""
     for value in values:
-        if isinstance(value, np.ndarray) and value.ndim:
+        if is_column(value) and value.ndim:
             return len(value)
     return None

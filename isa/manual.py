@@ -18,34 +18,36 @@ _HEAD = f"""\
 
 This page is made from the instruction records (`python -m attnc.isa.manual`); a test holds it to them.
 
-A program is a list of words of {WORD_BYTES} bytes. Each goes to the in-order queue of one engine; engines run
-side by side. An instruction starts when those before it in its queue allow it and every instruction that it
-waits for has retired. A wait names a queue and how many of its instructions must have retired; it can only
-name an instruction that stands earlier in the program, so programs cannot deadlock, and executing the words
-one after another gives the reference values. There are no branches. An instruction with an extent of zero does
-nothing but retire.
+A program is a list of words of {WORD_BYTES} bytes. Each goes to the in-order queue of one engine;
+engines run side by side. An instruction starts when those before it in its queue allow it and every
+instruction that it waits for has retired. A wait names a queue and how many of its instructions must
+have retired; it can only name an instruction that stands earlier in the program, so programs cannot
+deadlock, and executing the words one after another gives the reference values. There are no branches.
+An instruction with an extent of zero does nothing but retire.
 
-Bit 0 is the lowest bit of byte 0. The header takes bits 0 to {HEADER_BITS - 1}: opcode (bits 0 to 7), queue (8
-to 11), three waits of 20 bits (retire count modulo 65536 in the low 16, queue in the next 3, valid bit on top;
-waits stand without gaps). Fields follow as listed; all bits after the last are zero. Addresses and strides are
-in bytes. On-chip addresses of 32 bits select ACC with bit 31, else SRAM. An extent is an immediate of 16 bits,
-or with bit 16 set the number of an extent register. Elements are little-endian.
+Bit 0 is the lowest bit of byte 0. The header takes bits 0 to {HEADER_BITS - 1}: opcode (bits 0 to 7),
+queue (8 to 11), three waits of 20 bits (retire count modulo 65536 in the low 16, queue in the next 3,
+valid bit on top; waits stand without gaps). Fields follow as listed; all bits after the last are zero.
+Addresses and strides are in bytes. On-chip addresses of 32 bits select ACC with bit 31, else SRAM. An
+extent is an immediate of 16 bits, or with bit 16 set the number of an extent register. Elements are
+little-endian.
 
-Nothing may be read or written outside a memory. Operands stand at multiples of their element size. Within an
-instruction all reads precede all writes.
+Nothing may be read or written outside a memory. Operands stand at multiples of their element size.
+Within an instruction all reads precede all writes.
 """
 
 _LANES = """\
 ## Lane programs
 
-`vx.program` holds up to eight operations, at most one of them transcendental. Lanes compute on float (float32),
-int (int32, wrapping) and bool. Reading widens: f16, bf16 and f32 to float; i8, u8 and i32 to int; a bool byte
-is true when it is not zero. Writing converts: float to an integer format goes toward zero and saturates, NaN
-gives 0; int to a narrower integer keeps the low bits; float to f16 or bf16 and int to a float format round half
-to even; anything to bool is 1 where it is not zero, else 0.
+`vx.program` holds up to eight operations, at most one of them transcendental. Lanes compute on float
+(float32), int (int32, wrapping) and bool. Reading widens: f16, bf16 and f32 to float; i8, u8 and i32 to
+int; a bool byte is true when it is not zero. Writing converts: float to an integer format goes toward
+zero and saturates, NaN gives 0; int to a narrower integer keeps the low bits; float to f16 or bf16 and
+int to a float format round half to even; anything to bool is 1 where it is not zero, else 0.
 
-Sources of an operation: streams `a` (code 0) and `b` (1); broadcasts `c0` to `c3` (2 to 5); immediates (6 to
-9); `row` (10) and `col` (11), the element's place in the pass as int from 0; results `r0` to `r7` (16 to 23).
+Sources of an operation: streams `a` (code 0) and `b` (1); broadcasts `c0` to `c3` (2 to 5); immediates
+(6 to 9); `row` (10) and `col` (11), the element's place in the pass as int from 0; results `r0` to `r7`
+(16 to 23).
 """
 
 _COSTS = """\
@@ -53,20 +55,22 @@ _COSTS = """\
 
 Cycles follow from the fields and the machine file; nothing depends on values.
 
-- `ld.block`, `st.block`: dimensions in order of their DRAM stride, smallest first, join into runs: a stride no
-  longer than the run so far, or below one burst, extends the run over the dimension's span. Each remaining run
-  moves every burst that it touches. On chip, each piece that is contiguous in both memories costs one cycle for
-  each line of `transfer.access_bytes` that it touches. The engine is busy for the longer of bursts on the
-  channel (`dram.bytes_per_cycle`) and accesses; the instruction retires `dram.latency_cycles` later, while the
-  engine may go on with the next.
-- `ld.gather`, `st.scatter`: each row moves the bursts that it touches (when the pitch is not whole bursts, the
-  most that any alignment could touch); accesses are the lines of each row on chip and of the ids.
-- `mx.product`, with r the mode's rate on R x C PEs, D = R r:
-  `pipelined_ws` ceil(k / D) ceil(n / C) max(m, R), and `fill_cycles` + `drain_cycles` whenever the array was
-  not running just before; `plain_ws` ceil(k / D) ceil(n / C) (2 R + C + m - 2);
-  `plain_os` ceil(m / R) ceil(n / C) (2 R + C + ceil(k / r) - 2).
-- `vx.pass`: `start_cycles` + ceil(rows columns / `lanes`), the second term times the largest of 1, stream bytes
-  from SRAM over `sram_bytes_per_lane`, stream bytes from ACC over `acc_bytes_per_lane`, rounded up.
+- `ld.block`, `st.block`: dimensions in order of their DRAM stride, smallest first, join into runs: a
+  stride no longer than the run so far, or below one burst, extends the run over the dimension's span.
+  Each remaining run moves every burst that it touches. On chip, each piece that is contiguous in both
+  memories costs one cycle for each line of `transfer.access_bytes` that it touches. The engine is busy
+  for the longer of bursts on the channel (`dram.bytes_per_cycle`) and accesses; the instruction retires
+  `dram.latency_cycles` later, while the engine may go on with the next.
+- `ld.gather`, `st.scatter`: each row moves the bursts that it touches (when the pitch is not whole
+  bursts, the most that any alignment could touch); accesses are the lines of each row on chip and of
+  the ids.
+- `mx.product`, with r the mode's rate on R x C PEs, D = R r: `pipelined_ws` ceil(k / D) ceil(n / C)
+  max(m, R), and `fill_cycles` + `drain_cycles` whenever the array was not running just before;
+  `plain_ws` ceil(k / D) ceil(n / C) (2 R + C + m - 2); `plain_os` ceil(m / R) ceil(n / C) (2 R + C +
+  ceil(k / r) - 2).
+- `vx.pass`: `start_cycles` + ceil(rows columns / `lanes`), the second term times the largest of 1,
+  stream bytes from SRAM over `sram_bytes_per_lane`, stream bytes from ACC over `acc_bytes_per_lane`,
+  rounded up.
 - `vx.program`: `program_cycles`. `sync`, `set.extent`, `load.extent`: `control_cycles`.
 """
 
