@@ -69,7 +69,13 @@ class TileBuilder:
 
     def __init__(self, block: Block) -> None:
         self._builder = Builder(InsertPoint.at_end(block))
+        self._kernel: KernelOp | None = None
         self.depth = 0
+
+    @property
+    def block(self) -> Block:
+        """The block that operations are appended to."""
+        return self._builder.insertion_point.block
 
     def insert(self, op: Operation, stage: int = 0) -> None:
         """Append `op`, in pipeline stage `stage` of the innermost loop."""
@@ -94,8 +100,19 @@ class TileBuilder:
         """Append a kernel and build inside it."""
         op.location = location
         self.insert(op)
+        self._kernel = op
         with self._inside(op.body.block):
             yield
+        self._kernel = None
+
+    def temporary(self, label: str, shape: Sequence[int], form: Format) -> SSAValue:
+        """A tensor in DRAM that only the open kernel uses, made before it."""
+        assert self._kernel is not None, "temporaries belong to kernels"
+        op = TensorOp(f"{self._kernel.label.data}.{label}", "temporary", BufferType("dram", shape, form))
+        block = self._kernel.parent_block()
+        assert block is not None
+        block.insert_op_before(op, self._kernel)
+        return op.result
 
     @contextmanager
     def loop(self, count: int, stage: int = 0) -> Iterator[AffineForm]:

@@ -108,8 +108,10 @@ class _Placement:
         if view.root in self._placed or not producible(view.root):
             return
         place = view.unpermuted(shape_of(view.root), target)
-        if place is not None:
-            self._placed[view.root] = place
+        owner = view.root.owner
+        if place is None or (isinstance(owner, nn.ReshapeOp) and place.reshape(shape_of(owner.input)) is None):
+            return
+        self._placed[view.root] = place
 
 
 def pieces(op: nn.ConcatOp) -> Iterator[tuple[SSAValue, tuple[int, ...]]]:

@@ -1,0 +1,227 @@
+"""Rowwise kernels: elementwise operations, reductions, norms and softmaxes over any shape, tiled by rows.
+
+Reduced axes are the columns. A tile holds whole rows (or, where nothing is reduced, pieces of a row), loads and stores
+are strided copies that transpose on the way, and operands that stay on chip are used in place. A row that does not fit
+is worked in pieces (`rowwise_pieces.py`).
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ...dialects.affine_form import AffineForm, Minimum
+from ...dialects.tile import Place
+from ...isa.errors import CapacityError
+from .axes import Axes, split_axes
+from .build import MAXIMUM_EXTENT, Span, TileBuilder
+from .cluster import Cluster, make_cluster
+from .kernel import Budget, Kernel, Lowering, Plan, Scope
+from .lane_graph import Extent
+from .lane_passes import Held, emit_passes
+from .pack import Packing, Slot, pack
+from .rates import Rates
+from .rowwise_cost import TileCost, used_slots
+from .rowwise_pieces import emit_pieces, plan_pieces
+from .tiling import Tiling, piece_sizes
+from .view import View
+
+
+@dataclass(frozen=True)
+class RowwisePlan(Plan):
+    """A tiling with the passes over a tile; `pieces` where rows are worked in pieces."""
+
+    tiling: Tiling
+    packing: Packing
+    pieces: bool = False
+
+
+class RowwiseLowering(Lowering):
+    """A cluster of lane operations, tiled by rows."""
+
+    def __init__(self, kernel: Kernel, scope: Scope) -> None:
+        super().__init__(kernel, scope)
+        self.cluster: Cluster = make_cluster(kernel.operations, kernel.results, scope)
+        views = [*(leaf.view for leaf in self.cluster.leaves), *(output.view for output in self.cluster.outputs)]
+        self.views: tuple[View, ...] = tuple(view for view in views if view is not None)
+        self.axes: Axes = split_axes(self.cluster.domain, self.cluster.reduced, self.views)
+        self._rates = Rates(scope.machine)
+
+    @cached_property
+    def _empty(self) -> bool:
+        return 0 in self.cluster.domain
+
+    def plan(self, budget: Budget) -> RowwisePlan:
+        """The tiling with the fewest predicted cycles within the budget."""
+        best: RowwisePlan | None = None
+        last = len(self.axes.all) - 1 if not self.cluster.reduced else len(self.axes.rows) - 1
+        for cut in range(last + 1):
+            plan = self._plan_cut(cut, budget)
+            if plan is not None and (best is None or plan.cycles < best.cycles):
+                best = plan
+        if best is None and self.cluster.reduced:
+            tiling, packing, need = plan_pieces(self.cluster, self.axes, budget)
+            details = {"pieces": tiling.tile, "passes": packing.full_passes}
+            best = RowwisePlan(need, 0, 0.0, details, tiling, packing, pieces=True)
+        if best is None:
+            raise CapacityError(f"one tile of {self.kernel.path or self.kernel.kind}", self._least(last), budget.sram)
+        return best
+
+    def _least(self, cut: int) -> int:
+        tiling = Tiling(self.axes, cut, 1)
+        return TileCost(self, tiling, self._packing(tiling), np.array([1])).bytes()[0].item()
+
+    def _packing(self, tiling: Tiling) -> Packing:
+        extents = tuple(tiling.extent(index) for index in range(len(self.cluster.leaves)))
+        return pack(self.cluster.graph, extents)
+
+    def _plan_cut(self, cut: int, budget: Budget) -> RowwisePlan | None:
+        whole = Tiling(self.axes, cut, self.axes.all[cut].extent)
+        inner = max(1, whole.row_bound // whole.tile if whole.in_rows else whole.column_bound // whole.tile)
+        if inner > MAXIMUM_EXTENT or (whole.in_rows and whole.column_bound > MAXIMUM_EXTENT):
+            return None
+        if not self._in_place(whole):
+            return None
+        sizes = np.array(piece_sizes(whole.tile, MAXIMUM_EXTENT // inner), dtype=np.int64)
+        packing = self._packing(whole)
+        cost = TileCost(self, whole, packing, sizes)
+        need, cycles = cost.bytes(), cost.cycles(self._rates)
+        fits = need <= budget.sram
+        if not fits.any():
+            return None
+        cycles = np.where(fits, cycles, np.inf)
+        index = int(np.argmin(cycles))
+        tiling = Tiling(self.axes, cut, int(sizes[index]))
+        details = {"rows": tiling.row_bound, "columns": tiling.column_bound, "passes": packing.full_passes}
+        return RowwisePlan(int(need[index]), 0, float(cycles[index]), details, tiling, packing)
+
+    def resident(self, view: int) -> bool:
+        """Whether the storage of view `view` (leaves, then outputs) lies in SRAM."""
+        return self.views[view].root in self.scope.residents
+
+    def _in_place(self, tiling: Tiling) -> bool:
+        """Whether every resident operand and result can be used where it lies."""
+        return all(
+            tiling.pitch_in_place(view, self.extent(tiling, view)) is not None
+            for view in range(len(self.views))
+            if self.resident(view)
+        )
+
+    def extent(self, tiling: Tiling, view: int) -> Extent:
+        """What a view varies with inside a tile: for outputs, all that they are stored over."""
+        place = view - len(self.cluster.leaves)
+        if place < 0:
+            return tiling.extent(view)
+        return Extent.FULL if self.cluster.outputs[place].full else Extent.COLUMN
+
+    def accepts_resident(self, value: SSAValue) -> bool:
+        """Rows of the last row axis lie evenly whatever the storage; elements of a row must lie side by side.
+
+        A result that the passes leave together with another one is stored by copies: it cannot be resident.
+        """
+        if self._empty:
+            return True
+        asked = self.cluster.graph.outputs
+        for output, made in zip(self.cluster.outputs, asked, strict=True):
+            if output.value is value and asked.count(made) > 1:
+                return False
+        tiling = Tiling(self.axes, len(self.axes.rows) - 1, self.axes.rows[-1].extent)
+        leaves = len(self.cluster.leaves)
+        found = [index for index, leaf in enumerate(self.cluster.leaves) if leaf.value is value]
+        found += [leaves + index for index, output in enumerate(self.cluster.outputs) if output.value is value]
+        return all(tiling.pitch_in_place(view, self.extent(tiling, view)) is not None for view in found)
+
+    def emit(self, plan: Plan, builder: TileBuilder) -> None:
+        """Loops over tiles: load what each level needs, run the passes, store."""
+        assert isinstance(plan, RowwisePlan)
+        if self._empty:
+            return
+        if plan.pieces:
+            emit_pieces(self.cluster, self.views, self.scope, plan.tiling, plan.packing, builder)
+            return
+        tile = _TileEmission(self, plan, builder)
+        with ExitStack() as loops:
+            tile.load(0, Minimum.of(plan.tiling.tile))
+            for axis in plan.tiling.loops:
+                tile.indices.append(loops.enter_context(builder.loop(axis.extent)))
+                tile.load(len(tile.indices), Minimum.of(plan.tiling.tile))
+            span = loops.enter_context(builder.tiles(plan.tiling.cut_axis.extent, plan.tiling.tile))
+            tile.indices.append(span.start)
+            tile.load(len(tile.indices), span.size)
+            tile.compute(span)
+            tile.store(span)
+
+
+@dataclass
+class _TileEmission:
+    """One tile being emitted: the open loops' indices, and what lies where on chip."""
+
+    lowering: RowwiseLowering
+    plan: RowwisePlan
+    builder: TileBuilder
+    indices: list[AffineForm] = field(default_factory=list[AffineForm])
+    leaves: dict[int, Held] = field(default_factory=dict[int, Held])
+    temporaries: dict[int, Held] = field(default_factory=dict[int, Held])
+
+    @cached_property
+    def used(self) -> frozenset[Slot]:
+        """The slots that passes read."""
+        return used_slots(self.plan.packing)
+
+    def load(self, level: int, size: Minimum) -> None:
+        """Bring the leaves whose tile is known with `level` loops open."""
+        tiling, scope = self.plan.tiling, self.lowering.scope
+        for index, leaf in enumerate(self.lowering.cluster.leaves):
+            if tiling.level(index) != level or Slot(True, index) not in self.used:
+                continue
+            view = self.lowering.views[index]
+            offset = tiling.offset(index, view.offset, self.indices)
+            extent = tiling.extent(index)
+            if self.lowering.resident(index):
+                self.leaves[index] = self._in_place(index, offset, extent)
+                continue
+            buffer = self.builder.alloc("sram", tiling.bounds(extent), leaf.form)
+            source, target = tiling.block(index, extent, offset, size)
+            self.builder.copy(Place(scope.buffers[view.root], source), Place(buffer, target))
+            self.leaves[index] = Held(buffer, pitch=tiling.column_bound)
+
+    def _in_place(self, view: int, offset: AffineForm, extent: Extent) -> Held:
+        pitch = self.plan.tiling.pitch_in_place(view, extent)
+        assert pitch is not None
+        return Held(self.lowering.scope.buffers[self.lowering.views[view].root], offset, pitch)
+
+    def compute(self, span: Span) -> None:
+        """Give every temporary its place - a resident output's own storage, else a buffer - and run the passes."""
+        tiling, cluster = self.plan.tiling, self.lowering.cluster
+        for place, temporary in enumerate(self.plan.packing.outputs):
+            view = len(cluster.leaves) + place
+            if self.lowering.resident(view) and temporary not in self.temporaries:
+                offset = tiling.offset(view, self.lowering.views[view].offset, self.indices)
+                extent = self.lowering.extent(tiling, view)
+                self.temporaries[temporary] = self._in_place(view, offset, extent)
+        for index, temporary in enumerate(self.plan.packing.temporaries):
+            if index not in self.temporaries:
+                buffer = self.builder.alloc("sram", tiling.bounds(temporary.extent), temporary.form)
+                self.temporaries[index] = Held(buffer, pitch=tiling.column_bound)
+        emit_passes(self.builder, self.plan.packing, tiling.rows(span), tiling.columns(span), self._find)
+
+    def _find(self, slot: Slot) -> Held:
+        return self.leaves[slot.index] if slot.leaf else self.temporaries[slot.index]
+
+    def store(self, span: Span) -> None:
+        """Write the outputs that do not lie where they belong already."""
+        tiling, cluster, scope = self.plan.tiling, self.lowering.cluster, self.lowering.scope
+        for place, temporary in enumerate(self.plan.packing.outputs):
+            view = len(cluster.leaves) + place
+            root = self.lowering.views[view].root
+            held = self.temporaries[temporary]
+            if scope.buffers[root] is held.buffer:
+                continue
+            extent = self.lowering.extent(tiling, view)
+            offset = tiling.offset(view, self.lowering.views[view].offset, self.indices)
+            target, source = tiling.block(view, extent, offset, span.size)
+            self.builder.copy(Place(held.buffer, source), Place(scope.buffers[root], target))
