@@ -8,7 +8,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .compiler.api import check, compare, compile
+    from .compiler.checking import check
+    from .compiler.comparison import compare
+    from .compiler.compilation import compile
     from .runtime.session import Session, load
 
 __all__ = ["Session", "__version__", "check", "compare", "compile", "load"]
@@ -16,9 +18,9 @@ __all__ = ["Session", "__version__", "check", "compare", "compile", "load"]
 __version__ = "0.1.0"
 
 _HOMES = {
-    "check": "compiler.api",
-    "compare": "compiler.api",
-    "compile": "compiler.api",
+    "check": "compiler.checking",
+    "compare": "compiler.comparison",
+    "compile": "compiler.compilation",
     "Session": "runtime.session",
     "load": "runtime.session",
 }

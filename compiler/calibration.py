@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from ..dialects.constants import Array
 from ..dialects.context import CompilerContext
 from ..isa.errors import InputError
 from ..passes.precision.calibrate import calibrate
+from ..runtime.arrays import read_arrays
 from .arguments import Argument, arguments_of
 
 
@@ -25,21 +25,6 @@ def calibrate_module(
     subject = "calibration data" if isinstance(data, Mapping) else str(data)
     arrays = dict(data) if isinstance(data, Mapping) else read_arrays(Path(data))
     calibrate(module, context, _samples(subject, arguments_of(module), arrays))
-
-
-def read_arrays(path: Path) -> dict[str, Array]:
-    """The arrays of an npz file. Raises InputError for a file that is none."""
-    import zipfile
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(str(path), "holds one array, not named ones", "write it with numpy.savez")
-            return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise InputError(str(path), f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(str(path), f"is not an npz file: {error}") from None
 
 
 def _samples(

@@ -157,6 +157,17 @@ class Program:
         """The digest that the program file carries, 64 hex characters."""
         return stored_digest(self.content)
 
+    def describe(self) -> str:
+        """One line: machine, instructions, weights, DRAM."""
+        return (
+            f"program for {self.machine.name}: {len(self.table):,} instructions,"
+            f" {self.weight_bytes:,} bytes of weights, {self.dram_bytes:,} bytes of DRAM"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the weights and the instructions, as JSON-ready values."""
+        return {"digest": self.digest, "instructions": len(self.table), **self._metadata()}
+
     def to_bytes(self) -> bytearray:
         """The bytes of the program file; equal programs give equal bytes."""
         try:

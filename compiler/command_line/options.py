@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
-from ...isa.errors import UsageError
+from ...isa.errors import InputError, UsageError
 
 
 def add_model_options(parser: ArgumentParser) -> None:
@@ -33,9 +35,16 @@ def add_recipe_options(parser: ArgumentParser) -> None:
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")
 
 
-def add_machine_option(parser: ArgumentParser, default: str | None = "edge") -> None:
+def add_machine_option(
+    parser: ArgumentParser, default: str | None = "edge", text: str = "machine name or file (default: edge)"
+) -> None:
     """What says for which machine."""
-    parser.add_argument("--machine", metavar="NAME|FILE", default=default, help="machine name or file (default: edge)")
+    parser.add_argument("--machine", metavar="NAME|FILE", default=default, help=text)
+
+
+def add_output_option(parser: ArgumentParser, metavar: str) -> None:
+    """Where text goes, if not to stdout."""
+    parser.add_argument("-o", "--output", metavar=metavar, type=Path, help="file to write instead of stdout")
 
 
 def add_quiet_option(parser: ArgumentParser) -> None:
@@ -69,3 +78,36 @@ def writable(path: Path) -> None:
         raise UsageError(f"the folder {folder} of {path} does not exist")
     if not os.access(path if path.exists() else folder, os.W_OK):
         raise UsageError(f"{path} cannot be written: permission denied")
+
+
+@contextmanager
+def written(path: Path) -> Generator[Path]:
+    """A path beside `path` to write to; it takes the place of `path` only when all is written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path: Path | None, text: str) -> None:
+    """Write text to a file, or to stdout where there is none."""
+    if path is None:
+        sys.stdout.write(text)
+        return
+    writable(path)
+    with written(path) as beside:
+        beside.write_text(text)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file. Raises InputError where it cannot be read as text."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(str(path), f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(str(path), "is not text") from None

@@ -230,13 +230,15 @@ def _power(attributes: Attributes, inputs: Sequence[Any]) -> Array:
 
 
 def _clip(attributes: Attributes, inputs: Sequence[Any]) -> Array:
-    data, low, high = inputs[0], _operand(inputs, 1), _operand(inputs, 2)
-    data = data if low is None else np.maximum(data, low)
-    return data if high is None else np.minimum(data, high)
+    data: Array = inputs[0]
+    low, high = _operand(inputs, 1), _operand(inputs, 2)
+    raised: Array = data if low is None else np.maximum(data, low)
+    return raised if high is None else np.minimum(raised, high)
 
 
 def _where(attributes: Attributes, inputs: Sequence[Any]) -> Array:
-    return np.where(*inputs)
+    condition: Array = inputs[0]
+    return np.where(condition, inputs[1], inputs[2])
 
 
 def _trilu(attributes: Attributes, inputs: Sequence[Any]) -> Array:

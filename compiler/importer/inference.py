@@ -15,6 +15,12 @@ from .values import Known, Value
 _TOLD = 256
 """Known inputs of up to so many elements are shown to the shape functions: extents, axes, pads, scales."""
 
+_EXTENTS_NOT_TRUSTED = frozenset(("STFT",))
+"""Operators whose shape function is wrong: STFT's forgets that its result is one-sided by default."""
+
+_SAME_AS_INPUT = frozenset(("MeanVarianceNormalization",))
+"""Operators without a shape function whose result has the shape of their first input."""
+
 
 class InferenceError(ValueError):
     """The node does not fit its inputs; the message says how."""
@@ -45,15 +51,25 @@ def infer(node: NodeProto, version: int, inputs: Sequence[Value | None]) -> list
     except (shape_inference.InferenceError, ValueError, KeyError) as error:
         raise InferenceError(_sentence(str(error))) from error
     found = [made.get(name) if name else None for name in node.output]
-    if schema.has_function and any(proto is not None and shape_of(proto) is None for proto in found):
+    if node.op_type in _SAME_AS_INPUT and not domain:
+        return [types.get(node.input[0])]
+    if node.op_type in _EXTENTS_NOT_TRUSTED and not domain:
+        return [_of_rank(proto) for proto in found]
+    has_body = schema.has_function or schema.has_context_dependent_function
+    if has_body and any(proto is not None and shape_of(proto) is None for proto in found):
         return _through_body(node, domain, version, types) or found
     return found
+
+
+def _of_rank(proto: TypeProto | None) -> TypeProto | None:
+    shape = shape_of(proto)
+    return proto if shape is None else tensor_proto_type(code_of(proto), (None,) * len(shape))
 
 
 def _through_body(
     node: NodeProto, domain: str, version: int, types: Mapping[str, TypeProto]
 ) -> list[TypeProto | None] | None:
-    """The types of a node whose operator ONNX defines by other operators, and by no shape function of its own."""
+    """The types of a node whose operator has a body of other operators and no shape function of its own."""
     graph = helper.make_graph(
         [node],
         "node",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ...dialects.onnx_signatures import normal_domain
 from ...isa.errors import InputError
@@ -80,6 +81,8 @@ def _checked(model: LoadedModel) -> LoadedModel:
         raise InputError(model.name, "is not an ONNX model: it has no graph")
     if not proto.opset_import:
         raise InputError(model.name, "is not a complete ONNX model: it names no operator set")
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise InputError(model.name, "is damaged: a name in it is no text")
     for entry in proto.opset_import:
         model.opsets[normal_domain(entry.domain)] = entry.version
     version, newest = model.opsets.get(""), onnx.defs.onnx_opset_version()
@@ -90,3 +93,49 @@ def _checked(model: LoadedModel) -> LoadedModel:
             f"install a newer onnx package or export with operator set {newest}",
         )
     return model
+
+
+def _texts(proto: ModelProto) -> Iterator[str]:
+    """All names in a model. Protobuf hands out bytes, not str, for one that is not valid text."""
+    yield from (entry.domain for entry in proto.opset_import)
+    yield from _graph_texts(proto.graph)
+    for function in proto.functions:
+        yield from (function.name, function.domain, function.overload)
+        yield from (*function.input, *function.output, *function.attribute)
+        yield from (entry.domain for entry in function.opset_import)
+        for attribute in function.attribute_proto:
+            yield from _attribute_texts(attribute)
+        for node in function.node:
+            yield from _node_texts(node)
+
+
+def _graph_texts(graph: GraphProto) -> Iterator[str]:
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        yield value.name
+        yield from (dimension.dim_param for dimension in value.type.tensor_type.shape.dim)
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (sparse.values.name for sparse in graph.sparse_initializer)
+    for tensor in graph.initializer:
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for node in graph.node:
+        yield from _node_texts(node)
+
+
+def _node_texts(node: NodeProto) -> Iterator[str]:
+    yield from (node.name, node.op_type, node.domain, node.overload)
+    yield from node.input
+    yield from node.output
+    for attribute in node.attribute:
+        yield from _attribute_texts(attribute)
+
+
+def _attribute_texts(attribute: AttributeProto) -> Iterator[str]:
+    yield attribute.name
+    yield attribute.ref_attr_name
+    if attribute.type == AttributeProto.TENSOR:
+        yield attribute.t.name
+    elif attribute.type == AttributeProto.GRAPH:
+        yield from _graph_texts(attribute.g)
+    elif attribute.type == AttributeProto.GRAPHS:
+        for graph in attribute.graphs:
+            yield from _graph_texts(graph)
