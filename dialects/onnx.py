@@ -423,7 +423,10 @@ def constant_array(value: SSAValue | None, store: ConstantStore) -> Array | None
 
 
 def constant_attribute(array: Array, key: Callable[[], str]) -> Attribute:
-    """A constant as an attribute: as it is if small enough, else by reference to what `key` puts into the store."""
+    """A constant as an attribute.
+
+    As it is if small enough, else by reference to what `key` puts into the store.
+    """
     if not is_inline(array):
         return RefAttr(key())
     return _dense(array, TensorType(types.element_of_dtype(array.dtype), array.shape))

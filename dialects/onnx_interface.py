@@ -3,7 +3,7 @@
 Lowering may change the types of arguments and results (int64 becomes int32); these attributes stay:
 
 ```mlir
-func.func @main(%image : tensor<1x1x8x8xf32> {onnx.name = "image", onnx.element = "FLOAT", onnx.dims = ["N", "1", "8", "8"]})
+func.func @main(%x: tensor<1x8xf32> {onnx.name = "x", onnx.element = "FLOAT", onnx.dims = ["N", "8"]})
     -> (tensor<1x10xf32> {onnx.name = "logits", onnx.element = "FLOAT", onnx.dims = ["N", "10"]})
 ```
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
@@ -83,5 +84,6 @@ def _dimensions(entry: DictionaryAttr) -> tuple[int | str, ...] | None:
     value = entry.data.get(DIMENSIONS)
     if not isinstance(value, ArrayAttr):
         return None
-    texts = [item.data for item in value.data if isinstance(item, StringAttr)]
+    entries = cast("ArrayAttr[Attribute]", value).data
+    texts = [item.data for item in entries if isinstance(item, StringAttr)]
     return tuple(int(text) if text.isdigit() else text for text in texts)

@@ -178,7 +178,10 @@ def element_of_dtype(dtype: DType) -> Attribute:
 
 
 def bits_of(element: Attribute) -> int:
-    """The bits that an element takes in a file; 4-bit and narrower ones are packed. Raises KeyError for text."""
+    """The bits that an element takes in a file.
+
+    4-bit and narrower ones are packed. Raises KeyError for text.
+    """
     if isinstance(element, StringType):
         raise KeyError("a text has no number of bits")
     return _PACKED.get(name_of(element)) or dtype_of(element).itemsize * 8

@@ -71,13 +71,21 @@ def record_folded(module: ModuleOp, nodes: Iterable[FoldedNode]) -> None:
     known = {node.name: node for node in folded_nodes(module)}
     for node in nodes:
         known.setdefault(node.name, node)
-    entries = (ArrayAttr(map(StringAttr, (n.name, n.operator, n.phase, n.reason))) for n in known.values())
-    module.attributes[FOLDED] = ArrayAttr(entries)
+    groups: dict[tuple[str, str, str], list[StringAttr]] = {}
+    for node in known.values():
+        groups.setdefault((node.phase, node.reason, node.operator), []).append(StringAttr(node.name))
+    entries = (ArrayAttr((*map(StringAttr, group), ArrayAttr(names))) for group, names in groups.items())
+    module.attributes[FOLDED] = ArrayAttr[Attribute](entries)
 
 
 def folded_nodes(module: ModuleOp) -> tuple[FoldedNode, ...]:
-    """The nodes that left the module's IR, in the order they did."""
-    return tuple(FoldedNode(*_texts(entry)) for entry in _items(module.attributes.get(FOLDED)))
+    """The nodes that left the module's IR, by phase, reason and operator."""
+    return tuple(
+        FoldedNode(name, operator, phase, reason)
+        for entry in _items(module.attributes.get(FOLDED))
+        for phase, reason, operator in (_texts(entry),)
+        for name in _texts(_items(entry)[-1])
+    )
 
 
 def module_nodes(module: ModuleOp) -> tuple[Node, ...]:
@@ -99,8 +107,8 @@ def _nodes(location: Attribute) -> Iterator[Node]:
         yield Node(named.desc.data, operator.desc.data if isinstance(operator, NameLoc) else "")
 
 
-def _texts(entry: Attribute) -> Iterator[str]:
-    return (field.data for field in _items(entry) if isinstance(field, StringAttr))
+def _texts(entry: Attribute) -> tuple[str, ...]:
+    return tuple(field.data for field in _items(entry) if isinstance(field, StringAttr))
 
 
 def _items(attribute: Attribute | None) -> tuple[Attribute, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnx import NodeProto, TensorProto, TypeProto, defs, helper, numpy_helper, shape_inference
+from onnx import NodeProto, TensorProto, TypeProto, checker, defs, helper, numpy_helper, shape_inference
 
 from ...dialects.onnx_signatures import normal_domain
 from .contributed import contributed_types
@@ -48,7 +48,7 @@ def infer(node: NodeProto, version: int, inputs: Sequence[Value | None]) -> list
         made: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(
             schema, node, types, data, opset_imports=[helper.make_opsetid(domain, version)]
         )
-    except (shape_inference.InferenceError, ValueError, KeyError) as error:
+    except (shape_inference.InferenceError, checker.ValidationError, ValueError, KeyError) as error:
         raise InferenceError(_sentence(str(error))) from error
     found = [made.get(name) if name else None for name in node.output]
     if node.op_type in _SAME_AS_INPUT and not domain:
@@ -79,7 +79,7 @@ def _through_body(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, version)])
     try:
         inferred = shape_inference.infer_shapes(model)
-    except (shape_inference.InferenceError, ValueError):
+    except (shape_inference.InferenceError, checker.ValidationError, ValueError):
         return None
     made = {value.name: value.type for value in (*inferred.graph.output, *inferred.graph.value_info)}
     return [made.get(name) if name else None for name in node.output]
