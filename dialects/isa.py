@@ -1,8 +1,9 @@
 """The `isa` dialect: instruction templates in loops, one operation class made from each instruction record.
 
-A template stands for one instruction per iteration of the `tile.for` operations around it. Its fields are integers or
-affine in the loop indices; an address is a buffer and an affine offset in bytes, since buffers get their addresses
-only when the program is emitted. A vector pass carries its lane program; slots are assigned on emission too.
+A template stands for one instruction per iteration of the `tile.for` operations around it. Its fields are
+integers or affine in the loop indices; an address is a buffer and an affine offset in bytes, since buffers
+get their addresses only when the program is emitted. A vector pass carries its lane program; slots are
+assigned on emission too.
 
 `isa.mx.product acc %c<0>, acc_stride 128, a %a<8192 * d0>, a_stride 128, b %b<0>, b_stride 32, m 64, n 32, k 128, mode i8`
 """
@@ -17,7 +18,6 @@ import numpy as np
 from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Attribute, Data, Dialect, Operation, SSAValue
 from xdsl.irdl import (
-    IRDLOperation,
     irdl_attr_definition,
     irdl_op_definition,
     opt_prop_def,
@@ -51,7 +51,8 @@ SLOT = "slot"
 
 @irdl_attr_definition
 class FieldsAttr(Data[FieldValues]):
-    """The fields of a template that are no addresses, by name: `#isa.fields<m = 64, k = min(64, 100 + -64 * d0)>`."""
+    """The fields of a template that are no addresses, by name: `#isa.fields<m = 64, k = min(64, 100 + -64 *
+    d0)>`."""
 
     name = "isa.fields"
 
@@ -71,7 +72,8 @@ class FieldsAttr(Data[FieldValues]):
 
 @irdl_attr_definition
 class AddressesAttr(Data[Addresses]):
-    """The address fields of a template in operand order, with byte offsets: `#isa.addresses<a = 64 * d0, acc = 0>`."""
+    """The address fields of a template in operand order, with byte offsets: `#isa.addresses<a = 64 * d0, acc
+    = 0>`."""
 
     name = "isa.addresses"
 
@@ -151,12 +153,15 @@ class InstructionOperation(TileOperation):
             if item.default is None and item.name not in given and item.name != SLOT:
                 raise VerifyException(f"{self.RECORD.mnemonic} needs {item.name}")
         if (SLOT in by_name) != (self.program is not None):
-            raise VerifyException(f"{self.RECORD.mnemonic} has {'no' if self.program is None else 'a'} lane program")
+            raise VerifyException(
+                f"{self.RECORD.mnemonic} has {'no' if self.program is None else 'a'} lane program"
+            )
         for name, value in self.values.data:
             if is_address(by_name[name]):
                 raise VerifyException(f"{name} is an address: it needs a buffer")
             _verify_value(name, value, by_name[name].kind, counts)
-        # Where a size may be cut to nothing, addresses may run out of their buffers: emission looks at what is left.
+        # Where a size may be cut to nothing, addresses may run out of their buffers: emission looks at what
+        # is left.
         exact = all(isinstance(value, int) for _, value in self.values.data)
         for name, buffer, form in self.named_addresses:
             _verify_address(name, buffer, form, by_name[name], counts, exact)
@@ -181,7 +186,11 @@ class InstructionOperation(TileOperation):
             elif isinstance(item.kind, Choice):
                 # Some choices are named by a number: the width of an element.
                 number = parser.parse_optional_integer(allow_boolean=False)
-                word = parser.parse_identifier(f" (one of {item.kind.describe()})") if number is None else str(number)
+                word = (
+                    parser.parse_identifier(f" (one of {item.kind.describe()})")
+                    if number is None
+                    else str(number)
+                )
                 values[name] = item.kind.parse(word)
             else:
                 values[name] = _parse_value(parser)

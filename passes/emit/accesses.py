@@ -1,8 +1,9 @@
-"""What every instruction reads and writes, as the records say it, in terms of buffer instances and footprints.
+"""What every instruction reads and writes, as the records say it, in terms of buffer instances and
+footprints.
 
-Records speak of addresses, which are not assigned yet. So each address field is given a place of its own, far from
-every other field's: the blocks that a record then names tell by their address which field, hence which instance,
-they belong to, and the offset within it.
+Records speak of addresses, which are not assigned yet. So each address field is given a place of its own, far
+from every other field's: the blocks that a record then names tell by their address which field, hence which
+instance, they belong to, and the offset within it.
 """
 
 from __future__ import annotations
@@ -60,14 +61,23 @@ DIMENSIONS = 4
 
 
 def touched(stream: Stream, machine: Machine) -> Touched:
-    """The accesses of a stream, with everything in range. Raises ValueError where an access leaves its buffer."""
+    """The accesses of a stream, with everything in range. Raises ValueError where an access leaves its
+    buffer."""
     registers = len(stream.instance_buffer)
     maxima = _RegisterMaxima(stream)
     events = [event for group in stream.groups for event in _events(group, stream, registers, maxima)]
     row = _joined([event.row for event in events])
     instance = _joined([event.instance for event in events])
-    write = np.concatenate([np.full(len(event.row), event.write) for event in events]) if events else np.zeros(0, bool)
-    block = np.concatenate([event.block for event in events]) if events else np.zeros((0, 2 + 2 * DIMENSIONS), np.int64)
+    write = (
+        np.concatenate([np.full(len(event.row), event.write) for event in events])
+        if events
+        else np.zeros(0, bool)
+    )
+    block = (
+        np.concatenate([event.block for event in events])
+        if events
+        else np.zeros((0, 2 + 2 * DIMENSIONS), np.int64)
+    )
 
     spaces = np.array([buffer.space for buffer in stream.buffers] + [Space.REGISTER], dtype=np.int64)
     instance_buffer = np.append(stream.instance_buffer, len(stream.buffers))
@@ -86,8 +96,12 @@ def touched(stream: Stream, machine: Machine) -> Touched:
         extents=block[first, 2 : 2 + DIMENSIONS],
         strides=block[first, 2 + DIMENSIONS :],
     )
-    sizes = np.array([buffer.bytes for buffer in stream.buffers] + [machine.memory_bytes(Space.REGISTER)], dtype=np.int64)
-    line_bytes = np.array([machine.hazard_line_bytes(Space(space)) for space in spaces.tolist()], dtype=np.int64)
+    sizes = np.array(
+        [buffer.bytes for buffer in stream.buffers] + [machine.memory_bytes(Space.REGISTER)], dtype=np.int64
+    )
+    line_bytes = np.array(
+        [machine.hazard_line_bytes(Space(space)) for space in spaces.tolist()], dtype=np.int64
+    )
     lines = -(-sizes // line_bytes)
     return Touched(
         Accesses(row, instance, footprint, write),
@@ -97,7 +111,8 @@ def touched(stream: Stream, machine: Machine) -> Touched:
 
 
 def placed_columns(group: Group, base: Ints, spaces: Ints) -> dict[str, Ints]:
-    """The columns of a group with instance i at byte `base[i]` of memory `spaces[i]`; absent addresses are zero."""
+    """The columns of a group with instance i at byte `base[i]` of memory `spaces[i]`; absent addresses are
+    zero."""
     columns = dict(group.columns)
     for name, instance in group.instances.items():
         used = instance >= 0
@@ -125,7 +140,8 @@ class _RegisterMaxima:
             self._maxima[number] = maximum[register == number]
 
     def columns(self, group: Group) -> dict[str, Ints]:
-        """The columns of a group with extent registers replaced by their maxima. ValueError for one never set."""
+        """The columns of a group with extent registers replaced by their maxima. ValueError for one never
+        set."""
         result = dict(group.columns)
         for name in group.record.extents:
             number = -1 - result[name]
@@ -136,7 +152,9 @@ class _RegisterMaxima:
                 mine = np.flatnonzero(number == register)
                 before = np.searchsorted(self._rows.get(register, np.zeros(0)), group.rows[mine]) - 1
                 if register not in self._rows or before.min() < 0:
-                    raise ValueError(f"{group.record.mnemonic} names extent register {register}, which is not set before")
+                    raise ValueError(
+                        f"{group.record.mnemonic} names extent register {register}, which is not set before"
+                    )
                 column[mine] = self._maxima[register][before]
             result[name] = column
         return result
@@ -164,7 +182,11 @@ def _events(group: Group, stream: Stream, registers: int, maxima: _RegisterMaxim
         named = np.flatnonzero(number >= 0)
         if len(named):
             block = np.zeros((len(named), 2 + 2 * DIMENSIONS), dtype=np.int64)
-            block[:, 0], block[:, 1], block[:, 2 : 2 + DIMENSIONS] = number[named] * REGISTER_BYTES, REGISTER_BYTES, 1
+            block[:, 0], block[:, 1], block[:, 2 : 2 + DIMENSIONS] = (
+                number[named] * REGISTER_BYTES,
+                REGISTER_BYTES,
+                1,
+            )
             yield _Event(group.rows[named], np.full(len(named), registers), False, block)
 
 
@@ -222,4 +244,3 @@ def _distinct(table: Ints) -> tuple[Ints, Ints]:
 
 def _joined(parts: list[Ints]) -> Ints:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-

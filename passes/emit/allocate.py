@@ -1,8 +1,8 @@
 """Addresses for buffers that live over intervals of the file order, in one memory of fixed size.
 
-A buffer's block is reused once its last instruction stands before the new buffer's first. Among the free places the
-one that has been free longest is taken, so that the wait for its last reader has most likely been over for long;
-where that scatters the free space too much, tighter orders of placement are tried.
+A buffer's block is reused once its last instruction stands before the new buffer's first. Among the free
+places the one that has been free longest is taken, so that the wait for its last reader has most likely been
+over for long; where that scatters the free space too much, tighter orders of placement are tried.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def aligned(size: int) -> int:
 
 
 def place(demand: Demand, capacity: int) -> Ints | None:
-    """Start addresses such that buffers that live together never overlap; None if no order of placement found any."""
+    """Start addresses such that buffers that live together never overlap; None if no order of placement found
+    any."""
     strategies: list[Callable[[Demand, int], Ints | None]] = [_oldest_free, _two_ended]
     if len(demand) <= OFFLINE_LIMIT:
         strategies.append(_by_size)
@@ -79,7 +80,8 @@ class _FreeSpace:
         self.starts.insert(at, start)
         self.ends.insert(at, end)
         self.since.insert(at, when)
-        # Neighbours join where that loses nothing that matters: long runs of pieces would only slow the search.
+        # Neighbours join where that loses nothing that matters: long runs of pieces would only slow the
+        # search.
         if len(self.starts) > 48:
             self._join()
 
@@ -95,7 +97,8 @@ class _FreeSpace:
         self.starts, self.ends, self.since = starts, ends, since
 
     def oldest(self, size: int) -> int | None:
-        """A start of `size` free bytes whose latest release is earliest; of equals the tightest, then the lowest."""
+        """A start of `size` free bytes whose latest release is earliest; of equals the tightest, then the
+        lowest."""
         starts, ends, since = self.starts, self.ends, self.since
         best: tuple[int, int] | None = None
         found: int | None = None

@@ -26,8 +26,9 @@ from .waits import needed_waits
 class Assembled:
     """A finished table with what the program file tells of it.
 
-    `source[row]` is the stream's row that a row of the table comes from; `address[i]` the first byte of instance i in
-    its memory, which lives from `first[i]` to `last[i]` (rows of the table; last -1 where nothing touches it).
+    `source[row]` is the stream's row that a row of the table comes from; `address[i]` the first byte of
+    instance i in its memory, which lives from `first[i]` to `last[i]` (rows of the table; last -1 where
+    nothing touches it).
     """
 
     table: Table

@@ -1,7 +1,7 @@
 """Which earlier instructions of other queues each instruction must come after: exact on memory lines.
 
-Two accesses conflict when they touch the same line of a memory and one of them writes. For every instruction and
-queue only the last conflicting instruction of that queue matters, since a queue retires in order.
+Two accesses conflict when they touch the same line of a memory and one of them writes. For every instruction
+and queue only the last conflicting instruction of that queue matters, since a queue retires in order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from .footprint import Atoms, Ints, ranges
 
 @dataclass(frozen=True)
 class Accesses:
-    """Every access of every instruction, by column: `row` does it, to `instance`, through `footprint`; or writes."""
+    """Every access of every instruction, by column: `row` does it, to `instance`, through `footprint`; or
+    writes."""
 
     row: Ints
     instance: Ints
@@ -84,8 +85,9 @@ class AtomEvents:
     def conflicts(self, order: Order, addresses: Ints | None = None) -> Ints:
         """`result[row, queue]`: the number of the last instruction of `queue` that `row` conflicts with; 0 for none.
 
-        With `addresses` (first line of each instance in its memory) also conflicts with earlier users of the same
-        lines; without, only those within an instance. An instruction's own queue is left out: it runs in order.
+        With `addresses` (first line of each instance in its memory) also conflicts with earlier users of the
+        same lines; without, only those within an instance. An instruction's own queue is left out: it runs in
+        order.
         """
         sequence = np.lexsort((order.position[self.row], self.atom))
         atom, row, write = self.atom[sequence], self.row[sequence], self.write[sequence]

@@ -1,4 +1,5 @@
-"""Where tensors lie in DRAM: weights (equal keys once), inputs, outputs, then temporaries, which share by liveness."""
+"""Where tensors lie in DRAM: weights (equal keys once), inputs, outputs, then temporaries, which share by
+liveness."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ SECTIONS = ("weight", "input", "output", "temporary")
 
 @dataclass(frozen=True)
 class DramLayout:
-    """First byte of each buffer (0 for those on chip and those that nothing uses), and the bytes that all take."""
+    """First byte of each buffer (0 for those on chip and those that nothing uses), and the bytes that all
+    take."""
 
     address: Ints
     used: tuple[bool, ...]
@@ -56,7 +58,8 @@ def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> 
         parts.append((f"{role}s", end - begin))
 
     temporaries = np.array(
-        [n for n, buffer in enumerate(stream.buffers) if buffer.role == "temporary" and named[n]], dtype=np.int64
+        [n for n, buffer in enumerate(stream.buffers) if buffer.role == "temporary" and named[n]],
+        dtype=np.int64,
     )
     if len(temporaries):
         instance = np.searchsorted(stream.instance_buffer, temporaries)
@@ -70,7 +73,10 @@ def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> 
             used[number] = True
     if end > machine.memory_bytes(Space.DRAM):
         raise CapacityError(
-            f"DRAM of machine {machine.name}", end, machine.memory_bytes(Space.DRAM), parts,
+            f"DRAM of machine {machine.name}",
+            end,
+            machine.memory_bytes(Space.DRAM),
+            parts,
             ("use a smaller model", "use fewer bits per weight"),
         )
     return DramLayout(address, tuple(used), end)

@@ -26,15 +26,17 @@ PHASE = "emit"
 class ModelFacts:
     """What a program tells of its model beyond the module itself.
 
-    By input and output name: `element_types` the model's ONNX element types ("float", "int64"), `ranges` the valid
-    values (None where any will do), `binary` those whose values are 0 and 1 only. By node name: `paths` the
-    structural path and `forms` the attention form; a node without an entry has the path of its first kernel.
-    `model` holds facts of the source file, `unlowered` what did not get to its engine, `batchable` whether a run may
-    repeat over a longer first axis.
+    By input and output name: `element_types` the model's ONNX element types ("float", "int64"), `ranges` the
+    valid values (None where any will do), `binary` those whose values are 0 and 1 only. By node name: `paths`
+    the structural path and `forms` the attention form; a node without an entry has the path of its first
+    kernel. `model` holds facts of the source file, `unlowered` what did not get to its engine, `batchable`
+    whether a run may repeat over a longer first axis.
     """
 
     element_types: Mapping[str, str] = field(default_factory=dict[str, str])
-    ranges: Mapping[str, tuple[float | int | None, float | int | None]] = field(default_factory=dict[str, Any])
+    ranges: Mapping[str, tuple[float | int | None, float | int | None]] = field(
+        default_factory=dict[str, Any]
+    )
     binary: frozenset[str] = frozenset()
     paths: Mapping[str, str] = field(default_factory=dict[str, str])
     forms: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -113,7 +115,10 @@ def _segments(assembled: Assembled, store: ConstantStore) -> list[Segment]:
 
 def _stored(array: Array, buffer: Buffer) -> Array:
     """A constant as it lies in DRAM. Raises TypeError where it is not what the buffer says."""
-    if array.size != np.prod(buffer.shape, dtype=np.int64) or Format.of_dtype(array.dtype) is not buffer.format:
+    if (
+        array.size != np.prod(buffer.shape, dtype=np.int64)
+        or Format.of_dtype(array.dtype) is not buffer.format
+    ):
         raise TypeError(
             f"constant {buffer.key!r} is {array.dtype} {array.shape}, "
             f"tensor {buffer.label!r} holds {buffer.format} {buffer.shape}"
@@ -163,7 +168,11 @@ def _memory_map(assembled: Assembled) -> list[MemoryEntry]:
             if not assembled.dram.used[number]:
                 continue
             entry = MemoryEntry(
-                buffer.key or buffer.label, buffer.space, int(assembled.dram.address[number]), buffer.bytes, buffer.role
+                buffer.key or buffer.label,
+                buffer.space,
+                int(assembled.dram.address[number]),
+                buffer.bytes,
+                buffer.role,
             )
         elif buffer.resident and assembled.last[instance[number]] >= 0:
             address = int(assembled.address[instance[number]])

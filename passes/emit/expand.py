@@ -1,7 +1,7 @@
 """Expansion: every template of the loop nests becomes its instructions, all of a record's as columns at once.
 
-Fields are evaluated over arrays of loop indices. The order of the instructions is that of the loops: at each level
-first the time slot (iteration plus stage), then the position in the block.
+Fields are evaluated over arrays of loop indices. The order of the instructions is that of the loops: at each
+level first the time slot (iteration plus stage), then the position in the block.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class _Level:
 
 @dataclass(frozen=True)
 class _Template:
-    """An instruction operation with its loops: trip counts, order levels, section (top-level operation), origin."""
+    """An instruction operation with its loops: trip counts, order levels, section (top-level operation),
+    origin."""
 
     op: InstructionOperation
     counts: tuple[int, ...]
@@ -89,7 +90,12 @@ class _Walk:
         self.origins: dict[Origin, int] = {}
 
     def block(
-        self, block: Block, counts: tuple[int, ...], levels: tuple[_Level, ...], section: int, kernel: KernelOp | None
+        self,
+        block: Block,
+        counts: tuple[int, ...],
+        levels: tuple[_Level, ...],
+        section: int,
+        kernel: KernelOp | None,
     ) -> None:
         for position, op in enumerate(block.ops):
             here = section if levels else position
@@ -110,7 +116,9 @@ class _Walk:
                 case ReturnOp():
                     pass
                 case _:
-                    raise TypeError(f"{op.name} cannot be emitted: only instructions, loops and buffers are left here")
+                    raise TypeError(
+                        f"{op.name} cannot be emitted: only instructions, loops and buffers are left here"
+                    )
 
     def _origin(self, op: Operation, kernel: KernelOp | None) -> int:
         nodes = nodes_of(op)
@@ -137,8 +145,13 @@ def expand(module: ModuleOp, machine: Machine) -> Stream:
         by_record.setdefault(template.op.RECORD, []).append(number)
     kept = np.ones(len(order), dtype=bool)
     for record, numbers in by_record.items():
-        group = _columns(record, [templates[n] for n in numbers], [place_of[starts[n] : starts[n + 1]] for n in numbers],
-                         walk.storage, programs)
+        group = _columns(
+            record,
+            [templates[n] for n in numbers],
+            [place_of[starts[n] : starts[n + 1]] for n in numbers],
+            walk.storage,
+            programs,
+        )
         empty = np.broadcast_to(np.asarray(record(**group.columns).empty), (len(group),))
         kept[group.rows[empty]] = False
         groups.append(_sorted(group, ~empty))
@@ -264,7 +277,8 @@ def _columns(
     place = {name: at for at, name in enumerate(names)}
     owner_place = {name: at for at, name in enumerate(addresses)}
     defaults = [item.default or 0 for item in record.fields]
-    # What is not constant over a template's iterations: (matrix column, template, function of the loop indices).
+    # What is not constant over a template's iterations: (matrix column, template, function of the loop
+    # indices).
     varying: list[tuple[int, int, Callable[[Ints], Ints | int]]] = []
     varying_owners: list[tuple[int, int, AffineForm]] = []
     used: list[int] = []
@@ -273,7 +287,13 @@ def _columns(
         constants[number] = defaults
         for name, value in op.values.data:
             if isinstance(value, Minimum):
-                varying.append((place[name], number, _switch(value) if isinstance(kinds[name], Flag) else _clipped(value)))
+                varying.append(
+                    (
+                        place[name],
+                        number,
+                        _switch(value) if isinstance(kinds[name], Flag) else _clipped(value),
+                    )
+                )
             else:
                 constants[number, place[name]] = value
         for name, buffer, form in op.named_addresses:
@@ -293,7 +313,9 @@ def _columns(
     for at, number, function in varying:
         matrix[at, starts[number] : starts[number + 1]] = function(_indices(templates[number].counts))
     for at, number, form in varying_owners:
-        owner_matrix[at, starts[number] : starts[number + 1]] = form.evaluate(_indices(templates[number].counts))
+        owner_matrix[at, starts[number] : starts[number + 1]] = form.evaluate(
+            _indices(templates[number].counts)
+        )
     return Group(
         record,
         np.concatenate(rows),

@@ -1,8 +1,8 @@
 """Which parts of a buffer are told apart: memory lines that exactly the same accesses touch form one atom.
 
-Dependences are decided on whole lines (the machine's `hazard_line_bytes`). A model has millions of (instruction,
-line) pairs but few distinct footprints per buffer, so lines are grouped into atoms first and dependences are then
-decided on (instruction, atom) pairs, which is exact and small.
+Dependences are decided on whole lines (the machine's `hazard_line_bytes`). A model has millions of
+(instruction, line) pairs but few distinct footprints per buffer, so lines are grouped into atoms first and
+dependences are then decided on (instruction, atom) pairs, which is exact and small.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ Ints = NDArray[np.int64]
 class Footprints:
     """Distinct strided byte blocks within buffers, by column.
 
-    `buffer[f]` is the buffer, `offset[f]` the first byte relative to its start, `extents[f, d]` and `strides[f, d]`
-    (bytes) the repetition of runs of `run[f]` contiguous bytes. Blocks with a zero extent or run are empty.
+    `buffer[f]` is the buffer, `offset[f]` the first byte relative to its start, `extents[f, d]` and
+    `strides[f, d]` (bytes) the repetition of runs of `run[f]` contiguous bytes. Blocks with a zero extent or
+    run are empty.
     """
 
     buffer: Ints
@@ -37,8 +38,8 @@ class Footprints:
 class Atoms:
     """The partition of every buffer's lines.
 
-    Atoms of buffer b are numbered `first[b]` to `first[b + 1] - 1`; `line_atoms(b)` says which atom each of its lines
-    belongs to. Footprint f touches atoms `touched[start[f] : start[f + 1]]`.
+    Atoms of buffer b are numbered `first[b]` to `first[b + 1] - 1`; `line_atoms(b)` says which atom each of
+    its lines belongs to. Footprint f touches atoms `touched[start[f] : start[f + 1]]`.
     """
 
     first: Ints
@@ -66,7 +67,8 @@ def ranges(starts: Ints, counts: Ints) -> Ints:
 
 
 def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Ints) -> Atoms:
-    """The atoms of buffers of `buffer_lines[b]` lines of `line_bytes[b]` bytes each, under the given footprints."""
+    """The atoms of buffers of `buffer_lines[b]` lines of `line_bytes[b]` bytes each, under the given
+    footprints."""
     buffers = len(buffer_lines)
     base = np.zeros(buffers + 1, dtype=np.int64)
     np.cumsum(buffer_lines, out=base[1:])
@@ -109,7 +111,8 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
 
 
 def _line_intervals(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Ints, Ints]:
-    """Footprints as disjoint line intervals [low, high): arrays (footprint, low, high), sorted by footprint and low."""
+    """Footprints as disjoint line intervals [low, high): arrays (footprint, low, high), sorted by footprint
+    and low."""
     offset, extents, strides, run = _merged(footprints, line_bytes)
     owner = np.flatnonzero((run > 0) & (extents > 0).all(axis=1))
     begin = offset[owner]
@@ -128,8 +131,8 @@ def _line_intervals(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Int
     owner, low, high = owner[order], low[order], high[order]
     if not len(owner):
         return owner, low, high
-    # Runs of one footprint that share or adjoin lines become one interval: a running maximum of the ends, restarted
-    # for each footprint by an offset larger than any line number.
+    # Runs of one footprint that share or adjoin lines become one interval: a running maximum of the ends,
+    # restarted for each footprint by an offset larger than any line number.
     step = int(high.max()) + 1
     reach = np.maximum.accumulate(high + owner * step) - owner * step
     fresh = np.ones(len(owner), dtype=bool)
@@ -146,7 +149,8 @@ def _merged(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Ints, Ints,
     offset += np.where(backward, (extents - 1) * strides, 0).sum(axis=1)
     strides = np.abs(strides)
     extents = np.where((strides == 0) & (extents > 1), 1, extents)
-    # Innermost first; a stride up to a line, or up to the run, touches every line between the first and last byte.
+    # Innermost first; a stride up to a line, or up to the run, touches every line between the first and last
+    # byte.
     for _ in range(extents.shape[1]):
         for axis in reversed(range(extents.shape[1])):
             dense = (extents[:, axis] > 1) & (strides[:, axis] <= np.maximum(run, line_bytes))

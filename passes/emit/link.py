@@ -1,4 +1,5 @@
-"""The instruction table: final order and addresses, waits in the words, `sync` where a word cannot hold them all."""
+"""The instruction table: final order and addresses, waits in the words, `sync` where a word cannot hold them
+all."""
 
 from __future__ import annotations
 
@@ -21,14 +22,16 @@ from .waits import Waits
 
 @dataclass(frozen=True)
 class Linked:
-    """The table, and for each of its rows the stream's row that it comes from (a `sync`: the row that it is for)."""
+    """The table, and for each of its rows the stream's row that it comes from (a `sync`: the row that it is
+    for)."""
 
     table: Table
     source: Ints
 
 
 def link(stream: Stream, order: Order, waits: Waits, address: Ints, spaces: Ints) -> Linked:
-    """The table of a stream in file order with its waits; instance i lies at byte `address[i]` of `spaces[i]`."""
+    """The table of a stream in file order with its waits; instance i lies at byte `address[i]` of
+    `spaces[i]`."""
     crowded = {row for row, targets in waits if len(targets) > HEADER_WAITS}
     before = _syncs_before(order, crowded)
     final = order.position + before
@@ -91,7 +94,9 @@ def _write_waits(table: Table, order: Order, final: Ints, waits: Waits) -> None:
             continue
         single.extend((row, place, queue, count) for place, (queue, count) in enumerate(named))
     if single:
-        rows, places, queues, numbers = (np.array(column, dtype=np.int64) for column in zip(*single, strict=True))
+        rows, places, queues, numbers = (
+            np.array(column, dtype=np.int64) for column in zip(*single, strict=True)
+        )
         table.wait_queue[final[rows], places] = queues
         table.wait_count[final[rows], places] = numbers
 

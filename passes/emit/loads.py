@@ -1,4 +1,5 @@
-"""What prefetching must know of each load: how far ahead it may stand, what it occupies, which loads it follows."""
+"""What prefetching must know of each load: how far ahead it may stand, what it occupies, which loads it
+follows."""
 
 from __future__ import annotations
 
@@ -22,15 +23,18 @@ def busy_cycles(stream: Stream, machine: Machine) -> Ints:
     base = np.zeros(len(spaces), dtype=np.int64)
     for group in stream.groups:
         # Registers count with nothing here: rows that name them are few, and never moved.
-        columns = {name: np.maximum(column, 0) if name in group.record.extents else column
-                   for name, column in placed_columns(group, base, spaces).items()}
+        columns = {
+            name: np.maximum(column, 0) if name in group.record.extents else column
+            for name, column in placed_columns(group, base, spaces).items()
+        }
         cost = group.record(**columns).cost(machine)
         busy[group.rows] = np.maximum(cost.busy, cost.channel_cycles)
     return busy
 
 
 def elapsed_work(stream: Stream, machine: Machine, busy: Ints) -> Ints:
-    """At each row of the natural order the work ahead of it on the most loaded queue that does not load, in cycles."""
+    """At each row of the natural order the work ahead of it on the most loaded queue that does not load, in
+    cycles."""
     elapsed = np.zeros(stream.rows, dtype=np.int64)
     for queue in machine.queues:
         if queue.engine is not Engine.LD:
@@ -42,7 +46,8 @@ def elapsed_work(stream: Stream, machine: Machine, busy: Ints) -> Ints:
 def loads_of(
     stream: Stream, machine: Machine, found: Touched, natural: Order, conflicts: Ints, first: Ints, busy: Ints
 ) -> list[Load]:
-    """Every load of the stream. `conflicts` and `first` are those of the natural order, within instances only."""
+    """Every load of the stream. `conflicts` and `first` are those of the natural order, within instances
+    only."""
     queues = [queue.index for queue in machine.queues if queue.engine is Engine.LD]
     is_load = np.isin(stream.queue, queues)
     fixed = np.zeros(stream.rows, dtype=bool)

@@ -20,15 +20,16 @@ from .stream import Stream
 ON_CHIP = (Space.SRAM, Space.ACC)
 
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.0)
-"""Parts of a memory that prefetching may fill, tried in turn until every buffer gets an address; 0 moves nothing."""
+"""Parts of a memory that prefetching may fill, tried in turn until every buffer gets an address; 0 moves
+nothing."""
 
 
 @dataclass(frozen=True)
 class Placement:
     """Rows in file order, and for every instance its first byte in its memory, first and last position.
 
-    Instances that no instruction touches have address 0 and last position -1. `share` is the part of the on-chip
-    memory that prefetching was allowed.
+    Instances that no instruction touches have address 0 and last position -1. `share` is the part of the
+    on-chip memory that prefetching was allowed.
     """
 
     order: Order
@@ -39,7 +40,8 @@ class Placement:
 
 
 def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: AtomEvents) -> Placement:
-    """Order the rows and place the on-chip buffers. Raises CapacityError where even the natural order does not fit."""
+    """Order the rows and place the on-chip buffers. Raises CapacityError where even the natural order does
+    not fit."""
     queues = len(machine.queues)
     natural = Order.of(np.arange(stream.rows), stream.queue, queues)
     first, last = events.lifetimes(natural)
@@ -74,7 +76,11 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
             address[mine] = found_addresses
         else:
             return Placement(order, address, first, last, share)
-    space = next(s for s, mine in members.items() if place(Demand(size[mine], first[mine], last[mine]), capacity[int(s)]) is None)
+    space = next(
+        s
+        for s, mine in members.items()
+        if place(Demand(size[mine], first[mine], last[mine]), capacity[int(s)]) is None
+    )
     raise CapacityError(
         f"no placement of the buffers in {space.text} was found although they fit by size",
         int(live[int(space)].max()),

@@ -1,9 +1,11 @@
-"""Loads moved ahead in the file order, as early as the on-chip memory allows, so that they run under earlier work.
+"""Loads moved ahead in the file order, as early as the on-chip memory allows, so that they run under earlier
+work.
 
-The load queue is in order, so the order of the loads among themselves matters as much: a load that must wait for a
-store would hold back every load behind it. The queue is therefore simulated roughly: time is the work of the other
-engines up to a row; whenever the channel is free, the load needed soonest among those whose sources exist is taken
-and put at the earliest row from which its buffer fits in memory until the row where it stood.
+The load queue is in order, so the order of the loads among themselves matters as much: a load that must wait
+for a store would hold back every load behind it. The queue is therefore simulated roughly: time is the work
+of the other engines up to a row; whenever the channel is free, the load needed soonest among those whose
+sources exist is taken and put at the earliest row from which its buffer fits in memory until the row where it
+stood.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ SEARCH_STEP = 512
 class Load:
     """One load as it stands in the natural order, at `position`.
 
-    `earliest` is the first row it may stand before, `space` and `size` the memory that moving it ahead occupies (size
-    0 where its buffer lives already), `after` the loads (by position) that must stay ahead of it.
+    `earliest` is the first row it may stand before, `space` and `size` the memory that moving it ahead
+    occupies (size 0 where its buffer lives already), `after` the loads (by position) that must stay ahead of
+    it.
     """
 
     position: int
@@ -40,8 +43,9 @@ class Load:
 def hoisted(loads: list[Load], elapsed: Ints, live: Mapping[int, Ints], capacity: Mapping[int, int]) -> Ints:
     """The natural rows in their new file order.
 
-    `elapsed[row]` is the time (cycles) of the other engines' work ahead of each row and not decreasing, `live[space]`
-    the bytes alive at each row in the natural order, `capacity[space]` the bytes that may be alive.
+    `elapsed[row]` is the time (cycles) of the other engines' work ahead of each row and not decreasing,
+    `live[space]` the bytes alive at each row in the natural order, `capacity[space]` the bytes that may be
+    alive.
     """
     rows = len(elapsed)
     room = {space: capacity[space] - bytes_alive for space, bytes_alive in live.items()}
@@ -63,7 +67,8 @@ def _service(loads: list[Load], elapsed: Ints, room: dict[int, Ints]) -> list[tu
         for ahead in load.after:
             followers.setdefault(ahead, []).append(load.position)
     time = elapsed.tolist()
-    # Loads whose sources are not written yet, by the row after which they are; and those that may go, by need.
+    # Loads whose sources are not written yet, by the row after which they are; and those that may go, by
+    # need.
     blocked = [(load.earliest, load.position) for load in loads if not waiting[load.position]]
     heapify(blocked)
     ready: list[int] = []
@@ -97,7 +102,8 @@ def _service(loads: list[Load], elapsed: Ints, room: dict[int, Ints]) -> list[tu
 
 
 def _first_fit(room: Ints | None, load: Load, low: int) -> int:
-    """The first row from `low` such that the load's buffer fits at every row from there to where the load stood."""
+    """The first row from `low` such that the load's buffer fits at every row from there to where the load
+    stood."""
     if room is None or not load.size:
         return low
     high = load.position

@@ -1,7 +1,7 @@
 """Slots for the lane programs of vector passes, and the `vx.program` instructions that fill them.
 
-A program is written into a slot before its first use, and again only when it had to give way: of the programs in
-the slots the one used least recently goes.
+A program is written into a slot before its first use, and again only when it had to give way: of the programs
+in the slots the one used least recently goes.
 """
 
 from __future__ import annotations
@@ -80,4 +80,3 @@ def _least_recently_used(rows: Ints, programs: Ints, loads: list[_Load]) -> Ints
             loads.append(_Load(row, slot, program))
         result.append(held[program])
     return np.array(result, dtype=np.int64)
-

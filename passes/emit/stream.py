@@ -1,4 +1,5 @@
-"""Instructions by column while they are being emitted: what expansion gives and every later step of emission reads."""
+"""Instructions by column while they are being emitted: what expansion gives and every later step of emission
+reads."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ NO_INSTANCE = -1
 class Buffer:
     """A `tile.tensor` or `tile.alloc`: its name for people, memory, size and contents.
 
-    `role` is input, output, weight or temporary for tensors in DRAM and empty on chip; `key` names a weight's bytes;
-    `resident` marks on-chip buffers that no kernel owns.
+    `role` is input, output, weight or temporary for tensors in DRAM and empty on chip; `key` names a weight's
+    bytes; `resident` marks on-chip buffers that no kernel owns.
     """
 
     label: str
@@ -40,9 +41,9 @@ class Buffer:
 class Group:
     """All instructions of one record, by column, in the order of the program.
 
-    `rows` are their row numbers in the stream; `columns` holds every field, addresses as byte offsets within their
-    instance; `instances[field]` the instance that an address field refers to, NO_INSTANCE where the field is unused.
-    `programs` numbers the lane programs of vector passes (None for other records).
+    `rows` are their row numbers in the stream; `columns` holds every field, addresses as byte offsets within
+    their instance; `instances[field]` the instance that an address field refers to, NO_INSTANCE where the
+    field is unused. `programs` numbers the lane programs of vector passes (None for other records).
     """
 
     record: type[Instruction]

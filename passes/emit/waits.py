@@ -1,9 +1,9 @@
 """The waits that a program needs and no more: a wait is written only where nothing else implies it.
 
-Instruction s happens before instruction r when s stands earlier in r's queue, or r or something before r in its queue
-waits for s or for something after s in s's queue. Each row's vector clock says how much of every queue happened
-before it. Conflicts are taken latest first, so that a wait kept brings in all that it implies before the next is
-asked about.
+Instruction s happens before instruction r when s stands earlier in r's queue, or r or something before r in
+its queue waits for s or for something after s in s's queue. Each row's vector clock says how much of every
+queue happened before it. Conflicts are taken latest first, so that a wait kept brings in all that it implies
+before the next is asked about.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Waits = list[tuple[int, tuple[tuple[int, int], ...]]]
 
 
 def needed_waits(order: Order, conflicts: Ints) -> Waits:
-    """The fewest waits that order every conflict. `conflicts[row, queue]` as `AtomEvents.conflicts` gives them."""
+    """The fewest waits that order every conflict. `conflicts[row, queue]` as `AtomEvents.conflicts` gives
+    them."""
     rows_in_order = np.argsort(order.position)
     fresh = _not_implied_by_queue(order, conflicts, rows_in_order)
     waiting = np.flatnonzero(fresh.any(axis=1))
@@ -41,7 +42,9 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
     columns = (rows.tolist(), order.queue[rows].tolist(), order.number[rows].tolist(), wanted.tolist())
     for row, queue, number, targets in zip(*columns, strict=True):
         clock = clocks[queue][-1]
-        open_targets = [(place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]]
+        open_targets = [
+            (place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]
+        ]
         if not open_targets:
             continue
         open_targets.sort(reverse=True)

@@ -1,4 +1,5 @@
-"""The pass that turns tile operations into instruction templates: byte addresses and strides, formats, engines.
+"""The pass that turns tile operations into instruction templates: byte addresses and strides, formats,
+engines.
 
 Loops, kernels and buffers stay as they are; every operation on buffers becomes one template in its place.
 """
@@ -52,7 +53,11 @@ def copy_template(op: CopyOp) -> InstructionOperation:
     """`ld.block` or `st.block` of a copy; missing outer dimensions have one element."""
     element = buffer_type(op.source).format.bytes
     load = op.is_load
-    dram, chip = (op.source_access.data, op.target_access.data) if load else (op.target_access.data, op.source_access.data)
+    dram, chip = (
+        (op.source_access.data, op.target_access.data)
+        if load
+        else (op.target_access.data, op.source_access.data)
+    )
     buffers = (op.source, op.target) if load else (op.target, op.source)
     values: dict[str, FieldValue] = {"element": ELEMENT_CODES[element]}
     for axis, size in enumerate(chip.sizes, 4 - chip.rank):

@@ -7,10 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from xdsl.dialects.builtin import Builtin, ModuleOp
-from xdsl.dialects.func import Func
-from xdsl.parser import Parser
-
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.isa import load_isa
 from attnc.dialects.tile import Tile
@@ -19,6 +15,9 @@ from attnc.isa.state import State
 from attnc.isa.table import Table
 from attnc.passes.emit.assemble import Assembled, assemble
 from attnc.passes.schedule.lower_tile import LowerTilePass
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
+from xdsl.parser import Parser
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,8 +40,11 @@ class Emission:
         module.verify()
         return assemble(module, self.machine)
 
-    def run(self, assembled: Assembled, tensors: Arrays, order: list[int] | None = None) -> dict[str, np.ndarray]:
-        """The outputs after executing the rows in `order` (file order unless given); `tensors` by their labels."""
+    def run(
+        self, assembled: Assembled, tensors: Arrays, order: list[int] | None = None
+    ) -> dict[str, np.ndarray]:
+        """The outputs after executing the rows in `order` (file order unless given); `tensors` by their
+        labels."""
         stream = assembled.stream
         dram = np.zeros(assembled.dram.bytes, dtype=np.uint8)
         for number, buffer in enumerate(stream.buffers):
@@ -78,7 +80,8 @@ def any_order(table: Table, seed: int) -> list[int]:
         for before in rows:
             behind.setdefault(before, []).append(row)
     chance = random.Random(seed)
-    # A queue may run far ahead: ready rows are drawn with a preference that stays with their queue for a while.
+    # A queue may run far ahead: ready rows are drawn with a preference that stays with their queue for a
+    # while.
     favour = [chance.random() for _ in range(8)]
     ready = [(favour[int(table.queue[row])], row) for row, rows in enumerate(ahead) if not rows]
     heapq.heapify(ready)

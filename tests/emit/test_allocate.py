@@ -1,8 +1,7 @@
 import numpy as np
+from attnc.passes.emit.allocate import ALIGNMENT, Demand, place
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from attnc.passes.emit.allocate import ALIGNMENT, Demand, place
 
 BUFFERS = st.lists(
     st.tuples(st.integers(0, 12), st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=60
@@ -27,7 +26,9 @@ def test_buffers_that_live_together_never_overlap(buffers: list[tuple[int, int, 
         assert addresses[i] % ALIGNMENT == 0
         for j in range(i):
             together = demand.first[i] <= demand.last[j] and demand.first[j] <= demand.last[i]
-            apart = addresses[i] + demand.size[i] <= addresses[j] or addresses[j] + demand.size[j] <= addresses[i]
+            apart = (
+                addresses[i] + demand.size[i] <= addresses[j] or addresses[j] + demand.size[j] <= addresses[i]
+            )
             assert not together or apart
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-
 from attnc.isa.analysis import Analysis
 from attnc.isa.machine import Machine
 from attnc.isa.table import Table

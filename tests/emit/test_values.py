@@ -1,10 +1,10 @@
-"""Hand-written tile programs: what the table computes is what tile IR says, in every order that the waits allow."""
+"""Hand-written tile programs: what the table computes is what tile IR says, in every order that the waits
+allow."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.interpret import tile as interpreter
 
@@ -100,11 +100,15 @@ func.func @main() {
 
 RANDOM = np.random.default_rng(1)
 TENSORS = {
-    "product": {name: RANDOM.standard_normal(shape, dtype=np.float32)
-                for name, shape in (("x", (100, 64)), ("w", (64, 96)), ("b", (96,)))},
+    "product": {
+        name: RANDOM.standard_normal(shape, dtype=np.float32)
+        for name, shape in (("x", (100, 64)), ("w", (64, 96)), ("b", (96,)))
+    },
     "spilled": {"x": RANDOM.standard_normal((64, 64), dtype=np.float32)},
-    "gathered": {"ids": RANDOM.integers(0, 50, 24, dtype=np.int32),
-                 "e": RANDOM.standard_normal((50, 20), dtype=np.float32)},
+    "gathered": {
+        "ids": RANDOM.integers(0, 50, 24, dtype=np.int32),
+        "e": RANDOM.standard_normal((50, 20), dtype=np.float32),
+    },
 }
 PROGRAMS = {"product": PRODUCT, "spilled": SPILLED, "gathered": GATHERED}
 

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from attnc.passes.emit.dependence import Accesses, AtomEvents, Instances, Order
 from attnc.passes.emit.footprint import Footprints, split_into_atoms
 from attnc.passes.emit.waits import Waits, needed_waits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 LINE = 16
 QUEUES = 4
@@ -53,7 +52,9 @@ def lines_of(touch: Touch) -> set[int]:
     return {byte // LINE for start in starts for byte in range(start, start + touch.run)}
 
 
-def analyse(queues: list[int], rows: list[list[Touch]], addresses: list[int] | None) -> tuple[Order, np.ndarray, Waits]:
+def analyse(
+    queues: list[int], rows: list[list[Touch]], addresses: list[int] | None
+) -> tuple[Order, np.ndarray, Waits]:
     flat = [(row, touch) for row, touches in enumerate(rows) for touch in touches]
     column = lambda values: np.array(list(values), dtype=np.int64)  # noqa: E731
     footprints = Footprints(
@@ -64,7 +65,9 @@ def analyse(queues: list[int], rows: list[list[Touch]], addresses: list[int] | N
         run=column(touch.run for _, touch in flat),
     )
     atoms = split_into_atoms(footprints, np.full(2, BUFFER_LINES, dtype=np.int64), np.full(2, LINE))
-    instances = Instances(column([0, 0, 1, 1]), column([0, 0, 0, 0]), np.full(4, BUFFER_LINES, dtype=np.int64))
+    instances = Instances(
+        column([0, 0, 1, 1]), column([0, 0, 0, 0]), np.full(4, BUFFER_LINES, dtype=np.int64)
+    )
     accesses = Accesses(
         column(row for row, _ in flat),
         column(touch.instance for _, touch in flat),
