@@ -27,6 +27,10 @@ PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048
 MOST_SIZES = 10
 """The most sizes that are tried along one axis of a tile."""
 
+UNROLLED = 16
+"""Up to so many pieces of K are written out one by one, each with a buffer of its own; more become a loop, which no
+panel can be held for."""
+
 ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
 
@@ -206,7 +210,7 @@ def _candidates(problem: MatmulProblem, rates: Rates) -> _Candidates:
     """All combinations of order, panel and tile sizes whose accumulators fit."""
     rows = row_pieces(problem.m, rates.least_rows)
     columns = pieces(problem.n, rates.columns)
-    depths = pieces(problem.k, rates.depth(problem.mode))[:6]
+    depths = pieces(problem.k, rates.depth(problem.mode))
     m, n, k = (axis.ravel() for axis in np.meshgrid(*map(np.array, (rows, columns, depths)), indexing="ij"))
     fits = m * n * 4 <= rates.acc_bytes
     if not np.any(fits):
@@ -220,7 +224,9 @@ def _candidates(problem: MatmulProblem, rates: Rates) -> _Candidates:
             useful = (panel > tile) | (whole == 1) | (part == 8)
             found.append(np.stack([np.full_like(m, order), panel, m, n, k])[:, useful])
         found.append(np.stack([np.full_like(m, order), tile, m, n, k]))
-    table = np.unique(np.concatenate(found, axis=1), axis=1)
+    table = np.concatenate(found, axis=1)
+    table = table[:, (table[0] == Order.OUTPUT) | (_ceil(problem.k, table[4]) <= UNROLLED)]
+    table = np.unique(table, axis=1)
     return _Candidates(*table.astype(np.int64))
 
 

@@ -1,50 +1,75 @@
 """Constant right operands, laid out in DRAM so that every tile of a product is one contiguous run.
 
-A weight [batch..., K, N] is cut into column blocks of `columns`; a block's rows follow each other without a gap, so
-that any piece of K of a block is one run. The last block is as wide as the others: its padding is stored, never read.
+A weight [outer..., K, N] is cut into column blocks of `columns`; a block's rows follow each other without a gap, so that
+any piece of K of a block is one run. The last block is as wide as the others: its padding is stored, never read.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
+from xdsl.ir import Block, SSAValue
+from xdsl.rewriter import InsertPoint, Rewriter
 
+from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore, derived_key
+from ...dialects.tile import BufferType, KernelOp, TensorOp
+from ...isa.formats import Format
+from .kernel import Scope
+from .view import View
 
 
-def packed_shape(shape: tuple[int, ...], columns: int, transposed: bool) -> tuple[int, int, int, int]:
-    """(batch, blocks, K, columns) of a weight of `shape` ([..., N, K] where `transposed`) once packed."""
-    rows, width = (shape[-1], shape[-2]) if transposed else (shape[-2], shape[-1])
-    return prod(shape[:-2]), -(-width // columns), rows, columns
+@dataclass(frozen=True)
+class Packing:
+    """How a constant is packed: what it shows as [outer..., K, N] of the stored elements, and the width of a block."""
+
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    columns: int
+
+    @property
+    def packed_shape(self) -> tuple[int, int, int, int]:
+        """[batch, blocks, K, columns]: the outer axes are one."""
+        depth, width = self.shape[-2:]
+        return prod(self.shape[:-2]), -(-width // self.columns), depth, self.columns
+
+    def pack(self, stored: Array) -> Array:
+        """The packed weight."""
+        flat = np.ascontiguousarray(stored).reshape(-1)[self.offset :]
+        steps = [stride * flat.itemsize for stride in self.strides]
+        matrices = np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+        packed = np.zeros(self.packed_shape, stored.dtype)
+        for batch, outer in enumerate(np.ndindex(self.shape[:-2])):
+            for block in range(packed.shape[1]):
+                low = block * self.columns
+                width = min(self.columns, self.shape[-1] - low)
+                packed[batch, block, :, :width] = matrices[outer][:, low : low + width]
+        return packed
+
+    def key(self, store: ConstantStore, source: str) -> str:
+        """The key of constant `source` packed; it is made when its bytes are asked for."""
+        name = derived_key(
+            "pack", source, offset=self.offset, shape=self.shape, strides=self.strides, columns=self.columns
+        )
+        return store.derive(name, self.pack, source, shape=self.packed_shape, dtype=store.dtype(source))
 
 
-def pack(weight: Array, columns: int, transposed: bool) -> Array:
-    """`weight` as [batch, blocks, K, columns], the last block padded with zeros."""
-    batch, blocks, rows, _ = packed_shape(weight.shape, columns, transposed)
-    matrices = weight.reshape(batch, *weight.shape[-2:])
-    if transposed:
-        matrices = matrices.swapaxes(1, 2)
-    width = matrices.shape[2]
-    packed = np.zeros((batch, blocks, rows, columns), weight.dtype)
-    for block in range(blocks):
-        low = block * columns
-        packed[:, block, :, : min(columns, width - low)] = matrices[:, :, low : low + columns]
-    return packed
+def constant_of(scope: Scope, view: View) -> nn.ConstantOp | None:
+    """The constant that a view shows, None where it shows something computed or a stride runs backwards."""
+    owner = view.root.owner
+    return owner if isinstance(owner, nn.ConstantOp) and min(view.strides, default=0) >= 0 else None
 
 
-def packed_weight(
-    store: ConstantStore, key: str, shape: tuple[int, ...], columns: int, transposed: bool
-) -> str:
-    """The key of constant `key` (seen as `shape`, row-major) packed; made when its bytes are asked for."""
-    width = shape[-2] if transposed else shape[-1]
-    if columns >= width and not transposed:
-        return key
-    name = derived_key("pack", key, shape=shape, columns=columns, transposed=transposed)
-    return store.derive(
-        name,
-        lambda array: pack(array.reshape(shape), columns, transposed),
-        key,
-        shape=packed_shape(shape, columns, transposed),
-        dtype=store.dtype(key),
-    )
+def packed_tensor(scope: Scope, constant: nn.ConstantOp, packing: Packing, form: Format, inside: Block) -> SSAValue:
+    """A DRAM tensor of a packed constant, made before the kernel that block `inside` is part of."""
+    source = constant.reference or scope.store.anonymous(scope.store.array(constant.data))
+    key = packing.key(scope.store, source)
+    tensor = TensorOp(key, "weight", BufferType("dram", packing.packed_shape, form), key)
+    kernel = inside.parent_op()
+    while kernel is not None and not isinstance(kernel, KernelOp):
+        kernel = kernel.parent_op()
+    Rewriter.insert_op(tensor, InsertPoint.at_start(inside) if kernel is None else InsertPoint.before(kernel))
+    return tensor.result

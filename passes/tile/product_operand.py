@@ -1,0 +1,248 @@
+"""One operand of a matrix product: where it lies, how its tiles come on chip, and what prepares them there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from xdsl.ir import Block, SSAValue
+
+from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
+from ...dialects.tile import Place
+from ...isa.formats import Format
+from .build import Span, TileBuilder
+from .cluster import Cluster
+from .kernel import Scope
+from .lane_graph import Extent
+from .lane_passes import Held, emit_passes
+from .pack import Packing as PassPacking
+from .pack import Slot, pack
+from .search import Operand
+from .tiles import Spread, hold, load, tile_place
+from .view import View
+from .weights import Packing, constant_of, packed_tensor
+
+
+def compose(outer: View, domain: Sequence[int], inner: View) -> View | None:
+    """The view `inner` of a `domain` as seen through `outer`, a view of that domain's dense row-major storage.
+
+    None where an axis of `outer` walks over the domain in a way that strides of `inner` cannot follow.
+    """
+    if outer.offset:
+        return None
+    steps = dense_strides(domain)
+    strides: list[int] = []
+    for extent, stride in zip(outer.shape, outer.strides, strict=True):
+        if extent == 1 or stride == 0:
+            strides.append(0)
+            continue
+        axis = next((i for i in reversed(range(len(domain))) if domain[i] != 1 and steps[i] == stride), None)
+        if axis is None:
+            return None
+        step, covered = inner.strides[axis] if inner.shape[axis] != 1 else 0, domain[axis]
+        while covered < extent:
+            axis -= 1
+            if axis < 0:
+                return None
+            following = inner.strides[axis] if inner.shape[axis] != 1 else 0
+            if domain[axis] != 1 and following != step * covered:
+                return None
+            covered *= domain[axis]
+        if covered != extent:
+            return None
+        strides.append(step)
+    return View(inner.root, inner.offset, outer.shape, tuple(strides))
+
+
+@dataclass(frozen=True, eq=False)
+class ProductOperand:
+    """Leaves of [outer..., rows, columns] and what vector passes make of them; without `packing`, the one leaf as is.
+
+    Tiles of a right operand are [k, n], or [n, k] where `turned`: rows and columns below are those of a tile.
+    """
+
+    scope: Scope
+    leaves: tuple[Spread, ...]
+    shape: tuple[int, int]
+    form: Format
+    turned: bool
+    packing: PassPacking | None
+
+    @staticmethod
+    def of(
+        scope: Scope, views: Sequence[View], forms: Sequence[Format], cluster: Cluster | None, form: Format, right: bool
+    ) -> ProductOperand:
+        """From the views of its leaves as [outer..., rows, columns] of the operand; `cluster` prepares them."""
+        spreads = tuple(Spread.of(view, stored) for view, stored in zip(views, forms, strict=True))
+        main = next((s for s in spreads if s.extent is Extent.FULL), spreads[0] if spreads else None)
+        constant = main is not None and constant_of(scope, views[spreads.index(main)]) is not None
+        turned = right and main is not None and not constant and main.column != 1 and main.row == 1
+        if turned:
+            spreads = tuple(Spread(s.root, s.form, s.offset, s.outer, s.column, s.row) for s in spreads)
+        rows, columns = views[0].shape[-2:] if views else (1, 1)
+        packing = None
+        if cluster is not None:
+            packing = pack(cluster.graph, tuple(s.extent for s in spreads))
+        return ProductOperand(scope, spreads, (columns, rows) if turned else (rows, columns), form, turned, packing)
+
+    @property
+    def main(self) -> Spread:
+        """The leaf that varies with rows and columns, or the first."""
+        return next((leaf for leaf in self.leaves if leaf.extent is Extent.FULL), self.leaves[0])
+
+    def readable(self, leaf: Spread) -> bool:
+        """Whether the array (or a pass) could read a leaf in its own storage, were that on chip."""
+        if self.packing is not None:
+            return leaf.usable_in_place
+        return self.shape[1] == 1 or leaf.column == 1
+
+    def in_place(self, leaf: Spread) -> bool:
+        """Whether a leaf is read where it lies."""
+        return leaf.root in self.scope.residents and self.readable(leaf)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the array reads the operand where it lies."""
+        return self.packing is None and self.in_place(self.main)
+
+    def describe(self, packed: bool) -> Operand:
+        """What the search needs to know; `packed` says that each tile of a constant is one run."""
+        main = self.main
+        inner, outer = main.column, main.row
+        elementwise = inner != 1 and self.shape[1] != 1 and main.extent is Extent.FULL and not packed
+        return Operand(
+            bytes=main.form.bytes,
+            resident=self.in_place(main),
+            pitch=0 if packed else max(1, abs(inner if elementwise else outer)),
+            turned=elementwise,
+            prepared=0 if self.packing is None else self.form.bytes + self._temporary_bytes,
+            passes=0 if self.packing is None else max(1, self.packing.full_passes),
+        )
+
+    @property
+    def _temporary_bytes(self) -> int:
+        packing = self.packing
+        if packing is None:
+            return 0
+        return sum(t.form.bytes for i, t in enumerate(packing.temporaries) if i != packing.outputs[0] and t.extent is Extent.FULL)
+
+    def place(self, indices: Sequence[AffineForm], rows: Span, columns: Span) -> Held:
+        """The tile of a ready operand, where it lies."""
+        leaf = self.main
+        start = leaf.start(indices, rows.start, columns.start)
+        return Held(self.scope.buffers[leaf.root], start, leaf.row)
+
+    def fetch(
+        self,
+        builder: TileBuilder,
+        indices: Sequence[AffineForm],
+        rows: Span,
+        columns: Span,
+        packed: PackedOperand | None = None,
+    ) -> Held:
+        """A tile brought on chip and prepared; dense, unless `packed` has several blocks."""
+        tiles = [self._leaf(builder, leaf, indices, rows, columns, packed) for leaf in self.leaves]
+        packing = self.packing
+        if packing is None:
+            return tiles[0]
+        temporaries = [hold(builder, t.extent, rows.limit, columns.limit, t.form) for t in packing.temporaries]
+
+        def find(slot: Slot) -> Held:
+            return tiles[slot.index] if slot.leaf else temporaries[slot.index]
+
+        emit_passes(builder, packing, rows.size, columns.size, find)
+        return temporaries[packing.outputs[0]]
+
+    def _leaf(
+        self,
+        builder: TileBuilder,
+        leaf: Spread,
+        indices: Sequence[AffineForm],
+        rows: Span,
+        columns: Span,
+        packed: PackedOperand | None,
+    ) -> Held:
+        if packed is not None and leaf is self.main:
+            return packed.fetch(builder, indices, rows, columns)
+        buffer = self.scope.buffers[leaf.root]
+        start = leaf.start(indices, rows.start, columns.start)
+        if self.in_place(leaf):
+            return Held(buffer, start, leaf.row)
+        extent = Extent.FULL if self.packing is None else leaf.extent
+        target = hold(builder, extent, rows.limit, columns.limit, leaf.form)
+        if extent is leaf.extent:
+            source = tile_place(buffer, leaf, start, rows.size, columns.size)
+        else:
+            # The array reads whole tiles: a row or column that repeats is repeated by the copy.
+            source = Place(buffer, Access(start, (rows.size, columns.size), (leaf.row, leaf.column)))
+        load(builder, source, target, extent, rows.size, columns.size)
+        return target
+
+
+@dataclass(frozen=True, eq=False)
+class PackedOperand:
+    """A constant right operand packed into blocks of `columns` columns: [batch, blocks, K, columns] in DRAM."""
+
+    packing: Packing
+    tensor: SSAValue
+    form: Format
+    batch_strides: tuple[int, ...]
+
+    @staticmethod
+    def possible(operand: ProductOperand, view: View) -> bool:
+        """Whether the main leaf of an operand is a constant that can be packed."""
+        return not operand.turned and constant_of(operand.scope, view) is not None
+
+    @staticmethod
+    def make(
+        operand: ProductOperand, outer_shape: Sequence[int], view: View, columns: int, inside: Block
+    ) -> PackedOperand:
+        """Pack the main leaf (seen as `view`), with a DRAM tensor before the kernel that is being built."""
+        leaf = operand.main
+        constant = constant_of(operand.scope, view)
+        assert constant is not None
+        walked = [(extent, stride) for extent, stride in zip(outer_shape, leaf.outer, strict=True)]
+        kept = [(extent if stride else 1, stride) for extent, stride in walked]
+        batch = prod(extent for extent, _ in kept)
+        strides = dense_strides([extent for extent, _ in kept])
+        packing = Packing(
+            leaf.offset,
+            (*(extent for extent, _ in kept), *operand.shape),
+            (*(stride for _, stride in kept), leaf.row, leaf.column),
+            columns,
+        )
+        tensor = packed_tensor(operand.scope, constant, packing, leaf.form, inside)
+        matrix = prod(packing.packed_shape[1:])
+        steps = tuple(step * matrix if stride else 0 for step, (_, stride) in zip(strides, kept, strict=True))
+        assert packing.packed_shape[0] == batch
+        return PackedOperand(packing, tensor, leaf.form, steps)
+
+    def fetch(self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, columns: Span) -> Held:
+        """Rows of K of one block or several: [blocks, rows, columns] on chip, a block's rows dense."""
+        width = self.packing.columns
+        _, _, depth, _ = self.packing.packed_shape
+        start = AffineForm()
+        for index, step in zip(indices, self.batch_strides, strict=True):
+            start = start + index * step
+        start = start + self._block_start(columns, width * depth) + rows.start * width
+        blocks = -(-columns.limit // width)
+        target = Held(builder.alloc("sram", (blocks, rows.limit, width), self.form), AffineForm(), width)
+        if blocks == 1:
+            source = Place(self.tensor, Access(start, (rows.size, columns.size), (width, 1)))
+            builder.copy(source, target.full(rows.size, columns.size))
+            return target
+        count = Minimum(tuple(_blocks(form, width) for form in columns.size.forms))
+        sizes = (count, rows.size, Minimum.of(width))
+        source = Place(self.tensor, Access(start, sizes, (width * depth, width, 1)))
+        builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (rows.limit * width, width, 1))))
+        return target
+
+    def _block_start(self, columns: Span, matrix: int) -> AffineForm:
+        return _blocks(columns.start, self.packing.columns) * matrix
+
+
+def _blocks(form: AffineForm, width: int) -> AffineForm:
+    """Columns as blocks: every coefficient is a multiple of the width, the constant is rounded up."""
+    assert all(factor % width == 0 for factor in form.coefficients)
+    return AffineForm(tuple(factor // width for factor in form.coefficients), -(-form.constant // width))
