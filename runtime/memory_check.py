@@ -65,5 +65,6 @@ def _unwritten(block: Block, written: NDArray[np.bool_]) -> str:
         if not here.all():
             place = first + int(np.argmin(here))
             missing = int((~here).sum())
-            return f"reads {missing} bytes that nothing has written, from {Space(block.space).text}+{place:#x} on"
+            where = f"{Space(block.space).text}+{place:#x}"
+            return f"reads {missing} bytes that nothing has written, from {where} on"
     return ""

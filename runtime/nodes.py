@@ -7,10 +7,13 @@ pass among the others if it names any, everything else among all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.columns import Int64Array
+from ..isa.engines import Engine
 from ..isa.machine import Machine
 from ..isa.matrix import MODE_NAMES
 from ..isa.program import Program
@@ -25,6 +28,8 @@ CONTRACTIONS = frozenset(
     }
 )  # fmt: skip
 """Operators whose work is matrix products."""
+
+_MOVERS = frozenset({Engine.LD, Engine.ST})
 
 Shares = tuple[Int64Array, Int64Array, NDArray[np.float64]]
 
@@ -59,7 +64,7 @@ def node_rows(
             op=item.operator,
             path=item.path,
             form=item.form or ("" if cycles[index] else reasons.get(item.name, "")),
-            engine=machine.queues[int(busy_on[:, index].argmax())].name if cycles[index] else "",
+            engine=_engine(busy_on[:, index].tolist(), machine),
             mode=MODE_NAMES[int(in_mode[:, index].argmax())] if macs[index] else "",
             macs=round(macs[index]),
             cycles=float(cycles[index]),
@@ -76,6 +81,15 @@ def node_rows(
         if name not in known
     )
     return tuple(rows)
+
+
+def _engine(busy: Sequence[float], machine: Machine) -> str:
+    """The engine that is busy longest, of those that compute if any does; "" if none is busy."""
+    longest = max(
+        machine.queues,
+        key=lambda queue: (busy[queue.index] > 0 and queue.engine not in _MOVERS, busy[queue.index]),
+    )
+    return longest.name if busy[longest.index] else ""
 
 
 def _shares(program: Program, costs: ProgramCosts) -> Shares:

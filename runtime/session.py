@@ -126,8 +126,8 @@ class Session:
         if mode != "values":
             with watch("timing"):
                 measurement = self.measure(observed)
-                _ = measurement.performance, measurement.nodes, measurement.engines
-        report = self._report(mode, batches, watch.seconds, checked, measurement)
+        with watch("report", wanted=measurement is not None):
+            report = self._report(mode, batches, watch.seconds, checked, measurement)
         return Result(outputs if mode != "timing" else {}, report, measurement)
 
     def _batches(self, inputs: Mapping[str, Array] | None, strict: bool, needed: bool) -> Batches:

@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
 from .accesses import Accesses
 from .timing import Schedule, simulate
 
-_PAGE_BYTES = {Space.DRAM: 4096, Space.SRAM: 256, Space.ACC: 256, Space.REGISTER: 4}
+_PAGE_BYTES = {Space.DRAM: 4096, Space.SRAM: 1024, Space.ACC: 1024, Space.REGISTER: 4}
 """Grain at which bytes still in use are tracked; coarser than hazard lines, so never too early."""
 
 
@@ -49,40 +48,33 @@ def _reuse_waits(
 ) -> dict[int, tuple[int, ...]]:
     """For rows of the second copy, the rows of the first that must have retired because of memory used
     again."""
-    row, page_low, page_high, write = _paged(accesses, host_buffers)
+    row, low, high, write = _paged(accesses, host_buffers)
     if not len(row):
         return {}
-    pages = int(page_high.max())
+    queue = np.array(schedule.queue, dtype=np.int64)[row]
+    pages = int(high.max())
+    # Every access by page: its place among the accesses, and the page.
+    access = np.repeat(np.arange(len(row)), high - low)
+    page = np.arange(len(access)) - np.repeat(np.cumsum(high - low) - high, high - low)
     used = np.full((schedule.queues, pages), -1, dtype=np.int64)
+    np.maximum.at(used, (queue[access], page), row[access])
+    writing = write[access] == 1
     written = np.full((schedule.queues, pages), -1, dtype=np.int64)
-    columns = (row.tolist(), page_low.tolist(), page_high.tolist(), write.tolist())
-    touches: list[tuple[int, int, int, int]] = list(zip(*columns, strict=True))
-    for place, low, high, writes in touches:
-        queue = schedule.queue[place]
-        used[queue, low:high] = place
-        if writes:
-            written[queue, low:high] = place
-    open_pages: NDArray[np.bool_] = np.any(used >= 0, axis=0)
-    left = int(open_pages.sum())
+    np.maximum.at(written, (queue[access[writing]], page[writing]), row[access[writing]])
+    first_write = np.full(pages, len(schedule), dtype=np.int64)
+    np.minimum.at(first_write, page[writing], row[access[writing]])
+    # Who touches a page after its first writer is ordered behind that one by the program itself.
+    early = (row[access] <= first_write[page]) & (first_write[page] < len(schedule))
     result: dict[int, tuple[int, ...]] = {}
     waited = np.full((schedule.queues, schedule.queues), -1, dtype=np.int64)
-    for place, low, high, writes in touches:
-        if not left:
-            break
-        here = open_pages[low:high]
-        if not here.any():
-            continue
-        last = (used if writes else written)[:, low:high][:, here].max(axis=1)
-        queue = schedule.queue[place]
-        last[queue] = -1
-        new = last > waited[queue]
+    for number in np.unique(access[early]).tolist():
+        place, own = int(row[number]), int(queue[number])
+        last = (used if write[number] else written)[:, low[number] : high[number]].max(axis=1)
+        last[own] = -1
+        new = last > waited[own]
         if new.any():
-            waited[queue] = np.maximum(waited[queue], last)
+            waited[own] = np.maximum(waited[own], last)
             result[place] = (*result.get(place, ()), *last[new].tolist())
-        if writes:
-            # Whoever touches these pages from here on is ordered behind this row by the program itself.
-            left -= int(here.sum())
-            open_pages[low:high] = False
     return result
 
 
