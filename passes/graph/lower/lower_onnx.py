@@ -184,11 +184,11 @@ class _Function:
         if any(source in self._missing for source in node.inputs if source is not None):
             raise _BLOCKED
         rule = rule_class(node, self._build, self)
+        for condition in rule_class.conditions:
+            condition.require(rule)
         for index in range(len(node.results)):
             if rule.wants(index):
                 rule.result_element(index)
-        for condition in rule_class.conditions:
-            condition.require(rule)
         try:
             results = rule.lower()
         except VerifyException as error:

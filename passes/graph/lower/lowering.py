@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import ClassVar, Protocol, TypeAlias, TypeVar
 
-from xdsl.dialects.builtin import TensorType, i32, i64
+from xdsl.dialects.builtin import TensorType, UnrankedTensorType, i32, i64
 from xdsl.ir import Attribute, SSAValue
 from xdsl.utils.hints import isa
 
@@ -189,13 +189,12 @@ Rules: TypeAlias = tuple[type[Lowering], ...]
 
 def static_shape(source: Attribute) -> tuple[int, ...]:
     """The shape of a tensor type. Raises RefusalError if it is not one or not static."""
-    if not isa(source, TensorType[Attribute]):
-        raise RefusalError(f"{described(source)} is no tensor of known rank", "use tensors")
-    if any(extent < 0 for extent in source.get_shape()):
-        raise RefusalError(
-            f"the shape {described(source)} is not static", "fix the input shapes with --shape NAME=1x128"
-        )
-    return source.get_shape()
+    if isa(source, TensorType[Attribute]) and all(extent >= 0 for extent in source.get_shape()):
+        return source.get_shape()
+    lowered_element(source)
+    raise RefusalError(
+        f"the shape of {described(source)} is not static", "fix the input shapes with --shape NAME=1x128"
+    )
 
 
 def lowered_element(source: Attribute) -> Element:
@@ -203,9 +202,9 @@ def lowered_element(source: Attribute) -> Element:
 
     Raises RefusalError for a type that the machine has no format for.
     """
-    if not isa(source, TensorType[Attribute]):
+    if not isa(source, TensorType[Attribute] | UnrankedTensorType[Attribute]):
         raise RefusalError(f"{described(source)} is no tensor", "use tensors")
-    element = source.get_element_type()
+    element = source.element_type
     if element == i64:
         return i32
     if element not in ELEMENTS:
@@ -219,5 +218,7 @@ def described(source: Attribute) -> str:
     """A type in a sentence."""
     if isa(source, TensorType[Attribute]):
         extents = "x".join("?" if extent < 0 else str(extent) for extent in source.get_shape())
-        return f"{extents or 'scalar'} of {onnx_types.name_of(source.get_element_type()).lower()}"
+        return f"a tensor of {extents or 'one'} {onnx_types.name_of(source.element_type).lower()}"
+    if isa(source, UnrankedTensorType[Attribute]):
+        return f"a tensor of unknown rank of {onnx_types.name_of(source.element_type).lower()}"
     return str(source).removeprefix("!")

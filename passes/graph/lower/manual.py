@@ -1,8 +1,9 @@
-"""docs/operators.md, written from the table that decides: what is lowered, to what, what is refused, and why."""
+"""docs/operators.md, written from the table that decides: what is lowered to what, what is refused, why."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from .lowering import Lowering
 from .refused import BINARIZED, REASONS, remedy_of
@@ -11,12 +12,13 @@ from .table import FAMILIES
 _HEAD = """# Operators
 
 This page is written by `passes/graph/lower/manual.py` from the table of lowering rules. `attnc check
-MODEL.onnx` lists every node of a model that the table refuses, with the condition that fails and what would help.
+MODEL.onnx` lists every node of a model that the table refuses, with the condition that fails and what helps.
 
 Operators are read in the meaning of their newest form; older forms are upgraded at import. Element types are
 float32, float16, bfloat16, int8, uint8, int32, int64 and bool. int64 travels as int32: a constant outside its
 range is refused (bounds of Clip and Slice clamp), an input outside it faults. Shapes are static: fix dynamic
-ones with `--shape NAME=1x128`. float16 and bfloat16 are computed in float32 and rounded where a value is stored.
+ones with `--shape NAME=1x128`. float16 and bfloat16 are computed in float32 and rounded where a value is
+stored.
 
 What a condition asks to be a compile-time constant may come from an initializer or from shape arithmetic that
 folds.
@@ -62,3 +64,13 @@ def _names(rule: type[Lowering]) -> str:
 def _first_paragraph(rule: type[Lowering]) -> str:
     text = (rule.__doc__ or "").strip().partition("\n\n")[0]
     return " ".join(text.split()).removesuffix(".").replace("|", "\\|")
+
+
+def main() -> None:
+    """Write docs/operators.md beside the packages."""
+    path = Path(__file__).parents[3] / "docs" / "operators.md"
+    path.write_text(manual(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

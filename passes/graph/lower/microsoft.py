@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+import numpy as np
 from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
@@ -15,7 +16,7 @@ from .conditions import attribute_is, condition, no_result
 from .lowering import Lowering, Rules
 from .matrix import product
 from .normalization import inverse_deviation
-from .quantization import IntegerProduct, rounded
+from .quantization import IntegerProduct
 
 
 class RuntimeLowering(Lowering):
@@ -136,6 +137,11 @@ class Linear(RuntimeLowering):
         """A scale or zero point as a scalar."""
         return self.build.reshape(self.operand(name), ())
 
+    def saturated(self, value: SSAValue) -> SSAValue:
+        """An f32 value rounded, half to even, to the result's bytes."""
+        one = self.build.constant(np.asarray(1, np.float32))
+        return self.build.insert(nn.QuantizeOp(value, one, None, element=self.result_element()))
+
     def quantized(self, value: SSAValue, scale: str, zero_point: str) -> SSAValue:
         """An f32 value as the result's bytes."""
         zero = self.single(zero_point) if self.has(zero_point) else None
@@ -145,30 +151,52 @@ class Linear(RuntimeLowering):
 
 
 class LinearAdd(Linear):
-    """`dequantize`, `map` of `add`, `quantize`."""
+    """`map`: A * a' + (B * b' + c'), rounded; `dequantize`, `map`, `quantize` if a scale is not constant."""
 
     operators = ("QLinearAdd",)
 
     def lower(self) -> SSAValue:
-        """The documented formula; ONNX Runtime's fused kernel may round the last place otherwise."""
-        total = self.build.map(
-            "add", self.real("A", "A_scale", "A_zero_point"), self.real("B", "B_scale", "B_zero_point")
-        )
-        return self.quantized(total, "C_scale", "C_zero_point")
+        """a' = A_scale / C_scale and b' likewise; c' is C's zero point less a' and b' times those of A and B.
+
+        It is ONNX Runtime's order: the zero point is added before rounding.
+        """
+        build = self.build
+        names = [f"{operand}_{kind}" for operand in "ABC" for kind in ("scale", "zero_point")]
+        if not all(self.is_constant(name) for name in names if self.has(name)):
+            total = build.map(
+                "add", self.real("A", "A_scale", "A_zero_point"), self.real("B", "B_scale", "B_zero_point")
+            )
+            return self.quantized(total, "C_scale", "C_zero_point")
+        lhs, lhs_zero = self.known("A")
+        rhs, rhs_zero = self.known("B")
+        scale, zero = self.known("C")
+        lhs_ratio, rhs_ratio = lhs / scale, rhs / scale
+        shift = np.float32(zero - (float(lhs_ratio) * lhs_zero + float(rhs_ratio) * rhs_zero))
+        left = build.map("mul", build.cast(self.operand("A"), f32), float(lhs_ratio))
+        right = build.map("mul", build.cast(self.operand("B"), f32), float(rhs_ratio))
+        return self.saturated(build.map("add", left, build.map("add", right, float(shift))))
+
+    def known(self, operand: str) -> tuple[np.float32, float]:
+        """The constant scale and zero point of an operand or of the result."""
+        zero = self.constant(f"{operand}_zero_point") if self.has(f"{operand}_zero_point") else np.zeros(1)
+        return np.float32(self.constant(f"{operand}_scale").item()), float(zero.item())
 
 
 class LinearMul(Linear):
-    """`map` of `mul` on int32, `map` of `mul` by the scales, `quantize`."""
+    """`map` of `mul` on int32, `map` of `mul` by the scales and of `add` of the zero point, rounded."""
 
     operators = ("QLinearMul",)
 
     def lower(self) -> SSAValue:
-        """saturate(rint((A - a) * (B - b) * (A_scale * B_scale / C_scale)) + c)."""
+        """saturate(rint((A - a) * (B - b) * (A_scale * B_scale / C_scale) + c)), in ONNX Runtime's order."""
         build = self.build
         exact = build.map("mul", self.offset("A", "A_zero_point"), self.offset("B", "B_zero_point"))
         factor = build.map("mul", self.single("A_scale"), self.single("B_scale"))
         factor = build.map("div", factor, self.single("C_scale"))
-        return rounded(self, build.map("mul", build.cast(exact, f32), factor), "C_zero_point")
+        result = build.map("mul", build.cast(exact, f32), factor)
+        if self.has("C_zero_point"):
+            result = build.map("add", result, build.cast(self.single("C_zero_point"), f32))
+        return self.saturated(result)
 
     def offset(self, name: str, zero_point: str) -> SSAValue:
         """A quantized operand without its zero point, i32."""
