@@ -1,0 +1,62 @@
+"""The buffers of a tile program: inputs and outputs first, then weights, temporaries and resident tensors when used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from xdsl.dialects.builtin import StringAttr
+from xdsl.ir import Block, Operation, SSAValue
+
+from ...dialects import nn
+from ...dialects.constants import ConstantStore
+from ...dialects.elements import element_type, format_of, shape_of
+from ...dialects.tile import AllocOp, BufferType, KernelOp, TensorOp
+
+
+class Buffers(dict[SSAValue, SSAValue]):
+    """Storage root to buffer. A buffer is made when it is first asked for, before the kernel that is being built."""
+
+    def __init__(self, block: Block, store: ConstantStore, residents: set[SSAValue]) -> None:
+        super().__init__()
+        self._block = block
+        self._store = store
+        self._residents = residents
+        self._labels: dict[str, int] = {}
+        self.kernel: KernelOp | None = None
+
+    def __missing__(self, root: SSAValue) -> SSAValue:
+        op = self._make(root)
+        if self.kernel is None:
+            self._block.add_op(op)
+        else:
+            self._block.insert_op_before(op, self.kernel)
+        self[root] = op.result
+        return op.result
+
+    def declare(self, root: SSAValue, label: str, role: str, shape: tuple[int, ...]) -> None:
+        """Make the tensor of an input or an output; an input's root need not be read by anything."""
+        op = TensorOp(label, role, BufferType("dram", shape, format_of(element_type(root))))
+        self._labels[label] = 1
+        self._block.add_op(op)
+        self[root] = op.result
+
+    def _make(self, root: SSAValue) -> TensorOp | AllocOp:
+        form, shape = format_of(element_type(root)), shape_of(root)
+        if root in self._residents:
+            return AllocOp(BufferType("sram", shape, form))
+        owner = root.owner
+        if isinstance(owner, nn.ConstantOp):
+            key = owner.reference or self._store.anonymous(np.asarray(self._store.array(owner.data)))
+            return TensorOp(key, "weight", BufferType("dram", shape, form), key)
+        return TensorOp(self._label(owner), "temporary", BufferType("dram", shape, form))
+
+    def _label(self, owner: Any) -> str:
+        """A name for a temporary: the ONNX value it equals, or its place in the model; each name once."""
+        name = "value"
+        if isinstance(owner, Operation):
+            known = owner.attributes.get("value") or owner.attributes.get("path")
+            name = known.data if isinstance(known, StringAttr) else owner.name.partition(".")[2]
+        count = self._labels.get(name, 0)
+        self._labels[name] = count + 1
+        return f"{name}.{count}" if count else name

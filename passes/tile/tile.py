@@ -1,0 +1,235 @@
+"""The tile phase: a function of tensor operations becomes kernels of loops over on-chip tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import (
+    ArrayAttr,
+    FloatAttr,
+    FunctionType,
+    IntegerAttr,
+    ModuleOp,
+    StringAttr,
+    f64,
+    i64,
+)
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
+from xdsl.passes import ModulePass
+
+from ...dialects import nn
+from ...dialects.context import CompilerContext
+from ...dialects.elements import element_type, shape_of
+from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
+from ...dialects.provenance import FoldedNode, fuse, nodes_of, record_folded
+from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
+from .build import TileBuilder
+from .copy import CopyLowering
+from .fuse import form_kernels
+from .gather import CumsumLowering, GatherLowering, IotaLowering
+from .kernel import Budget, Kernel, Lowering, Plan, Scope
+from .matmul import MatmulLowering
+from .rowwise import RowwiseLowering
+from .storage import Buffers
+from .views import Layout, lay_out, producible
+
+LOWERINGS: Mapping[str, type[Lowering]] = {
+    "matmul": MatmulLowering,
+    "rowwise": RowwiseLowering,
+    "concat": CopyLowering,
+    "pad": CopyLowering,
+    "copy": CopyLowering,
+    "gather": GatherLowering,
+    "iota": IotaLowering,
+    "cumsum": CumsumLowering,
+}
+
+
+@dataclass(frozen=True)
+class TileKernels(ModulePass):
+    """Cut `@main` into kernels, decide where tensors stay, and lower each kernel to loops over tiles.
+
+    resident: keep tensors on chip between kernels where they fit.
+    """
+
+    name = "tile-kernels"
+    resident: bool = True
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Replace `@main` of nn and sattn operations by one of tile operations."""
+        context = CompilerContext.of(ctx)
+        function = main_of(op)
+        copy_shared_outputs(function.body.block)
+        _Tiler(op, function, context, self.resident).run()
+
+
+def copy_shared_outputs(block: Block) -> None:
+    """Give every output a storage of its own: inputs, constants, parts and repeated values are copied to it."""
+    layout = lay_out(block)
+    last = block.last_op
+    assert isinstance(last, ReturnOp)
+    taken: set[SSAValue] = set()
+    for index, value in enumerate(last.operands):
+        view = layout.views[value]
+        whole = view.is_dense and view.offset == 0 and view.elements == layout.views[view.root].elements
+        if producible(view.root) and whole and view.root not in taken:
+            taken.add(view.root)
+            continue
+        copy = nn.ConcatOp([value], 0) if shape_of(value) else nn.CastOp(value, element_type(value))
+        owner = value.owner
+        copy.location = owner.location if isinstance(owner, Operation) else copy.location
+        block.insert_op_before(copy, last)
+        last.operands[index] = copy.results[0]
+        taken.add(copy.results[0])
+
+
+class _Tiler:
+    """One function being tiled."""
+
+    def __init__(self, module: ModuleOp, function: FuncOp, context: CompilerContext, resident: bool) -> None:
+        self._module = module
+        self._function = function
+        self._block = function.body.block
+        self._layout: Layout = lay_out(self._block)
+        self._kernels = form_kernels(self._block, self._layout)
+        self._target = Block()
+        self._scope = Scope(context.target, context.store, self._layout.views)
+        self._buffers = Buffers(self._target, context.store, self._scope.residents)
+        self._scope.buffers = self._buffers
+        self._lowerings = [LOWERINGS[kernel.kind](kernel, self._scope) for kernel in self._kernels]
+        self._resident = resident
+        self._made: dict[Operation, KernelOp] = {}
+
+    def run(self) -> None:
+        """Declare inputs and outputs, emit every kernel, and put the new function in the old one's place."""
+        for argument, interface in zip(self._block.args, inputs_of(self._function), strict=True):
+            self._buffers.declare(argument, interface.name, "input", shape_of(argument))
+        last = self._block.last_op
+        assert isinstance(last, ReturnOp)
+        for value, interface in zip(last.operands, outputs_of(self._function), strict=True):
+            self._buffers.declare(self._layout.views[value].root, interface.name, "output", shape_of(value))
+        for kernel, lowering, budget in zip(self._kernels, self._lowerings, self._budgets(), strict=True):
+            self._emit(kernel, lowering, lowering.plan(budget))
+        self._account()
+        self._target.add_op(ReturnOp())
+        new = FuncOp("main", FunctionType.from_lists([], []), Region(self._target))
+        new.location = self._function.location
+        outer = self._function.parent_block()
+        assert outer is not None
+        outer.insert_op_before(new, self._function)
+        self._function.detach()
+        self._function.erase()
+
+    def _budgets(self) -> list[Budget]:
+        """On-chip bytes that each kernel has for its tiles."""
+        machine = self._scope.machine
+        return [Budget(machine.sram.bytes, machine.acc.bytes)] * len(self._kernels)
+
+    def _emit(self, kernel: Kernel, lowering: Lowering, plan: Plan) -> None:
+        roots = list(dict.fromkeys(self._layout.views[value].root for value in kernel.results))
+        outputs = [self._buffers[root] for root in roots]
+        values = [
+            StoredValue(name.data, roots.index(self._layout.views[value].root), self._layout.views[value].whole)
+            for value in kernel.results
+            if isinstance(name := value.owner.attributes.get("value"), StringAttr)
+            and isinstance(value.owner, Operation)
+            and value is value.owner.results[0]
+        ]
+        label = f"{kernel.kind}_{len(self._made)}"
+        op = KernelOp(label, kernel.path, _plan_attributes(plan), outputs, values)
+        builder = TileBuilder(self._target)
+        location = fuse(*(member.location for member in kernel.operations))
+        with builder.kernel(op, location):
+            self._buffers.kernel = op
+            lowering.emit(plan, builder)
+        self._buffers.kernel = None
+        for member in kernel.operations:
+            self._made[member] = op
+
+    def _account(self) -> None:
+        """Every operation in one kernel: views and constants join the kernel that makes or reads what they show."""
+        for op in self._block.ops:
+            if isinstance(op, ReturnOp) or op in self._made:
+                continue
+            kernel = self._producer(op) or self._consumer(op)
+            if kernel is None:
+                reason = "nothing reads it" if not isinstance(op, nn.ConstantOp) else "a constant"
+                nodes = nodes_of(op)
+                record_folded(self._module, [FoldedNode(n.name, n.operator, "tile", reason) for n in nodes])
+                continue
+            kernel.location = fuse(kernel.location, op.location)
+            self._add_value(kernel, op)
+        for kernel in dict.fromkeys(self._made.values()):
+            if all(isinstance(inner, AllocOp) for inner in kernel.body.block.ops):
+                self._dissolve(kernel)
+
+    def _producer(self, op: Operation) -> KernelOp | None:
+        """The kernel that computes what a view operation shows."""
+        while op.operands and (self._layout.is_view(op) or op in self._made):
+            if op in self._made:
+                return self._made[op]
+            owner = op.operands[0].owner
+            if not isinstance(owner, Operation):
+                return None
+            op = owner
+        return self._made.get(op)
+
+    def _consumer(self, op: Operation) -> KernelOp | None:
+        """The first kernel that reads what an operation gives, through views."""
+        users = [use.operation for result in op.results for use in result.uses]
+        for user in users:
+            found = self._made.get(user) or self._consumer(user)
+            if found is not None:
+                return found
+        return None
+
+    def _add_value(self, kernel: KernelOp, op: Operation) -> None:
+        """Note the ONNX value that a view operation equals, where the kernel stores what it shows."""
+        name = op.attributes.get("value")
+        if not isinstance(name, StringAttr) or isinstance(op, nn.ConstantOp):
+            return
+        view = self._layout.views[op.results[0]]
+        buffer = self._buffers.get(view.root)
+        for index, output in enumerate(kernel.outputs):
+            if output is buffer:
+                value = ValueAttr(StoredValue(name.data, index, view.whole))
+                kernel.values = ArrayAttr([*kernel.values, value])
+                return
+
+    def _dissolve(self, kernel: KernelOp) -> None:
+        """Take out a kernel that has nothing to do, because its parts were written in place by others."""
+        members = [op for op, made in self._made.items() if made is kernel]
+        sources = [self._producer(v.owner) for op in members for v in op.operands if isinstance(v.owner, Operation)]
+        heirs = [source for source in sources if source is not None and source is not kernel]
+        if heirs:
+            heirs[-1].location = fuse(heirs[-1].location, kernel.location)
+        else:
+            nodes = nodes_of(kernel)
+            reason = "it computes no element"
+            record_folded(self._module, [FoldedNode(n.name, n.operator, "tile", reason) for n in nodes])
+        for member in members:
+            if heirs:
+                self._made[member] = heirs[-1]
+            else:
+                del self._made[member]
+        kernel.detach()
+        kernel.erase()
+
+
+def _plan_attributes(plan: Plan) -> Mapping[str, Attribute]:
+    numbers: dict[str, int | float | str] = {
+        **plan.details,
+        "sram_bytes": plan.sram_bytes,
+        "acc_bytes": plan.acc_bytes,
+        "cycles": int(plan.cycles),
+    }
+    return {key: _attribute(value) for key, value in numbers.items()}
+
+
+def _attribute(value: int | float | str) -> Attribute:
+    if isinstance(value, str):
+        return StringAttr(value)
+    return IntegerAttr(value, i64) if isinstance(value, int) else FloatAttr(value, f64)
