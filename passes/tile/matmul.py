@@ -30,6 +30,7 @@ from .product_operand import PackedOperand, ProductOperand, compose
 from .rates import Rates
 from .search import UNROLLED, Decision, MatmulPlan, MatmulProblem, Order, holds_panel, search
 from .tile_epilogue import EpilogueRun, TileEpilogue
+from .tile_leaves import TileLeaves
 from .tiles import Spread
 from .view import View
 
@@ -90,7 +91,8 @@ class MatmulLowering(Lowering):
             for view, leaf in zip(folded.epilogue, cluster.leaves, strict=True)
         )
         output = Spread.of(folded.output, cluster.outputs[0].form)
-        self.epilogue = TileEpilogue(scope, cluster.graph, spreads, output, self.rows, self.columns)
+        leaves = TileLeaves(scope, spreads, self.rows, self.columns)
+        self.epilogue = TileEpilogue(cluster.graph, leaves, output)
         self.rates = Rates(scope.machine)
 
     def _check_mode(self) -> None:
@@ -142,7 +144,7 @@ class MatmulLowering(Lowering):
         if 0 in (*self.outer, self.rows, self.columns, self.depth):
             nothing = MatmulPlan(Order.OUTPUT, self.rows, self.rows, self.columns, self.depth, 0, 0, 0, 0, 0, 0, False)
             return MatmulTiling(0, 0, 0, {}, decision=Decision(nothing, None, 0))
-        whole = self.epilogue.whole_bytes
+        whole = self.epilogue.leaves.whole_bytes
         decision = search(self.problem, self.rates, budget.sram - whole, budget.acc)
         chosen = decision.chosen
         details: dict[str, int | float | str] = {
@@ -164,7 +166,7 @@ class MatmulLowering(Lowering):
         root = self.scope.view(value).root
         if value in self.kernel.results:
             return self.epilogue.output_usable
-        spreads = [leaf for leaf in self.epilogue.leaves if leaf is not None and leaf.root is root]
+        spreads = [leaf for leaf in self.epilogue.leaves.stored if leaf.root is root]
         if not all(leaf.usable_in_place for leaf in spreads):
             return False
         return all(side.readable(leaf) for side in (self.left, self.right) for leaf in side.leaves if leaf.root is root)

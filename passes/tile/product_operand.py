@@ -71,13 +71,22 @@ class ProductOperand:
 
     @staticmethod
     def of(
-        scope: Scope, views: Sequence[View], forms: Sequence[Format], cluster: Cluster | None, form: Format, right: bool
+        scope: Scope,
+        views: Sequence[View],
+        forms: Sequence[Format],
+        cluster: Cluster | None,
+        form: Format,
+        right: bool,
+        packable: bool = True,
     ) -> ProductOperand:
-        """From the views of its leaves as [outer..., rows, columns] of the operand; `cluster` prepares them."""
+        """From the views of its leaves as [outer..., rows, columns] of the operand; `cluster` prepares them.
+
+        A constant is not turned where it is `packable`.
+        """
         spreads = tuple(Spread.of(view, stored) for view, stored in zip(views, forms, strict=True))
         main = next((s for s in spreads if s.extent is Extent.FULL), spreads[0] if spreads else None)
-        constant = main is not None and constant_of(scope, views[spreads.index(main)]) is not None
-        turned = right and main is not None and not constant and main.column != 1 and main.row == 1
+        packed = packable and main is not None and constant_of(scope, views[spreads.index(main)]) is not None
+        turned = right and main is not None and not packed and main.column != 1 and main.row == 1
         if turned:
             spreads = tuple(Spread(s.root, s.form, s.offset, s.outer, s.column, s.row) for s in spreads)
         rows, columns = views[0].shape[-2:] if views else (1, 1)

@@ -1,0 +1,101 @@
+"""The stored values that passes over tiles read: which are loaded once for many tiles, and which with each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ...dialects.affine_form import AffineForm
+from .build import Span, TileBuilder
+from .kernel import Scope
+from .lane_graph import Extent
+from .lane_passes import Held
+from .tiles import Spread, elements, hold, load, tile_bytes, tile_place
+
+WHOLE_SHARE = {Extent.FULL: 6, Extent.ROW: 20, Extent.COLUMN: 20, Extent.SCALAR: 1}
+"""What many tiles share is kept whole on chip where it takes at most this part of the SRAM."""
+
+
+@dataclass(frozen=True, eq=False)
+class TileLeaves:
+    """Leaves of a lane graph over tiles of `rows` x `columns` (inside outer loops); None where the caller gives one."""
+
+    scope: Scope
+    leaves: tuple[Spread | None, ...]
+    rows: int
+    columns: int
+
+    def in_place(self, leaf: Spread) -> bool:
+        """Whether passes read a stored value where it lies."""
+        return leaf.root in self.scope.residents and leaf.usable_in_place
+
+    def is_whole(self, leaf: Spread) -> bool:
+        """Whether a value is loaded once for many tiles rather than with each."""
+        if leaf.extent is Extent.FULL and leaf.level == len(leaf.outer):
+            return False
+        size = elements(leaf.extent, self.rows, self.columns) * leaf.form.bytes
+        return size * WHOLE_SHARE[leaf.extent] <= self.scope.machine.sram.bytes
+
+    @property
+    def stored(self) -> tuple[Spread, ...]:
+        """The leaves that the caller does not give."""
+        return tuple(leaf for leaf in self.leaves if leaf is not None)
+
+    @property
+    def whole_bytes(self) -> int:
+        """SRAM for the values that are loaded once (two of each that outer loops replace)."""
+        return sum(
+            tile_bytes(leaf.extent, self.rows, self.columns, leaf.form) * (2 if leaf.level else 1)
+            for leaf in self.stored
+            if self.is_whole(leaf) and not self.in_place(leaf)
+        )
+
+    def with_each(self, extent: Extent) -> int:
+        """Bytes an element of the values of `extent` that are loaded with each tile."""
+        return sum(
+            leaf.form.bytes
+            for leaf in self.stored
+            if leaf.extent is extent and not self.in_place(leaf) and not self.is_whole(leaf)
+        )
+
+
+@dataclass(eq=False)
+class LeafRun:
+    """Leaves while their kernel is emitted: what has been loaded so far."""
+
+    leaves: TileLeaves
+    builder: TileBuilder
+    held: dict[int, Held] = field(default_factory=dict[int, Held])
+
+    def preload(self, indices: Sequence[AffineForm]) -> None:
+        """Load what all tiles inside the open outer loops (their `indices`) share, and no larger set of tiles does."""
+        leaves = self.leaves
+        for index, leaf in enumerate(leaves.leaves):
+            if leaf is None or leaves.in_place(leaf) or not leaves.is_whole(leaf) or leaf.level != len(indices):
+                continue
+            self.held[index] = hold(self.builder, leaf.extent, leaves.rows, leaves.columns, leaf.form)
+            self._load(leaf, self.held[index], indices, Span.of(0, leaves.rows), Span.of(0, leaves.columns), 0)
+
+    def _load(
+        self, leaf: Spread, target: Held, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int
+    ) -> None:
+        start = leaf.start(indices, rows.start, columns.start)
+        source = tile_place(self.leaves.scope.buffers[leaf.root], leaf, start, rows.size, columns.size)
+        load(self.builder, source, target, leaf.extent, rows.size, columns.size, stage)
+
+    def find(self, index: int, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int = 0) -> Held:
+        """Leaf `index` for the tile at `rows` x `columns`, loaded now if it was not yet."""
+        leaf = self.leaves.leaves[index]
+        assert leaf is not None
+        if self.leaves.in_place(leaf):
+            start = leaf.start(indices, rows.start, columns.start)
+            return Held(self.leaves.scope.buffers[leaf.root], start, leaf.row)
+        if index in self.held:
+            held = self.held[index]
+            pitch = self.leaves.columns if leaf.extent is Extent.FULL else 1
+            by_row = rows.start * pitch if leaf.extent & Extent.COLUMN else AffineForm()
+            by_column = columns.start if leaf.extent & Extent.ROW else AffineForm()
+            return Held(held.buffer, held.offset + by_row + by_column, held.pitch)
+        target = hold(self.builder, leaf.extent, rows.limit, columns.limit, leaf.form)
+        self._load(leaf, target, indices, rows, columns, stage)
+        return target
