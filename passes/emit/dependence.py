@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .footprint import Atoms, Ints, ranges
+from .inheritance import Inheritance
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,12 @@ class AtomEvents:
         result = np.zeros((len(order.position), order.queues), dtype=np.int64)
         inherited = None if addresses is None else self._inherited(order, addresses, atom, writes, reads)
         for one in range(order.queues):
-            last = np.where(write, np.maximum(writes[one], reads[one]), writes[one])
+            written, used = writes[one], reads[one]
             if inherited is not None:
-                before = inherited[atom, one]
-                touched = np.maximum(before, inherited[atom, order.queues + one])
-                last = np.maximum(last, np.where(write, touched, before))
-            np.maximum.at(result[:, one], row, last)
+                written = np.maximum(written, inherited[0, one, atom])
+                used = np.maximum(used, inherited[1, one, atom])
+            # A read conflicts with writers, a write with readers too.
+            np.maximum.at(result[:, one], row, np.where(write, np.maximum(written, used), written))
             result[order.queue == one, one] = 0
         return result
 
@@ -125,56 +126,20 @@ class AtomEvents:
         return first, last
 
     def _inherited(self, order: Order, addresses: Ints, atom: Ints, writes: Ints, reads: Ints) -> Ints:
-        """`[atom, queue]` last writers and `[atom, queues + queue]` last readers of an atom's lines before its time.
-
-        One sweep over the instances in order of their first use, with the atom that last owned each line.
-        """
+        """`[writer or reader, queue, atom]`: the last users of an atom's lines before its instance's time."""
         queues = order.queues
-        total = int(self.first_atom[-1])
-        final = np.zeros((total + 1, 2 * queues), dtype=np.int64)
-        ends = np.flatnonzero(np.append(atom[1:] != atom[:-1], True)) if len(atom) else np.zeros(0, np.int64)
+        final = np.zeros((int(self.first_atom[-1]), 2 * queues), dtype=np.int64)
+        ends = np.flatnonzero(np.append(atom[1:] != atom[:-1], True)) if len(atom) else atom
         final[atom[ends], :queues] = writes[:, ends].T
         final[atom[ends], queues:] = reads[:, ends].T
-        inherited = np.zeros((total, 2 * queues), dtype=np.int64)
         first, last = self.lifetimes(order)
-        used = np.flatnonzero(last >= 0)
-        used = used[np.argsort(first[used], kind="stable")]
-        lines, spaces, buffers = self.instances.lines, self.instances.space, self.instances.buffer
-        # Lines that nobody has owned yet belong to the atom after the last one, whose numbers stay zero.
-        owners: dict[int, Ints] = {}
-        relative = addresses.copy()
-        for space in np.unique(spaces[used]).tolist():
-            mine = used[spaces[used] == space]
-            low = int(addresses[mine].min())
-            owners[space] = np.full(int((addresses + lines)[mine].max()) - low, total, dtype=np.int64)
-            relative[mine] -= low
-        first_atom = self.first_atom.tolist()
-        patterns: dict[int, Ints] = {}
-        columns = (used.tolist(), relative[used].tolist(), lines[used].tolist(), spaces[used].tolist())
-        for instance, address, size, space in zip(*columns, strict=True):
-            window = owners[space][address : address + size]
-            begin, end = first_atom[instance], first_atom[instance + 1]
-            if end - begin == 1:
-                before = final[_distinct(window)].max(axis=0)
-                inherited[begin] = before
-                np.maximum(final[begin], before, out=final[begin])
-                window[:] = begin
-                continue
-            buffer = int(buffers[instance])
-            pattern = patterns.get(buffer)
-            if pattern is None:
-                pattern = self.atoms.line_atoms(buffer) - self.atoms.first[buffer]
-                patterns[buffer] = pattern
-            here = begin + pattern
-            changed = np.flatnonzero((window[1:] != window[:-1]) | (here[1:] != here[:-1])) + 1
-            pieces = np.append(0, changed)
-            np.maximum.at(inherited, here[pieces], final[window[pieces]])
-            np.maximum(final[begin:end], inherited[begin:end], out=final[begin:end])
-            window[:] = here
-        return inherited
-
-
-def _distinct(window: Ints) -> Ints:
-    """The values of a piecewise constant array, one a piece."""
-    changed = np.flatnonzero(window[1:] != window[:-1])
-    return window[np.append(changed, len(window) - 1)]
+        births = np.flatnonzero(last >= 0)
+        births = births[np.argsort(first[births], kind="stable")]
+        instances = self.instances
+        users = [tuple(row) for row in final.tolist()]
+        sweep = Inheritance(self.atoms, self.first_atom, instances.buffer, addresses, users)
+        found = sweep.sweep(births.tolist(), instances.lines.tolist(), instances.space.tolist())
+        result = np.zeros((len(final), 2 * queues), dtype=np.int64)
+        if found:
+            result[np.array(list(found))] = np.array(list(found.values()), dtype=np.int64)
+        return np.ascontiguousarray(result.T).reshape(2, queues, -1)

@@ -205,7 +205,7 @@ def _queue(op: InstructionOperation, machine: Machine) -> int:
 @cache
 def _indices(counts: tuple[int, ...]) -> Ints:
     """`[depth, iteration]`: the loop indices of every iteration of a nest, the innermost running fastest."""
-    return np.indices(counts, dtype=np.int64).reshape(len(counts), -1)
+    return np.indices(counts, dtype=np.int64).reshape(len(counts), prod(counts))
 
 
 def _natural_order(templates: Sequence[_Template], starts: Ints) -> tuple[Ints, Ints]:

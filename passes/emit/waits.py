@@ -8,8 +8,6 @@ before the next is asked about.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +19,10 @@ WINDOW = 1 << 15
 
 Waits = list[tuple[int, tuple[tuple[int, int], ...]]]
 """Rows that wait, in file order, each with its (queue, number in that queue) pairs."""
+
+
+Clock = tuple[int, ...]
+"""How many instructions of each queue have happened."""
 
 
 def needed_waits(order: Order, conflicts: Ints) -> Waits:
@@ -35,30 +37,32 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
     # An instruction too far behind is named through a later one of its queue.
     wanted = np.where(wanted > 0, np.maximum(wanted, newest - (WINDOW - 1)), 0)
     place = _positions_by_number(order, rows_in_order)
-    queues = range(order.queues)
-    clocks: list[list[tuple[int, ...]]] = [[(0,) * order.queues] for _ in queues]
-    clock_numbers: list[list[int]] = [[0] for _ in queues]
+    # clocks[q][n]: what has happened once instruction n of queue q has retired, its own number left out of date.
+    start: Clock = (0,) * order.queues
+    clocks: list[list[Clock]] = [[start] for _ in range(order.queues)]
     result: Waits = []
     columns = (rows.tolist(), order.queue[rows].tolist(), order.number[rows].tolist(), wanted.tolist())
     for row, queue, number, targets in zip(*columns, strict=True):
-        clock = clocks[queue][-1]
-        open_targets = [
-            (place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]
-        ]
-        if not open_targets:
+        mine = clocks[queue]
+        clock = mine[-1]
+        unmet = [(place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]]
+        if not unmet:
             continue
-        open_targets.sort(reverse=True)
+        if len(unmet) > 1:
+            unmet.sort(reverse=True)
         kept: list[tuple[int, int]] = []
-        for _, q, target in open_targets:
-            if target <= clock[q]:
-                continue
-            kept.append((q, target))
-            theirs = clocks[q][bisect_right(clock_numbers[q], target) - 1]
-            clock = tuple(map(max, clock, theirs))
-            clock = (*clock[:q], target, *clock[q + 1 :])
-        clocks[queue].append(clock)
-        clock_numbers[queue].append(number)
-        result.append((row, tuple(sorted(kept))))
+        for _, q, target in unmet:
+            if target > clock[q]:
+                kept.append((q, target))
+                theirs = clocks[q]
+                other = theirs[target] if target < len(theirs) else theirs[-1]
+                joined = list(map(max, clock, other))
+                joined[q] = target
+                clock = tuple(joined)
+        kept.sort()
+        mine.extend([mine[-1]] * (number - len(mine)))
+        mine.append(clock)
+        result.append((row, tuple(kept)))
     return result
 
 
