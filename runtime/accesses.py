@@ -12,33 +12,55 @@ from ..isa.blocks import Block, Space
 from ..isa.columns import Int64Array, as_vector
 
 
+class Place:
+    """A block of memory that instructions access; one object for all accesses to the same block."""
+
+    def __init__(self, block: Block) -> None:
+        self.block = block
+        self.space = Space(block.space)
+        self.bounds: tuple[int, int] = block.bounds()
+        self._intervals: dict[int, list[tuple[int, int]]] = {}
+
+    def intervals(self, line_bytes: int) -> list[tuple[int, int]]:
+        """The lines that it touches, as (first, one past last), ascending and disjoint."""
+        found = self._intervals.get(line_bytes)
+        if found is None:
+            found = [(first, last) for first, last in self.block.intervals(line_bytes).tolist()]
+            self._intervals[line_bytes] = found
+        return found
+
+
 class Accesses:
     """The blocks that each row of an analysed table reads and writes, extent registers included."""
 
     def __init__(self, analysis: Analysis) -> None:
         self._accesses = analysis.accesses
         self._length = len(analysis.table)
-        self._table = analysis.table
 
     def __len__(self) -> int:
         return self._length
 
     @cached_property
-    def _of_kind(self) -> dict[int, list[tuple[Block, bool]]]:
-        """The operands of each kind of instruction, by opcode, reads first."""
-        result: dict[int, list[tuple[Block, bool]]] = {}
+    def by_row(self) -> list[list[tuple[Place, bool]]]:
+        """For each row the places that it accesses, reads first; True marks writes. Empty blocks are left
+        out."""
+        result: list[list[tuple[Place, bool]]] = [[] for _ in range(self._length)]
+        places: dict[tuple[int, ...], Place] = {}
         for access in sorted(self._accesses, key=lambda access: access.write):
-            if len(access.rows):
-                opcode = int(self._table.opcode[access.rows[0]])
-                result.setdefault(opcode, []).append((access.block, access.write))
+            block, count = access.block, len(access.rows)
+            depth = len(block.extents)
+            empty = np.broadcast_to(np.asarray(block.empty, dtype=np.bool_), count)
+            columns = (block.space, block.address, block.run, *block.extents, *block.strides)
+            lists: list[list[int]] = [as_vector(column, count)[~empty].tolist() for column in columns]
+            rows: list[int] = access.rows[~empty].tolist()
+            for row, key in zip(rows, zip(*lists, strict=True), strict=True):
+                place = places.get(key)
+                if place is None:
+                    space, address, run, *rest = key
+                    block = Block(space, address, tuple(rest[:depth]), tuple(rest[depth:]), run)
+                    place = places[key] = Place(block)
+                result[row].append((place, access.write))
         return result
-
-    def of_row(self, row: int) -> list[tuple[Block, bool]]:
-        """The blocks of one row as numbers, reads first; True marks writes. Empty blocks are left out."""
-        place = int(self._table.position[row])
-        operands = self._of_kind.get(int(self._table.opcode[row]), ())
-        found = [(block.at(place), write) for block, write in operands]
-        return [(block, write) for block, write in found if not block.empty]
 
     @cached_property
     def spans(self) -> tuple[Int64Array, Int64Array, Int64Array, Int64Array, Int64Array]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.blocks import Block, Space
+from ..isa.blocks import Space
 from ..isa.machine import Machine
-from .accesses import Accesses
+from .accesses import Accesses, Place
 
 
 @dataclass(frozen=True)
@@ -34,37 +34,36 @@ def find_unwritten_reads(
     written = {space: np.zeros(size, dtype=np.bool_) for space, size in sizes.items()}
     for first, last in given:
         written[Space.DRAM][first:last] = True
-    for row in range(len(accesses)):
-        touched = accesses.of_row(row)
-        outside = [reason for block, _ in touched if (reason := _outside(block, sizes))]
+    for row, touched in enumerate(accesses.by_row):
+        outside = [reason for place, _ in touched if (reason := _outside(place, sizes))]
         if outside:
             yield MemoryFinding(row, outside[0])
             continue
-        for block, writes in touched:
+        for place, writes in touched:
             if not writes:
-                reason = _unwritten(block, written[Space(block.space)])
+                reason = _unwritten(place, written[place.space])
                 if reason:
                     yield MemoryFinding(row, reason)
-        for block, writes in touched:
+        for place, writes in touched:
             if writes:
-                for first, last in block.intervals(1).tolist():
-                    written[Space(block.space)][first:last] = True
+                for first, last in place.intervals(1):
+                    written[place.space][first:last] = True
 
 
-def _outside(block: Block, sizes: dict[Space, int]) -> str:
-    low, high = block.bounds()
-    size = sizes[Space(block.space)]
+def _outside(place: Place, sizes: dict[Space, int]) -> str:
+    low, high = place.bounds
+    size = sizes[place.space]
     if low >= 0 and high <= size:
         return ""
-    return f"bytes {low} to {high - 1} of {Space(block.space).text} are outside its {size} bytes"
+    return f"bytes {low} to {high - 1} of {place.space.text} are outside its {size} bytes"
 
 
-def _unwritten(block: Block, written: NDArray[np.bool_]) -> str:
-    for first, last in block.intervals(1).tolist():
+def _unwritten(place: Place, written: NDArray[np.bool_]) -> str:
+    for first, last in place.intervals(1):
         here = written[first:last]
         if not here.all():
-            place = first + int(np.argmin(here))
+            lowest = first + int(np.argmin(here))
             missing = int((~here).sum())
-            where = f"{Space(block.space).text}+{place:#x}"
+            where = f"{place.space.text}+{lowest:#x}"
             return f"reads {missing} bytes that nothing has written, from {where} on"
     return ""

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.blocks import Block, Space
+from ..isa.blocks import Space
 from ..isa.machine import Machine
-from .accesses import Accesses
+from .accesses import Accesses, Place
 
 Counts = NDArray[np.int32]
 
@@ -52,15 +52,14 @@ def find_races(
             clock[:] = clocks[before[-1]]
         for waited in waits[row]:
             np.maximum(clock, clocks[waited], out=clock)
-        clock[own] = len(before)
-        touched = accesses.of_row(row)
-        for block, writes in touched:
-            yield from memories[Space(block.space)].conflicts(row, block, writes, clock, rows_of_queue)
+        touched = [(memories[place.space], place, writes) for place, writes in accesses.by_row[row]]
+        for memory, place, writes in touched:
+            yield from memory.conflicts(row, place, writes, clock, rows_of_queue)
         before.append(row)
         # From here on the clock says what has retired when this instruction has.
         clock[own] = len(before)
-        for block, writes in touched:
-            memories[Space(block.space)].record(block, writes, own, len(before))
+        for memory, place, writes in touched:
+            memory.record(place, writes, own, len(before))
 
 
 class _History:
@@ -78,18 +77,21 @@ class _History:
         self.readers: Counts = np.zeros(shape, dtype=np.int32)
         self.writers: Counts = np.zeros(shape, dtype=np.int32)
 
-    def _spans(self, block: Block) -> list[tuple[int, int]]:
-        lines = block.intervals(self.line_bytes) - self.low
-        np.clip(lines, 0, self.lines, out=lines)
-        return [(first, last) for first, last in lines.tolist() if first < last]
+    def _spans(self, place: Place) -> list[tuple[int, int]]:
+        low, end = self.low, self.lines
+        return [
+            (max(first - low, 0), min(last - low, end))
+            for first, last in place.intervals(self.line_bytes)
+            if first - low < end and last > low
+        ]
 
     def conflicts(
-        self, row: int, block: Block, writes: bool, clock: Counts, rows_of_queue: Sequence[Sequence[int]]
+        self, row: int, place: Place, writes: bool, clock: Counts, rows_of_queue: Sequence[Sequence[int]]
     ) -> Iterator[Race]:
         """Races of an access of `row` with what came before; at most one with writers and one with
         readers."""
         others = ((self.writers, True), (self.readers, False)) if writes else ((self.writers, True),)
-        spans = self._spans(block)
+        spans = self._spans(place)
         for history, other_writes in others:
             for first, last in spans:
                 unordered = history[:, first:last] > clock[:, None]
@@ -100,8 +102,8 @@ class _History:
                     yield Race(other, row, other_writes, writes, self.space, address)
                     break
 
-    def record(self, block: Block, writes: bool, queue: int, count: int) -> None:
+    def record(self, place: Place, writes: bool, queue: int, count: int) -> None:
         """Note that the `count`-th instruction of `queue` made the access."""
         history = (self.writers if writes else self.readers)[queue]
-        for first, last in self._spans(block):
+        for first, last in self._spans(place):
             history[first:last] = count
