@@ -57,6 +57,8 @@ class RowwiseLowering(Lowering):
 
     def plan(self, budget: Budget) -> RowwisePlan:
         """The tiling with the fewest predicted cycles within the budget."""
+        if self._empty:
+            return RowwisePlan(0, 0, 0.0, {}, Tiling(self.axes, 0, 1), Packing((), (), ()))
         best: RowwisePlan | None = None
         last = len(self.axes.all) - 1 if not self.cluster.reduced else len(self.axes.rows) - 1
         for cut in range(last + 1):

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .rowwise import RowwiseLowering
 
 ALIGNMENT = 64
+OPERATION_CYCLES = 8
+"""What each transfer and pass is charged besides its work, so that equal plans with fewer of them win."""
 
 
 class TileCost:
@@ -84,7 +86,7 @@ class TileCost:
         pieces = -(-tiling.cut_axis.extent // np.maximum(self._sizes, 1))
         visits = [prod(axis.extent for axis in tiling.loops[:level]) for level in range(len(tiling.loops) + 1)]
         tiles = visits[-1] * pieces
-        channel = load = store = first = np.zeros(len(self._sizes))
+        channel = load = store = first = count = np.zeros(len(self._sizes))
         for index, leaf in enumerate(cluster.leaves):
             if self._lowering.resident(index):
                 continue
@@ -92,12 +94,14 @@ class TileCost:
             times = tiles if level > len(tiling.loops) else visits[level]
             data, busy = self._copy(machine, index, tiling.extent(index), leaf.form)
             channel, load, first = channel + times * data, load + times * busy, first + busy
+            count = count + times
         for place, output in enumerate(cluster.outputs):
             view = len(cluster.leaves) + place
             if not self._lowering.resident(view):
                 extent = self._lowering.extent(tiling, view)
                 data, busy = self._copy(machine, view, extent, output.form)
                 channel, store, first = channel + tiles * data, store + tiles * busy, first + busy
+                count = count + tiles
         vector = np.zeros(len(self._sizes))
         lengths = {Extent.COLUMN: self._rows, Extent.ROW: self._columns}
         for plan in self._packing.passes:
@@ -107,7 +111,8 @@ class TileCost:
                 one = np.ones_like(self._sizes)
                 vector = vector + rates.vector(one, lengths.get(plan.domain, one))
         busiest = np.maximum(np.maximum(channel, load), np.maximum(store, tiles * vector))
-        return busiest + first + vector + 2 * machine.dram.latency_cycles
+        count = count + tiles * len(self._packing.passes)
+        return busiest + first + vector + 2 * machine.dram.latency_cycles + OPERATION_CYCLES * count
 
     def _copy(self, machine: Machine, view: int, extent: Extent, form: Format) -> tuple[Column, Column]:
         """(channel cycles, engine cycles) of one transfer of a view's tile."""

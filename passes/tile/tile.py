@@ -138,7 +138,7 @@ class _Tiler:
             and isinstance(value.owner, Operation)
             and value is value.owner.results[0]
         ]
-        label = f"{kernel.kind}_{len(self._made)}"
+        label = f"{kernel.kind}_{len(dict.fromkeys(self._made.values()))}"
         op = KernelOp(label, kernel.path, _plan_attributes(plan), outputs, values)
         builder = TileBuilder(self._target)
         location = fuse(*(member.location for member in kernel.operations))
