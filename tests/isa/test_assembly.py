@@ -16,7 +16,7 @@ STANDALONE = """\
 # load both operands
 ld ld.block element=4, dram=<x>, chip=<left>, n3=4, dram_stride3=4, chip_stride3=4
 ld ld.block element=4, dram=<w>, chip=<right>, n3=4, dram_stride3=4, chip_stride3=4
-mx mx.product mode=f32, acc=acc+0, a=<left>, b=<right>, m=2, n=2, k=2, acc_stride=8 a_stride=8 b_stride=8 @ld:2
+mx mx.product mode=f32 acc=acc+0 a=<left> b=<right> m=2 n=2 k=2 acc_stride=8 a_stride=8 b_stride=8 @ld:2
 st st.block element=4, dram=<y>, chip=acc+0, n3=4, dram_stride3=4, chip_stride3=4 @mx:1  # the result
 """
 
