@@ -25,7 +25,20 @@ MADE_DIALECTS = {
 }
 
 PASSES = {
-    "lower-onnx": "graph.lower.lower:LowerOnnx",
+    "fold-constants": "graph.fold_constants:FoldConstants",
+    "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",
+    "name-paths": "graph.paths:NamePaths",
+    "recognize-activations": "graph.recognize.activations:RecognizeActivations",
+    "recognize-attention": "graph.recognize.attention:RecognizeAttention",
+    "recognize-grouped-heads": "graph.recognize.grouped_heads:RecognizeGroupedHeads",
+    "recognize-norms": "graph.recognize.normalization:RecognizeNorms",
+    "recognize-softmax": "graph.recognize.softmax:RecognizeSoftmax",
+    "remove-unused": "graph.remove_unused:RemoveUnused",
+    "simplify-algebra": "graph.simplify_algebra:SimplifyAlgebra",
+    "simplify-casts": "graph.simplify_casts:SimplifyCasts",
+    "simplify-layout": "graph.simplify_layout:SimplifyLayout",
+    "split-rotary": "graph.recognize.rotary:SplitRotary",
+    "lower-onnx": "graph.lower.lower_onnx:LowerOnnxPass",
 }
 """Where each pass is, in the package of passes."""
 

@@ -33,7 +33,7 @@ from xdsl.dialects.builtin import (
     i64,
 )
 from xdsl.dialects.utils import EnumAttribute
-from xdsl.ir import Attribute, Dialect, Operation, SSAValue
+from xdsl.ir import Attribute, Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
     AttrConstraint,
     AttrSizedOperandSegments,
@@ -144,7 +144,7 @@ class EmptyRow(StrEnum):
 
 
 @irdl_attr_definition
-class EmptyRowAttr(EnumAttribute[EmptyRow]):
+class EmptyRowAttr(EnumAttribute[EmptyRow], SpacedOpaqueSyntaxAttribute):
     """`nan`, `zero` or `uniform`: what becomes of a fully masked row."""
 
     name = "nn.empty_row"
@@ -326,7 +326,7 @@ class Reduction(StrEnum):
 
 
 @irdl_attr_definition
-class ReductionAttr(EnumAttribute[Reduction]):
+class ReductionAttr(EnumAttribute[Reduction], SpacedOpaqueSyntaxAttribute):
     """`sum`, `max`, `min`, `mean` or `variance` (population, by two passes)."""
 
     name = "nn.reduction"

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8
 from xdsl.dialects.utils import EnumAttribute
-from xdsl.ir import Dialect, Operation, SSAValue
+from xdsl.ir import Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     irdl_attr_definition,
@@ -40,7 +40,7 @@ class Form(StrEnum):
 
 
 @irdl_attr_definition
-class FormAttr(EnumAttribute[Form]):
+class FormAttr(EnumAttribute[Form], SpacedOpaqueSyntaxAttribute):
     """`dense`: every score is computed."""
 
     name = "sattn.form"

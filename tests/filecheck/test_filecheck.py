@@ -3,7 +3,7 @@
 import shlex
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def test_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         text = ""
         for index, command in enumerate(line.split(" | ")):
             words = shlex.split(command)
-            monkeypatch.setattr(sys, "stdin", StringIO(text))
+            monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(text.encode())))
             output, errors = StringIO(), StringIO()
             with redirect_stdout(output), redirect_stderr(errors):
                 if words[0] == "attnc-opt":

@@ -3,7 +3,7 @@ docs/operators.md and the reason of the refusal."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,24 @@ class RefusalError(Exception):
         self.reason = reason
         self.remedy = remedy
         super().__init__(reason)
+
+
+class UnknownValueError(RefusalError):
+    """A node some of whose operands, `names`, would have to be known when compiling.
+
+    Where those come from refused nodes, the cause is there and not here.
+    """
+
+    def __init__(self, names: tuple[str | int, ...], reason: str, remedy: str = "") -> None:
+        self.names = names
+        super().__init__(reason, remedy)
+
+
+class UnknownShapeError(RefusalError):
+    """A node whose operands or results have no static shape.
+
+    Where an operand comes from a refused node, the cause is there and not here.
+    """
 
 
 @dataclass(frozen=True)
@@ -46,22 +64,39 @@ def condition(remedy: str = "") -> Callable[[Callable[[Lowering], bool]], Condit
     return make
 
 
+@dataclass(frozen=True)
+class ConstantOperands(Condition):
+    """The condition that operands, as far as they are present, are known when compiling."""
+
+    names: tuple[str, ...] = ()
+
+    def require(self, rule: Lowering) -> None:
+        """Raise UnknownValueError naming the operands that are not known."""
+        missing = tuple(name for name in self.names if rule.has(name) and not rule.is_constant(name))
+        if missing:
+            raise UnknownValueError(missing, f"{listed(missing)} must be known when compiling", self.remedy)
+
+
 def constant_operand(*names: str) -> Condition:
     """Every present operand of `names` is known when compiling."""
-    listed = " and ".join(f"`{name}`" for name in names)
-    verb = "is a compile-time constant" if len(names) == 1 else "are compile-time constants"
-    return Condition(
-        f"{listed} {verb}",
+    return ConstantOperands(
+        f"{listed(names)} {'is a compile-time constant' if len(names) == 1 else 'are compile-time constants'}",
         lambda rule: all(rule.is_constant(name) for name in names if rule.has(name)),
-        "fix the shapes it is computed from with --shape, or make it an initializer",
+        "make it an initializer, or fix the shapes it is computed from with --shape",
+        names,
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join((", ".join(quoted[:-1]), quoted[-1])) if len(quoted) > 1 else quoted[0]
 
 
 def no_result(*names: str, why: str) -> Condition:
     """None of the optional results `names` is used; `why` says what they would need."""
-    listed = " and ".join(f"`{name}`" for name in names)
     return Condition(
-        f"the optional {listed} {'is' if len(names) == 1 else 'are'} not used ({why})",
+        f"the optional {listed(names)} {'is' if len(names) == 1 else 'are'} not used ({why})",
         lambda rule: not any(rule.wants(name) for name in names),
         "remove the output from the model",
     )
@@ -69,7 +104,7 @@ def no_result(*names: str, why: str) -> Condition:
 
 def attribute_is(name: str, *allowed: object, remedy: str = "") -> Condition:
     """The attribute `name` is absent or has one of the values `allowed`."""
-    listed = " or ".join(map(str, allowed))
+    values = ", ".join(map(str, allowed[:-1])) + " or " * (len(allowed) > 1) + str(allowed[-1])
     return Condition(
-        f"`{name}` is {listed}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy
+        f"`{name}` is {values}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy
     )

@@ -22,7 +22,7 @@ from ....dialects.onnx_interface import inputs_of
 from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
 from ....isa.errors import Blocking, UnsupportedError, UsageError
 from .builder import Builder
-from .conditions import RefusalError
+from .conditions import RefusalError, UnknownShapeError, UnknownValueError
 from .lowering import Lowering, lowered_element, static_shape
 from .refused import refusal_of
 from .table import LOWERINGS
@@ -86,6 +86,7 @@ class _Function:
         self._build = Builder(self._block, store)
         self._values: dict[SSAValue, SSAValue] = {}
         self._missing: set[SSAValue] = set()
+        self._doubtful: set[SSAValue] = set()
         self._lower_arguments()
         for operation in function.body.block.ops:
             match operation:
@@ -141,6 +142,7 @@ class _Function:
             except RefusalError as refusal:
                 self.blocking.append(Blocking(given.name, "input", refusal.reason, refusal.remedy))
                 self._missing.add(argument)
+                self._doubtful.add(argument)
                 continue
             lowered = self._block.insert_arg(lowered_type, len(self._block.args))
             lowered.location, lowered.name_hint = argument.location, argument.name_hint
@@ -157,12 +159,15 @@ class _Function:
         name = next(iter(nodes_of(node)), Node("", spelled(node)))
         self._build.location = node.location
         before = self._block.last_op
+        if any(source in self._doubtful for source in node.inputs):
+            self._doubtful.update(node.results)
         try:
             results = self._results(node)
         except RefusalError as refusal:
-            if refusal is not _BLOCKED:
+            if not self._is_caused_before(node, refusal):
                 self.blocking.append(Blocking(name.name, spelled(node), refusal.reason, refusal.remedy))
             self._stand_in(node)
+            self._doubtful.update(node.results)
             return
         for source, value in zip(node.results, results, strict=False):
             if value is not None:
@@ -210,6 +215,15 @@ class _Function:
         if format_of(made).kind != format_of(element).kind:
             raise AssertionError(f"{type(rule).__name__} gives {value.type} for {rule.result_type(index)}")
         return self._build.cast(value, element)
+
+    def _is_caused_before(self, node: OnnxOperation, refusal: RefusalError) -> bool:
+        """Whether a refusal is only that of nodes before this one, which are listed already."""
+        if isinstance(refusal, UnknownValueError):
+            rule = Lowering(node, self._build, self)
+            return all(rule.source(name) in self._doubtful for name in refusal.names)
+        if isinstance(refusal, UnknownShapeError):
+            return any(source in self._doubtful for source in node.inputs)
+        return refusal is _BLOCKED
 
     def _stand_in(self, node: OnnxOperation) -> None:
         """Give the node's users something to be checked against, where its results' types allow it."""

@@ -14,7 +14,7 @@ from ....dialects.constants import Array
 from ....dialects.elements import ELEMENTS, Element
 from ....dialects.onnx import OnnxOperation, plain_value
 from .builder import Builder
-from .conditions import Condition, RefusalError
+from .conditions import Condition, RefusalError, UnknownShapeError, UnknownValueError
 
 Plain = TypeVar("Plain", int, float, str)
 Results: TypeAlias = SSAValue | Sequence[SSAValue | None]
@@ -108,11 +108,13 @@ class Lowering:
         return source is not None and self._scope.array(source) is not None
 
     def constant(self, name: str | int) -> Array:
-        """The value of a constant operand, in ONNX's own type. Raises RefusalError if it is not one."""
+        """The value of a constant operand, in ONNX's own type. Raises UnknownValueError if it is not one."""
         array = self._scope.array(self.required(name))
         if array is None:
-            raise RefusalError(
-                f"`{name}` must be a compile-time constant", "fix the shapes it is computed from with --shape"
+            raise UnknownValueError(
+                (name,),
+                f"`{name}` must be known when compiling",
+                "fix the shapes it is computed from with --shape",
             )
         return array
 
@@ -188,11 +190,11 @@ Rules: TypeAlias = tuple[type[Lowering], ...]
 
 
 def static_shape(source: Attribute) -> tuple[int, ...]:
-    """The shape of a tensor type. Raises RefusalError if it is not one or not static."""
+    """The shape of a tensor type. Raises RefusalError if it is none, UnknownShapeError if it is not static."""
     if isa(source, TensorType[Attribute]) and all(extent >= 0 for extent in source.get_shape()):
         return source.get_shape()
     lowered_element(source)
-    raise RefusalError(
+    raise UnknownShapeError(
         f"the shape of {described(source)} is not static", "fix the input shapes with --shape NAME=1x128"
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import LocationAttr, ModuleOp
+from xdsl.dialects.builtin import LocationAttr, ModuleOp, f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
@@ -66,10 +66,15 @@ class SpelledAttention(RewritePattern):
         q, q_factor = self._unscaled(scores.product.lhs)
         k, k_factor = self._keys(scores.product, place)
         guarded = softmax.empty_row.data == EmptyRow.ZERO
-        attention = sattn.AttentionOp(
+        queries, keys, values = place.alike(
             place.stretched(q, scores.product.result, share=False),
             place.stretched(k, scores.product.result, share=True),
             place.stretched(place.values(), op.result, share=True),
+        )
+        attention = sattn.AttentionOp(
+            queries,
+            keys,
+            values,
             masking.mask,
             scale=scores.scale * q_factor * k_factor,
             causal=masking.causal,
@@ -189,6 +194,12 @@ class _Operands:
             value = self._made(nn.BroadcastOp(value, (*full, *shape[-2:])))
         placed = (batch, heads, *shape[-2:])
         return value if shape_of(value) == placed else self._made(nn.ReshapeOp(value, placed))
+
+    def alike(self, *values: SSAValue) -> list[SSAValue]:
+        """Values of one element type: where they differ, all as f32, which holds them."""
+        if len({element_type(value) for value in values}) == 1:
+            return list(values)
+        return [v if element_type(v) == f32 else self._made(nn.CastOp(v, f32)) for v in values]
 
     def _made(self, operation: Operation) -> SSAValue:
         operation.location = self._location

@@ -1,0 +1,35 @@
+// RUN: attnc-opt %s --allow-unregistered-dialect --verify-diagnostics --split-input-file | filecheck %s
+
+// CHECK: 3 query heads do not share 2 key heads
+%q, %k = "test.op"() : () -> (tensor<1x3x4x8xf32>, tensor<1x2x4x8xf32>)
+%0 = sattn.attention q %q k %k v %k scale 1.0 : (tensor<1x3x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x3x4x8xf32>
+
+// -----
+
+// CHECK: k is 1x2x4x8, expected 1x2x5x8
+%q, %k, %v = "test.op"() : () -> (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x5x8xf32>)
+%0 = sattn.attention q %q k %k v %v scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x5x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: mask 3x4 does not stretch to 1x2x4x4
+%q, %m = "test.op"() : () -> (tensor<1x2x4x8xf32>, tensor<3x4xf32>)
+%0 = sattn.attention q %q k %q v %q mask %m : tensor<3x4xf32> scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: q_scale and k_scale come with int8 q and k, and only with them
+%q = "test.op"() : () -> tensor<1x2x4x8xi8>
+%0 = sattn.attention q %q k %q v %q scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: a fill of -inf makes no row uniform
+%q, %m = "test.op"() : () -> (tensor<1x2x4x8xf32>, tensor<4x4xi1>)
+%0 = sattn.attention q %q k %q v %q mask %m : tensor<4x4xi1> scale 1.0 empty_row uniform : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: q has the axes [batch, heads, rows, width]
+%q = "test.op"() : () -> tensor<2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q scale 1.0 : (tensor<2x4x8xf32>, tensor<2x4x8xf32>, tensor<2x4x8xf32>) -> tensor<2x4x8xf32>
