@@ -32,8 +32,8 @@ DEEPEST = 12
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores come from the product of queries and keys: its scale, then the soft cap, then the masks
-    (innermost last)."""
+    """How scores come from the product of queries and keys: its scale, then the soft cap, then the masks in their
+    order."""
 
     product: nn.MatmulOp
     scale: float = 1.0
@@ -218,7 +218,7 @@ def _softmax(value: SSAValue) -> nn.SoftmaxOp | None:
 
 
 def _masked(scores: Scores, mask: Mask) -> Scores:
-    return replace(scores, masks=(mask, *scores.masks))
+    return replace(scores, masks=(*scores.masks, mask))
 
 
 def _target(scores: Scores) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 // RUN: attnc-opt %s -p recognize-activations,remove-unused --split-input-file --print-debuginfo | filecheck %s
 
 // GELU as x * 0.5 * (1 + erf(x / sqrt(2))).
-// CHECK:      %{{.*}} = nn.map "gelu"(%x) {value = "y"} : (tensor<4xf32>) -> tensor<4xf32> loc(fused["div", "erf", "one", "half", "mul"])
+// CHECK:      %{{.*}} = nn.map "gelu"(%x) {value = "y"} : (tensor<4xf32>) -> tensor<4xf32> loc(fused["half", "div", "erf", "one", "mul"])
 // CHECK-NEXT: func.return %{{.*}}
 func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
   %root = nn.constant dense<1.41421354> : tensor<f32>
