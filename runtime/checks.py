@@ -1,11 +1,11 @@
-"""The checks of `run --check`: no race, no read of bytes that nothing wrote. The first finding is raised."""
+"""The checks of `run --check`: races, and memory used wrongly. The first finding is raised."""
 
 from __future__ import annotations
 
 from ..isa.errors import Fault, Party, RaceError
 from ..isa.program import Program
 from .measure import StaticFacts
-from .memory_check import find_unwritten_reads
+from .memory_check import find_memory_errors
 from .races import Race, find_races
 
 
@@ -15,14 +15,14 @@ def check_program(facts: StaticFacts) -> tuple[str, ...]:
     program = facts.program
     for race in find_races(facts.accesses, program.table.queue.tolist(), facts.waits, program.machine):
         raise race_error(facts, race)
-    given = [(segment.address, segment.address + segment.array.nbytes) for segment in program.segments]
-    given += [(item.address, item.address + item.bytes) for item in program.inputs]
-    for finding in find_unwritten_reads(facts.accesses, program.machine, program.dram_bytes, given):
+    for finding in find_memory_errors(program, facts.accesses):
+        if finding.row is None:
+            raise Fault(finding.reason)
         raise Fault(finding.reason, finding.row, facts.text(finding.row), node_text(program, finding.row))
     count = len(program.table)
     return (
         f"race check: {count:,} instructions, every pair that shares memory is ordered",
-        f"memory check: {count:,} instructions, every byte read was written before",
+        f"memory check: {count:,} instructions, every byte read was written before, every output is written",
     )
 
 

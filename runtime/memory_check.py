@@ -1,39 +1,37 @@
-"""The memory check: in file order, no instruction reads a byte that nothing wrote, or leaves its memory."""
+"""The memory check: in file order, no instruction reads a byte that nothing wrote, leaves its memory, or
+overwrites a weight; and every byte of the outputs is written in the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.blocks import Space
-from ..isa.machine import Machine
+from ..isa.program import Program
 from .accesses import Accesses, Place
 
 
 @dataclass(frozen=True)
 class MemoryFinding:
-    """What is wrong with the accesses of `row`."""
+    """What is wrong with the accesses of `row`; None for what is wrong when all rows are done."""
 
-    row: int
+    row: int | None
     reason: str
 
 
-def find_unwritten_reads(
-    accesses: Accesses, machine: Machine, dram_bytes: int, given: Iterable[tuple[int, int]]
-) -> Iterator[MemoryFinding]:
-    """Reads of bytes that no earlier instruction wrote, and accesses out of range, in file order.
-
-    `dram_bytes` is the size of the program's DRAM; `given` holds (first, one past last) bytes of it that
-    stand there before the program starts: weights and inputs. Extents in registers count with their declared
-    maximum.
-    """
-    sizes = {space: machine.memory_bytes(space) for space in Space} | {Space.DRAM: dram_bytes}
+def find_memory_errors(program: Program, accesses: Accesses) -> Iterator[MemoryFinding]:
+    """What is wrong, in file order. Extents in registers count with their declared maximum."""
+    sizes = {space: program.machine.memory_bytes(space) for space in Space} | {Space.DRAM: program.dram_bytes}
     written = {space: np.zeros(size, dtype=np.bool_) for space, size in sizes.items()}
-    for first, last in given:
-        written[Space.DRAM][first:last] = True
+    weights = np.zeros(program.dram_bytes, dtype=np.bool_)
+    for segment in program.segments:
+        weights[segment.address : segment.address + segment.array.nbytes] = True
+    written[Space.DRAM] |= weights
+    for item in program.inputs:
+        written[Space.DRAM][item.address : item.address + item.bytes] = True
     for row, touched in enumerate(accesses.by_row):
         outside = [reason for place, _ in touched if (reason := _outside(place, sizes))]
         if outside:
@@ -44,10 +42,20 @@ def find_unwritten_reads(
                 reason = _unwritten(place, written[place.space])
                 if reason:
                     yield MemoryFinding(row, reason)
+            elif place.space == Space.DRAM and any(
+                weights[low:high].any() for low, high in place.intervals(1)
+            ):
+                yield MemoryFinding(row, "overwrites a weight, which the next run needs")
         for place, writes in touched:
             if writes:
                 for first, last in place.intervals(1):
                     written[place.space][first:last] = True
+    for item in program.outputs:
+        missing = int((~written[Space.DRAM][item.address : item.address + item.bytes]).sum())
+        if missing:
+            yield MemoryFinding(
+                None, f"output {item.name!r}: {missing} of its {item.bytes} bytes are never written"
+            )
 
 
 def _outside(place: Place, sizes: dict[Space, int]) -> str:

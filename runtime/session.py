@@ -152,6 +152,7 @@ class Session:
         # Timing alone runs values only to learn extents, and the figures are those of the first inference.
         repetitions: Iterable[int] = range(batches.count if mode != "timing" else 1)
         for index in progress(repetitions) if progress is not None and batches.count > 1 else repetitions:
+            executor.forget()
             for item in program.inputs:
                 executor.place(item.address, batches.of(item, index))
             observed = executor.run()

@@ -42,6 +42,11 @@ class Executor:
         self.program = program
         self.state = State(program.machine, program.initial_dram(), UNWRITTEN)
 
+    def forget(self) -> None:
+        """Fill on-chip memory as at the start, so that no run sees what another left there."""
+        self.state.sram.fill(UNWRITTEN)
+        self.state.acc.fill(UNWRITTEN)
+
     def place(self, address: int, array: Array) -> None:
         """Write the bytes of `array` (dense, row-major) to DRAM."""
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)

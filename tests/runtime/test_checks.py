@@ -85,6 +85,16 @@ def test_a_read_of_dram_that_is_neither_weight_nor_input_is_found(linear):
         Session(assemble(text)).check()
 
 
+def test_an_output_that_is_not_written_whole_is_found():
+    with pytest.raises(Fault, match="'y': 96 of its 4096 bytes are never written"):
+        Session(assemble(LINEAR.replace("n3=1024", "n3=1000"))).check()
+
+
+def test_a_weight_that_is_overwritten_is_found():
+    with pytest.raises(Fault, match=r"instruction 5 .*overwrites a weight"):
+        Session(assemble(LINEAR.replace("element=4 dram=dram+4096", "element=4 dram=dram+2048"))).check()
+
+
 def test_what_stale_memory_holds_shows_in_values(linear, x):
     text = LINEAR.replace(
         "n3=2048 dram_stride3=1 chip_stride3=1\nmx", "n3=2000 dram_stride3=1 chip_stride3=1\nmx"
