@@ -208,6 +208,25 @@ CASES = {
     "skip layer norm": Case(
         "SkipLayerNormalization", [f32(2, 3, 4), f32(2, 3, 4), f32(4), f32(4)], domain=RUNTIME
     ),
+    "fused attention with lengths and a past": Case(
+        "Attention",
+        [f32(2, 5, 8), f32(8, 36), f32(36), np.array([8, 4], np.int32), f32(2, 2, 3, 3, 4)],
+        {"num_heads": 3, "unidirectional": 1},
+        domain=RUNTIME,
+        outputs=2,
+    ),
+    "fused cross attention with a bias and a mask of keys": Case(
+        "MultiHeadAttention",
+        [
+            f32(2, 5, 12),
+            f32(2, 7, 12),
+            f32(2, 7, 12),
+            f32(36),
+            RANDOM.integers(0, 2, (2, 7)).astype(np.int32),
+        ],
+        {"num_heads": 3},
+        domain=RUNTIME,
+    ),
     "clip of int64 to bounds beyond int32": Case(
         "Clip", [ids(9, extent=9), np.array(0), np.array(2**63 - 1)], known=(1, 2)
     ),

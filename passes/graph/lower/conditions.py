@@ -80,7 +80,7 @@ class ConstantOperands(Condition):
 def constant_operand(*names: str) -> Condition:
     """Every present operand of `names` is known when compiling."""
     return ConstantOperands(
-        f"{listed(names)} {'is a compile-time constant' if len(names) == 1 else 'are compile-time constants'}",
+        listed(names) + (" is a compile-time constant" if len(names) == 1 else " are compile-time constants"),
         lambda rule: all(rule.is_constant(name) for name in names if rule.has(name)),
         "make it an initializer, or fix the shapes it is computed from with --shape",
         names,

@@ -190,7 +190,7 @@ Rules: TypeAlias = tuple[type[Lowering], ...]
 
 
 def static_shape(source: Attribute) -> tuple[int, ...]:
-    """The shape of a tensor type. Raises RefusalError if it is none, UnknownShapeError if it is not static."""
+    """The shape of a tensor type. Raises RefusalError if it is none, UnknownShapeError if not static."""
     if isa(source, TensorType[Attribute]) and all(extent >= 0 for extent in source.get_shape()):
         return source.get_shape()
     lowered_element(source)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-from xdsl.dialects.builtin import f32
+from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ....dialects import nn
 from ....dialects.elements import shape_of
 from . import integer
-from .conditions import attribute_is, condition, no_result
+from .conditions import attribute_is, condition
 from .lowering import Lowering, Rules
 from .matrix import product
 from .normalization import inverse_deviation
@@ -239,7 +239,6 @@ class EmbedLayerNorm(RuntimeLowering):
     """`gather_rows` of words and segments, `map` of `add`, `layer_norm`."""
 
     operators = ("EmbedLayerNormalization",)
-    conditions = (no_result("mask_index", why="lengths of masks are only read by fused attention"),)
 
     def lower(self) -> Sequence[SSAValue | None]:
         """Positions count from 0 unless `position_ids` gives them."""
@@ -258,7 +257,15 @@ class EmbedLayerNorm(RuntimeLowering):
             total = build.map("add", total, build.gather_rows(self.operand("segment_embedding"), ids))
         epsilon = self.attribute("epsilon", float, 1e-12)
         normal = nn.LayerNormOp(total, self.operand("gamma"), self.operand("beta"), 2, epsilon)
-        return build.insert(normal), None, total
+        return build.insert(normal), self.lengths() if self.wants("mask_index") else None, total
+
+    def lengths(self) -> SSAValue:
+        """How many positions of each sequence the mask keeps, as `mask_index`."""
+        build, batch = self.build, self.shape("input_ids")[0]
+        if not self.has("mask"):
+            return build.filled((batch,), 0, i32)
+        kept = build.cast(build.map("eq", self.operand("mask"), 1), i32)
+        return build.reshape(build.reduce("sum", kept, (1,)), (batch,))
 
 
 RULES: Rules = (

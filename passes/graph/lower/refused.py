@@ -114,12 +114,21 @@ BINARIZED = Group(
 )
 """The QONNX quantizers, in whatever domain exporters write them."""
 
+FOUR_BITS = Group(
+    ("MatMulNBits", "GatherBlockQuantized", "MatMulBnb4", "QMoE"),
+    "weights of less than 8 bits come later",
+    "quantize the weights to 8 bits",
+)
+"""Operators of com.microsoft on weights packed two or more to a byte."""
+
 
 def refusal_of(node: OnnxOperation) -> RefusalError:
     """Why a node whose operator has no rule is refused."""
     operator, _, form = node.operator.partition("-")
     if node.domain in QONNX_DOMAINS and operator in BINARIZED.operators:
         return RefusalError(BINARIZED.reason, BINARIZED.remedy)
+    if node.domain == "com.microsoft" and operator in FOUR_BITS.operators:
+        return RefusalError(FOUR_BITS.reason, FOUR_BITS.remedy)
     if node.domain:
         return RefusalError("no rule lowers this operator", "export it with operators of docs/operators.md")
     if form and operator not in REASONS:

@@ -20,6 +20,7 @@ from . import (
     quantization,
     reduction,
     rotary,
+    runtime_attention,
     shape,
 )
 from .lowering import Lowering, Rules
@@ -37,7 +38,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Normalization": normalization.RULES,
     "Attention": (*attention.RULES, *rotary.RULES),
     "Quantization": quantization.RULES,
-    "ONNX Runtime": microsoft.RULES,
+    "ONNX Runtime": (*microsoft.RULES, *runtime_attention.RULES),
 }
 """Rules by family, in the order of docs/operators.md."""
 
