@@ -36,6 +36,8 @@ def summary_text(report: Report) -> str:
     """The whole summary of `report` as lines of text, without a final newline."""
     summary = report.summary
     heading = f"{summary.program} on {summary.machine}: {_count(summary.inferences, 'inference')}"
+    if summary.inferences > 1:
+        heading += ", figures of one"
     sections = [[heading]]
     if summary.nan_inputs:
         sections[0].append(f"  {_count(summary.nan_inputs, 'input value')} NaN")
@@ -102,7 +104,7 @@ def _engines(report: Report) -> list[str]:
         (
             row.engine,
             f"{row.utilization:.1%}",
-            f"{bounds.get(row.engine, 0):,}",
+            f"{bounds[row.kind]:,}" if row.kind in bounds else "",
             *(
                 f"{cycles / total:.1%}"
                 for cycles in (
