@@ -115,7 +115,7 @@ class Analysis:
         for place in np.flatnonzero(column < 0).tolist():
             register = -1 - int(column[place])
             setters, maxima = self._maxima[register]
-            latest = int(np.searchsorted(setters, rows[place])) - 1
+            latest = int(np.searchsorted(setters, int(rows[place]))) - 1
             if latest < 0:
                 raise Fault(f"extent register e{register} is used before it is set", int(rows[place]))
             result[place] = maxima[latest]

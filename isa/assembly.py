@@ -104,7 +104,7 @@ class _Assembler:
         from lark.exceptions import UnexpectedInput
 
         # Line by line: a program may have a hundred thousand, and one tree of them would fill the memory.
-        parser = _parser()
+        parser: Any = _parser()
         for number, line in enumerate(text.splitlines(), 1):
             bare = line.strip()
             if not bare or bare.startswith("#"):

@@ -9,7 +9,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from .columns import Column, Int64Array, as_vector, both, choose, common_length, either, larger, smaller
+from .columns import (
+    Column,
+    Int64Array,
+    as_vector,
+    both,
+    choose,
+    common_length,
+    either,
+    is_column,
+    larger,
+    smaller,
+)
 
 
 class Space(IntEnum):
@@ -79,7 +90,7 @@ class Block:
         """The block of one instruction of a block of columns."""
 
         def pick(value: Column) -> int:
-            return int(value[index]) if isinstance(value, np.ndarray) and value.ndim else int(value)
+            return int(value[index] if is_column(value) and value.ndim else value)
 
         return Block(
             pick(self.space),

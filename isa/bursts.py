@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .blocks import count_lines
 from .columns import Column, Int64Array, as_vector, common_length
@@ -78,7 +79,9 @@ def on_chip_accesses(
     return total if length is not None else int(total[0])
 
 
-def targets_overlap(extents: Sequence[Column], strides: Sequence[Column], element: Column) -> Int64Array:
+def targets_overlap(
+    extents: Sequence[Column], strides: Sequence[Column], element: Column
+) -> NDArray[np.bool_]:
     """Bool vector: whether elements of a copy's target may land on one another.
 
     They may not when the dimensions nest: each stride is at least the span of those with smaller strides.

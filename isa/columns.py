@@ -6,7 +6,7 @@ thousands of tile candidates, or for a whole program.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ def is_column(value: object) -> bool:
 def choose(condition: Column, if_true: Column, if_false: Column) -> Column:
     """`if_true` where `condition` holds, else `if_false`."""
     if is_column(condition):
-        return np.where(condition, if_true, if_false)
+        return cast(Any, np.where(condition, if_true, if_false))
     return if_true if condition else if_false
 
 

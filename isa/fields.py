@@ -341,7 +341,7 @@ class Extent(FieldKind):
 
     def decode(self, raw: Any) -> Int64Array:
         """As columns hold it; a register number past 31 gives a value that is not legal."""
-        values = raw.astype(np.int64)
+        values: Int64Array = raw.astype(np.int64)
         return np.where(values >> 16, -1 - (values & 0xFFFF), values)
 
     def format(self, value: int, names: AddressNames = NO_NAMES) -> str:

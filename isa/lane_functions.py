@@ -76,6 +76,10 @@ def _sigmoid(x: Array) -> Array:
     return _ONE / (_ONE + np.exp(-x))
 
 
+def _silu(x: Array) -> Array:
+    return x * _sigmoid(x)
+
+
 def _gelu(x: Array) -> Array:
     return _HALF * (x * (_ONE + erf(x * _SQRT_HALF)))
 
@@ -227,7 +231,7 @@ def _reduce_mean(values: Array, axis: int) -> Array:
 
 def _reduce_variance(values: Array, axis: int) -> Array:
     centred = values - values.mean(axis=axis, dtype=np.float32, keepdims=True)
-    return np.mean(centred * centred, axis=axis, dtype=np.float32)
+    return (centred * centred).mean(axis=axis, dtype=np.float32)
 
 
 _F: Kinds = ("float",)
@@ -307,7 +311,7 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         "0.5 * a * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a**3)))",
         (_float(_gelu_tanh),),
     ),
-    ("silu", 27, True, "a * sigmoid(a)", (_float(lambda x: x * _sigmoid(x)),)),
+    ("silu", 27, True, "a * sigmoid(a)", (_float(_silu),)),
     ("softplus", 28, True, "log(1 + exp(a)), without overflow", (_float(_softplus),)),
     ("sin", 29, True, "sine", (_float(np.sin),)),
     ("cos", 30, True, "cosine", (_float(np.cos),)),

@@ -298,8 +298,12 @@ class LaneProgram:
         streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to that.
         axes: for each reduction 1 (across columns: one value a row) or 0 (across rows: one value a column).
         """
-        stream_kinds = [None if array is None else kind_of_dtype(array.dtype) for array in streams]
-        broadcast_kinds = [None if array is None else kind_of_dtype(array.dtype) for array in broadcasts]
+        stream_kinds: list[Kind | None] = [
+            None if array is None else kind_of_dtype(array.dtype) for array in streams
+        ]
+        broadcast_kinds: list[Kind | None] = [
+            None if array is None else kind_of_dtype(array.dtype) for array in broadcasts
+        ]
         return self.compiled(stream_kinds, broadcast_kinds)(streams, broadcasts, rows, columns, axes)
 
 
@@ -312,7 +316,7 @@ class CompiledLanes:
         self.program = program
         steps: list[tuple[int, Callable[..., Array], tuple[int, ...]]] = []
         for index, (name, sources) in enumerate(program.operations):
-            kinds = tuple(known[source] for source in sources)
+            kinds: tuple[Kind, ...] = tuple(known[source] for source in sources)
             steps.append((Source.R0 + index, LANE_FUNCTIONS[name].implementations[kinds], tuple(sources)))
         self._steps = tuple(steps)
         self._constants = tuple(

@@ -137,7 +137,8 @@ class Program:
         if len(self.source_offsets) == 0:
             return ()
         start, stop = self.source_offsets[row], self.source_offsets[row + 1]
-        return tuple(self.nodes[index].name for index in self.source_nodes[start:stop].tolist())
+        places: list[int] = self.source_nodes[start:stop].tolist()
+        return tuple(self.nodes[place].name for place in places)
 
     def initial_dram(self) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
         """DRAM with every constant in place and zeros elsewhere, uint8 [dram_bytes]."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .blocks import Block
 from .columns import Column, both, either
@@ -210,7 +210,7 @@ class Instruction:
         """
         values = self.__dict__
         for name in self.extents:
-            value = values[name]
+            value: int = values[name]
             if value < 0:
                 value = values[name] = state.extent_registers[-1 - value]
             if value == 0:
@@ -377,7 +377,7 @@ def describe_encoding(records: Mapping[str, type[Instruction]], functions: Mappi
                         type(item.kind).__name__,
                         item.offset,
                         item.kind.bits,
-                        list(cast(Choice, item.kind).names) if isinstance(item.kind, Choice) else [],
+                        list(item.kind.names) if isinstance(item.kind, Choice) else [],
                     ]
                     for item in record.fields
                 ],

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Column, Int64Array
+from .columns import Column, Int64Array, common_length
 from .errors import Fault
 from .fields import ABSENT, NO_NAMES, WAIT_WINDOW, AddressNames
 from .instructions import RECORDS, RECORDS_BY_OPCODE
@@ -253,7 +253,7 @@ class Table:
                 if wrong.any():
                     raise Fault(reason, int(rows[np.flatnonzero(wrong)[0]]))
         present = self.wait_queue >= 0
-        gaps = (present[:, 1:] & ~present[:, :-1]).any(axis=1)
+        gaps: NDArray[np.bool_] = np.any(present[:, 1:] & ~present[:, :-1], axis=1)
         sync = self.groups.get("sync")
         if sync is not None:
             used = np.stack(
@@ -305,10 +305,8 @@ class TableBuilder:
         unknown = set(columns) - names
         if unknown:
             raise Fault(f"{mnemonic} has no field {', '.join(sorted(unknown))}")
-        given = [
-            value for value in (queue, *columns.values()) if isinstance(value, np.ndarray) and value.ndim
-        ]
-        count = len(given[0]) if given else 1
+        count = common_length(queue, *columns.values())
+        count = 1 if count is None else count
         rows = np.arange(self._length, self._length + count)
         full: dict[str, Int64Array] = {}
         for item in record.fields:

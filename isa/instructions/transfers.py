@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _BYTE = np.dtype(np.uint8)
 _ID = np.dtype(np.int32)
-_ELEMENTS = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
+_ELEMENTS: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 
 ELEMENT_CODES = {1: 0, 2: 1, 4: 2}
 """The code of `element` for a width in bytes."""

@@ -1,7 +1,7 @@
 """Every record's cost against a machine that is stepped cycle by cycle.
 
-The models in the first part are written from the text of DESIGN.md section 4 and know nothing of attnc: grids
-of processing elements with ports and buffers, lanes fed by ports, a DRAM channel beside an on-chip port. The
+The models in the first part are written from the machine's description and know nothing of attnc: grids of
+processing elements with ports and buffers, lanes fed by ports, a DRAM channel beside an on-chip port. The
 grids move values, which are checked: a grid that took too few cycles would compute the wrong thing.
 """
 
@@ -153,7 +153,7 @@ def systolic_output_stationary(a, b, rows, columns, pack):
 
 
 def vector_cycles(elements, lanes, start, sram_port, acc_port, streams):
-    """Lanes take one element each when both ports have brought every stream's bytes. streams: (memory, bytes)."""
+    """Lanes take an element each when the ports have brought its bytes. streams: (memory, bytes)."""
     if elements == 0:
         return 0
     cycles, left = start, elements
@@ -306,7 +306,7 @@ def test_the_plain_arrays(law, model, rows, columns, pack, m, n, k):
 
 
 def test_fractional_rates_cover_fewer_values():
-    # fp32 at 1/8 on 32 rows takes 4 values of K a cycle, as a grid of 4 rows would, and A is padded to 32 rows.
+    # fp32 at 1/8 on 32 rows takes 4 values of K a cycle, as a grid of 4 rows would.
     product = Product(mode=MatrixMode.F32.code, acc=ACC_BIT, m=40, n=33, k=9)
     assert product.cost(EDGE).busy == 3 * 2 * 40
     assert product.cost(EDGE).events["mac.f32"] == 40 * 33 * 9
