@@ -5,7 +5,7 @@ integers or affine in the loop indices; an address is a buffer and an affine off
 get their addresses only when the program is emitted. A vector pass carries its lane program; slots are
 assigned on emission too.
 
-`isa.mx.product acc %c<0>, acc_stride 128, a %a<8192 * d0>, a_stride 128, b %b<0>, b_stride 32, m 64, n 32, k 128, mode i8`
+`isa.mx.product mode i8, acc %c<0>, a %a<8192 * d0>, b %b<0>, m 64, n 32, k 128, acc_stride 128, a_stride 128`
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .affine_form import AffineForm, Minimum
 from .tile import BufferType, ForOp, TileOperation, buffer_type, parse_buffer
 
 FieldValue: TypeAlias = int | Minimum
-"""A field of a template: a number as columns hold it, or affine in the loop indices (then never below zero)."""
+"""A field: a number as columns hold it, or affine in the loop indices and then never below zero."""
 
 FieldValues: TypeAlias = tuple[tuple[str, FieldValue], ...]
 Addresses: TypeAlias = tuple[tuple[str, AffineForm], ...]
@@ -58,6 +58,8 @@ class FieldsAttr(Data[FieldValues]):
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> FieldValues:
+        """Parse `<name = value, ...>`."""
+
         def field() -> tuple[str, FieldValue]:
             name = parser.parse_identifier(" (a field)")
             parser.parse_punctuation("=")
@@ -66,6 +68,7 @@ class FieldsAttr(Data[FieldValues]):
         return tuple(parser.parse_comma_separated_list(parser.Delimiter.ANGLE, field))
 
     def print_parameter(self, printer: Printer) -> None:
+        """Print what `parse_parameter` reads."""
         with printer.in_angle_brackets():
             printer.print_string(", ".join(f"{name} = {value}" for name, value in self.data))
 
@@ -79,6 +82,8 @@ class AddressesAttr(Data[Addresses]):
 
     @classmethod
     def parse_parameter(cls, parser: AttrParser) -> Addresses:
+        """Parse `<name = offset, ...>`."""
+
         def address() -> tuple[str, AffineForm]:
             name = parser.parse_identifier(" (an address field)")
             parser.parse_punctuation("=")
@@ -87,6 +92,7 @@ class AddressesAttr(Data[Addresses]):
         return tuple(parser.parse_comma_separated_list(parser.Delimiter.ANGLE, address))
 
     def print_parameter(self, printer: Printer) -> None:
+        """Print what `parse_parameter` reads."""
         with printer.in_angle_brackets():
             printer.print_string(", ".join(f"{name} = {form}" for name, form in self.data))
 
@@ -125,6 +131,7 @@ class InstructionOperation(TileOperation):
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Any], ...]:
+        """None: raises TypeError."""
         raise TypeError("an instruction template has byte addresses, not accesses")
 
     @property
@@ -139,6 +146,7 @@ class InstructionOperation(TileOperation):
         return None if self.program is None else LaneProgram.parse(self.program.data)
 
     def verify_(self) -> None:
+        """Check fields against the record, and values and addresses over all iterations."""
         counts = _trip_counts(self)
         if len(self.addresses.data) != len(self.buffers):
             raise VerifyException(f"{len(self.addresses.data)} addresses name {len(self.buffers)} buffers")
@@ -168,6 +176,7 @@ class InstructionOperation(TileOperation):
 
     @classmethod
     def parse(cls, parser: Parser) -> InstructionOperation:
+        """Parse `program "..." queue "..." name value, ...`."""
         program = parser.parse_str_literal() if parser.parse_optional_keyword("program") else None
         queue = parser.parse_str_literal() if parser.parse_optional_keyword("queue") else None
         by_name = {item.name: item for item in cls.RECORD.fields}
@@ -201,6 +210,7 @@ class InstructionOperation(TileOperation):
         return op
 
     def print(self, printer: Printer) -> None:
+        """Print what `parse` reads, fields in the record's order."""
         if self.program is not None:
             printer.print_string(" program ")
             printer.print_string_literal(self.program.data)

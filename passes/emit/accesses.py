@@ -68,16 +68,11 @@ def touched(stream: Stream, machine: Machine) -> Touched:
     events = [event for group in stream.groups for event in _events(group, stream, registers, maxima)]
     row = _joined([event.row for event in events])
     instance = _joined([event.instance for event in events])
-    write = (
-        np.concatenate([np.full(len(event.row), event.write) for event in events])
-        if events
-        else np.zeros(0, bool)
+    write = np.repeat(
+        np.array([event.write for event in events], dtype=np.bool_),
+        np.array([len(event.row) for event in events], dtype=np.int64),
     )
-    block = (
-        np.concatenate([event.block for event in events])
-        if events
-        else np.zeros((0, 2 + 2 * DIMENSIONS), np.int64)
-    )
+    block = np.concatenate([np.zeros((0, 2 + 2 * DIMENSIONS), np.int64), *(event.block for event in events)])
 
     spaces = np.array([buffer.space for buffer in stream.buffers] + [Space.REGISTER], dtype=np.int64)
     instance_buffer = np.append(stream.instance_buffer, len(stream.buffers))
@@ -86,7 +81,7 @@ def touched(stream: Stream, machine: Machine) -> Touched:
     buffer = instance_buffer[instance]
     matters = written[buffer] | (spaces[buffer] != Space.DRAM)
     _check_bounds(stream, row, buffer, block)
-    row, instance, write, block, buffer = (part[matters] for part in (row, instance, write, block, buffer))
+    row, instance, block, buffer = row[matters], instance[matters], block[matters], buffer[matters]
 
     footprint, first = _distinct(np.concatenate([buffer[:, None], block], axis=1))
     footprints = Footprints(
@@ -104,7 +99,7 @@ def touched(stream: Stream, machine: Machine) -> Touched:
     )
     lines = -(-sizes // line_bytes)
     return Touched(
-        Accesses(row, instance, footprint, write),
+        Accesses(row, instance, footprint, write[matters]),
         Instances(instance_buffer, spaces[instance_buffer], lines[instance_buffer]),
         split_into_atoms(footprints, lines, line_bytes),
     )
@@ -226,19 +221,31 @@ def _check_bounds(stream: Stream, row: Ints, buffer: Ints, block: Ints) -> None:
         item = stream.buffers[int(buffer[one])]
         kernel = stream.origins[int(stream.origin[row[one]])].kernel
         raise ValueError(
-            f"instruction {int(row[one])} of kernel {kernel!r} touches bytes {int(low[one])}..{int(high[one]) - 1} "
-            f"of buffer {item.label!r} in {item.space.text}, which has {item.bytes}"
+            f"instruction {int(row[one])} of kernel {kernel!r} touches bytes "
+            f"{int(low[one])}..{int(high[one]) - 1} of buffer {item.label!r} in {item.space.text}, "
+            f"which has {item.bytes}"
         )
 
 
 def _distinct(table: Ints) -> tuple[Ints, Ints]:
     """Which distinct row each row of a table is, and a row that shows each distinct one."""
     random = np.random.default_rng(0xA70)
-    weights = random.integers(1, 1 << 62, table.shape[1], dtype=np.int64) | 1
+    weights = np.array(random.integers(1, 1 << 62, table.shape[1]), dtype=np.int64) | 1
     # Rows are told apart by a 64-bit product sum; it is checked that no two different rows share one.
-    _, first, which = np.unique(table @ weights, return_index=True, return_inverse=True)
-    if not np.array_equal(table[first[which]], table):
-        _, first, which = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    key: Ints = np.asarray(table @ weights, dtype=np.int64)
+    order = np.argsort(key, kind="stable")
+    fresh = np.ones(len(order), dtype=np.bool_)
+    fresh[1:] = np.diff(key[order]) != 0
+    which = np.empty(len(order), dtype=np.int64)
+    which[order] = np.cumsum(fresh) - 1
+    first = order[fresh]
+    if np.array_equal(table[first[which]], table):
+        return which, first
+    return _distinct_by_content(table)
+
+
+def _distinct_by_content(table: Ints) -> tuple[Ints, Ints]:
+    _, first, which = np.unique(table, axis=0, return_index=True, return_inverse=True)
     return which.reshape(-1), first
 
 

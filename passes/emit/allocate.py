@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .footprint import Ints
+from .footprint import Ints, numbers
 
 ALIGNMENT = 64
-"""Every buffer starts at a multiple of this many bytes: a DRAM burst, and whole hazard lines of every memory."""
+"""Buffers start at multiples of so many bytes: a DRAM burst, and whole hazard lines of every memory."""
 
 OFFLINE_LIMIT = 20_000
 """The most buffers for which placement by size is tried: its cost grows with the square of their number."""
@@ -24,7 +24,7 @@ OFFLINE_LIMIT = 20_000
 
 @dataclass(frozen=True)
 class Demand:
-    """Buffers of one memory: `size` in bytes (multiples of ALIGNMENT), alive at positions `first` to `last`."""
+    """Buffers of one memory: `size` (bytes, multiples of ALIGNMENT), alive from `first` to `last`."""
 
     size: Ints
     first: Ints
@@ -160,13 +160,13 @@ def _sweep(demand: Demand, capacity: int, choose: Callable[[_FreeSpace, int], in
     """Place buffers in order of their first use; `choose(free, buffer)` gives the start or None."""
     free = _FreeSpace([0], [capacity], [-1])
     addresses = np.zeros(len(demand), dtype=np.int64)
-    births = np.lexsort((-demand.size, demand.first))
-    deaths = np.argsort(demand.last, kind="stable")
-    size, first, last = demand.size.tolist(), demand.first.tolist(), demand.last.tolist()
-    dead = deaths.tolist()
+    births: Ints = np.lexsort((-demand.size, demand.first))
+    deaths: Ints = np.argsort(demand.last, kind="stable")
+    size, first, last = numbers(demand.size), numbers(demand.first), numbers(demand.last)
+    dead = numbers(deaths)
     placed: list[int] = [-1] * len(size)
     next_death = 0
-    for one in births.tolist():
+    for one in numbers(births):
         if size[one] == 0:
             placed[one] = 0
             continue

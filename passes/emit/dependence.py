@@ -33,7 +33,7 @@ class Accesses:
 class Instances:
     """The buffers as they exist while the program runs: one per loop iteration of an allocation.
 
-    `buffer` is the static buffer that an instance is one of, `space` the number of its memory, `lines` its size.
+    `buffer` is the static buffer that an instance is one of, `space` its memory, `lines` its size.
     """
 
     buffer: Ints
@@ -46,7 +46,7 @@ class Instances:
 
 @dataclass(frozen=True)
 class Order:
-    """A file order of the rows: `position[row]`, each row's `queue`, and its `number` in that queue, from 1."""
+    """A file order of the rows: `position[row]`, each row's `queue` and its `number` there, from 1."""
 
     position: Ints
     queue: Ints
@@ -84,7 +84,7 @@ class AtomEvents:
         self.write = accesses.write[source]
 
     def conflicts(self, order: Order, addresses: Ints | None = None) -> Ints:
-        """`result[row, queue]`: the number of the last instruction of `queue` that `row` conflicts with; 0 for none.
+        """`[row, queue]`: the number of the queue's last instruction that `row` conflicts with; 0 for none.
 
         With `addresses` (first line of each instance in its memory) also conflicts with earlier users of the
         same lines; without, only those within an instance. An instruction's own queue is left out: it runs in
@@ -105,12 +105,12 @@ class AtomEvents:
         result = np.zeros((len(order.position), order.queues), dtype=np.int64)
         inherited = None if addresses is None else self._inherited(order, addresses, atom, writes, reads)
         for one in range(order.queues):
-            written, used = writes[one], reads[one]
             if inherited is not None:
-                written = np.maximum(written, inherited[0, one, atom])
-                used = np.maximum(used, inherited[1, one, atom])
+                np.maximum(writes[one], inherited[0, one, atom], out=writes[one])
+                np.maximum(reads[one], inherited[1, one, atom], out=reads[one])
             # A read conflicts with writers, a write with readers too.
-            np.maximum.at(result[:, one], row, np.where(write, np.maximum(written, used), written))
+            last = np.maximum(writes[one], np.where(write, reads[one], 0))
+            np.maximum.at(result[:, one], row, last)
             result[order.queue == one, one] = 0
         return result
 

@@ -10,8 +10,8 @@ import numpy as np
 from ...isa.blocks import Space
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
-from .allocate import ALIGNMENT, Demand, place_lowest
-from .footprint import Ints
+from .allocate import Demand, aligned, place_lowest
+from .footprint import Ints, numbers
 from .stream import Stream
 
 SECTIONS = ("weight", "input", "output", "temporary")
@@ -54,7 +54,7 @@ def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> 
             address[number] = end
             if buffer.key:
                 keys[buffer.key] = end
-            end += -(-buffer.bytes // ALIGNMENT) * ALIGNMENT
+            end += aligned(buffer.bytes)
         parts.append((f"{role}s", end - begin))
 
     temporaries = np.array(
@@ -63,13 +63,13 @@ def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> 
     )
     if len(temporaries):
         instance = np.searchsorted(stream.instance_buffer, temporaries)
-        size = np.array([-(-stream.buffers[n].bytes // ALIGNMENT) * ALIGNMENT for n in temporaries.tolist()])
+        size = np.array([aligned(stream.buffers[n].bytes) for n in numbers(temporaries)], dtype=np.int64)
         demand = Demand(size, first[instance], last[instance])
         places = place_lowest(demand)
         address[temporaries] = end + places
         begin, end = end, end + int((places + size).max())
         parts.append(("temporaries", end - begin))
-        for number in temporaries.tolist():
+        for number in numbers(temporaries):
             used[number] = True
     if end > machine.memory_bytes(Space.DRAM):
         raise CapacityError(

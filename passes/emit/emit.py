@@ -1,4 +1,4 @@
-"""Emission as a whole: a module of instruction templates, and what is known of the model, become a program."""
+"""Emission as a whole: instruction templates, and what is known of the model, become a program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ...isa.blocks import Space
 from ...isa.formats import Array, Format
 from ...isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
 from .assemble import Assembled, assemble
-from .footprint import Ints
+from .footprint import Ints, numbers
 from .stream import Buffer
 
 PHASE = "emit"
@@ -53,7 +53,7 @@ def emit(module: ModuleOp, context: CompilerContext, facts: ModelFacts | None = 
     facts = facts or ModelFacts()
     assembled = assemble(module, context.target)
     nodes, offsets, source_nodes = _source_map(module, assembled, facts)
-    mapped = {nodes[index].name for index in np.unique(source_nodes).tolist()}
+    mapped = {nodes[index].name for index in numbers(np.unique(source_nodes))}
     folded = [Note(node.name, node.phase, node.reason) for node in folded_nodes(module)]
     folded += [Note(node.name, PHASE, "needs no instruction") for node in nodes if node.name not in mapped]
     return Program(

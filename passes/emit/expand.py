@@ -21,6 +21,7 @@ from ...dialects.isa import SLOT, InstructionOperation, is_address
 from ...dialects.provenance import nodes_of
 from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
 from ...isa.blocks import Space
+from ...isa.columns import Column
 from ...isa.fields import Flag
 from ...isa.lanes import LaneProgram
 from ...isa.machine import Machine
@@ -188,7 +189,7 @@ def _hint(op: AllocOp, position: int) -> str:
 
 
 def _slot(op: Operation, counts: tuple[int, ...], position: int) -> tuple[_Level, ...]:
-    """The order levels of an operation in a block: the time slot if the block is a loop's, and the position."""
+    """The order levels of an operation in a block: the time slot in a loop's block, and the position."""
     if not isinstance(op.parent_op(), ForOp):
         return (_Level(position),)
     return (_Level(stage_of(op), len(counts) - 1), _Level(position))
@@ -279,7 +280,7 @@ def _columns(
     defaults = [item.default or 0 for item in record.fields]
     # What is not constant over a template's iterations: (matrix column, template, function of the loop
     # indices).
-    varying: list[tuple[int, int, Callable[[Ints], Ints | int]]] = []
+    varying: list[tuple[int, int, Callable[[Ints], Column]]] = []
     varying_owners: list[tuple[int, int, AffineForm]] = []
     used: list[int] = []
     for number, template in enumerate(templates):
@@ -300,7 +301,7 @@ def _columns(
             if form.is_constant:
                 constants[number, place[name]] = form.constant
             else:
-                varying.append((place[name], number, form.evaluate))
+                varying.append((place[name], number, _exact(form)))
             instance = storage.instance_form(buffer)
             if instance.is_constant:
                 owners[number, owner_place[name]] = instance.constant
@@ -313,9 +314,8 @@ def _columns(
     for at, number, function in varying:
         matrix[at, starts[number] : starts[number + 1]] = function(_indices(templates[number].counts))
     for at, number, form in varying_owners:
-        owner_matrix[at, starts[number] : starts[number + 1]] = form.evaluate(
-            _indices(templates[number].counts)
-        )
+        indices = _indices(templates[number].counts)
+        owner_matrix[at, starts[number] : starts[number + 1]] = form.evaluate(list(indices))
     return Group(
         record,
         np.concatenate(rows),
@@ -325,17 +325,21 @@ def _columns(
     )
 
 
-def _clipped(value: Minimum) -> Callable[[Ints], Ints | int]:
-    def evaluate(indices: Ints) -> Ints | int:
-        least = value.forms[0].evaluate(indices)
+def _exact(form: AffineForm) -> Callable[[Ints], Column]:
+    return lambda indices: form.evaluate(list(indices))
+
+
+def _clipped(value: Minimum) -> Callable[[Ints], Column]:
+    def evaluate(indices: Ints) -> Column:
+        least = value.forms[0].evaluate(list(indices))
         for form in value.forms[1:]:
-            least = np.minimum(least, form.evaluate(indices))
+            least = np.minimum(least, form.evaluate(list(indices)))
         return np.maximum(least, 0)
 
     return evaluate
 
 
-def _switch(value: Minimum) -> Callable[[Ints], Ints | int]:
+def _switch(value: Minimum) -> Callable[[Ints], Column]:
     size = _clipped(value)
     return lambda indices: np.minimum(size(indices), 1)
 

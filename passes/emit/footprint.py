@@ -59,6 +59,11 @@ class Atoms:
         return np.repeat(self.segment_atom[part], self.segment_lines[part])
 
 
+def numbers(column: Ints) -> list[int]:
+    """A column as Python ints, for loops that take them one by one."""
+    return column.tolist()
+
+
 def ranges(starts: Ints, counts: Ints) -> Ints:
     """The concatenation of `arange(start, start + count)` for every pair."""
     total = int(counts.sum())
@@ -98,7 +103,8 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
 
     segments = high_at - low_at
     pairs = np.repeat(owner, segments) * max(atoms, 1) + atom[ranges(low_at, segments)]
-    pairs = np.unique(pairs)
+    pairs = np.sort(pairs)
+    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])] if len(pairs) else pairs
     start = np.searchsorted(pairs, np.arange(len(footprints) + 1) * max(atoms, 1))
     return Atoms(
         first=first.astype(np.int64),

@@ -20,7 +20,7 @@ Users = tuple[int, ...]
 
 @dataclass
 class _Owners:
-    """Who last owned the lines of one memory: disjoint stretches [start, end) in order, each with its instance."""
+    """Who last owned the lines of one memory: disjoint stretches [start, end) in order, and instances."""
 
     starts: list[int] = field(default_factory=list[int])
     ends: list[int] = field(default_factory=list[int])
@@ -49,13 +49,15 @@ class _Owners:
 
 
 class Inheritance:
-    """The sweep. `users[atom]` has an atom's own last users: writers in its first half, readers in its second.
+    """The sweep. `users[atom]` has an atom's own last users: writers in its first half, then readers.
 
     Lines of an instance that nothing touches stay with whoever owned them before. An atom that was written
     hands on its own users only, since its writer comes after all before it.
     """
 
-    def __init__(self, atoms: Atoms, first_atom: Ints, buffer: Ints, address: Ints, users: list[Users]) -> None:
+    def __init__(
+        self, atoms: Atoms, first_atom: Ints, buffer: Ints, address: Ints, users: list[Users]
+    ) -> None:
         self._atoms = atoms
         self._first_atom: list[int] = first_atom.tolist()
         self._buffer: list[int] = buffer.tolist()
@@ -94,7 +96,7 @@ class Inheritance:
     def _shared_atoms(
         self, instance: int, before: Sequence[tuple[int, int, int]]
     ) -> Iterator[tuple[int, int]]:
-        """(atom of the instance, atom of an earlier one) pairs that have a line in common; some may come twice."""
+        """(atom of the instance, atom of an earlier one) with a line in common; pairs may come twice."""
         first_atom = self._first_atom
         begin, whole = first_atom[instance], first_atom[instance + 1] - first_atom[instance] == 1
         for start, end, owner in before:

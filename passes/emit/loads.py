@@ -9,7 +9,7 @@ from ...isa.blocks import Space
 from ...isa.engines import Engine
 from ...isa.machine import Machine
 from .accesses import Touched, placed_columns
-from .allocate import ALIGNMENT
+from .allocate import aligned
 from .dependence import Order
 from .footprint import Ints
 from .prefetch import Load
@@ -57,7 +57,7 @@ def loads_of(
         if not group.instances:
             is_load[group.rows] = False
     earliest = _after_conflicts(natural, conflicts)
-    sizes = np.array([-(-buffer.bytes // ALIGNMENT) * ALIGNMENT for buffer in stream.buffers], dtype=np.int64)
+    sizes = np.array([aligned(buffer.bytes) for buffer in stream.buffers], dtype=np.int64)
 
     accesses, instances = found.accesses, found.instances
     chosen = np.flatnonzero(is_load[accesses.row] & (instances.space[accesses.instance] != Space.DRAM))
@@ -94,7 +94,7 @@ def loads_of(
 
 
 def _after_conflicts(natural: Order, conflicts: Ints) -> Ints:
-    """The first row that each row may stand before: after every row of another queue that it conflicts with."""
+    """The first row that each row may stand before: after all rows of other queues that it conflicts with."""
     earliest = np.zeros(len(natural.position), dtype=np.int64)
     for queue in range(natural.queues):
         rows = np.append(-1, np.flatnonzero(natural.queue == queue))

@@ -10,7 +10,7 @@ from ...isa.blocks import Space
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
 from .accesses import Touched
-from .allocate import ALIGNMENT, Demand, place
+from .allocate import Demand, aligned, place
 from .dependence import AtomEvents, Order
 from .footprint import Ints
 from .loads import busy_cycles, elapsed_work, loads_of
@@ -47,7 +47,7 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
     first, last = events.lifetimes(natural)
     instances = found.instances
     buffers = stream.buffers
-    sizes = np.array([-(-buffer.bytes // ALIGNMENT) * ALIGNMENT for buffer in buffers] + [0], dtype=np.int64)
+    sizes = np.array([aligned(buffer.bytes) for buffer in buffers] + [0], dtype=np.int64)
     size = sizes[instances.buffer]
     members = {space: np.flatnonzero((instances.space == space) & (last >= 0)) for space in ON_CHIP}
     capacity = {int(space): machine.memory_bytes(space) for space in ON_CHIP}

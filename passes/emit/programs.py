@@ -27,7 +27,7 @@ class _Load:
 
 
 def assign_slots(stream: Stream) -> Stream:
-    """The stream with a slot in every vector pass, and the instructions that load the slots among the others."""
+    """The stream with a slot in every vector pass, and the instructions that fill the slots."""
     passes = next((group for group in stream.groups if group.record is VectorPass), None)
     if passes is None or passes.programs is None:
         return stream

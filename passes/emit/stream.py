@@ -73,7 +73,7 @@ class Origin:
 class Stream:
     """The instructions of a program in their natural order (as the loops say), before addresses and waits.
 
-    `queue[row]` and `origin[row]` belong to each row; `instance_buffer[i]` is the buffer that instance i is one of.
+    `queue` and `origin` have an entry a row; `instance_buffer[i]` is the buffer that instance i is one of.
     """
 
     groups: tuple[Group, ...]

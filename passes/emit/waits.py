@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .dependence import Order
-from .footprint import Ints
+from .footprint import Ints, numbers
 
 WINDOW = 1 << 15
 """A wait names an instruction fewer than so many retirements behind the newest in file order of its queue."""
@@ -37,12 +37,13 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
     # An instruction too far behind is named through a later one of its queue.
     wanted = np.where(wanted > 0, np.maximum(wanted, newest - (WINDOW - 1)), 0)
     place = _positions_by_number(order, rows_in_order)
-    # clocks[q][n]: what has happened once instruction n of queue q has retired, its own number left out of date.
+    # clocks[q][n]: what has happened once instruction n of queue q has retired; of q itself out of date.
     start: Clock = (0,) * order.queues
     clocks: list[list[Clock]] = [[start] for _ in range(order.queues)]
     result: Waits = []
-    columns = (rows.tolist(), order.queue[rows].tolist(), order.number[rows].tolist(), wanted.tolist())
-    for row, queue, number, targets in zip(*columns, strict=True):
+    every: list[list[int]] = wanted.tolist()
+    columns = (numbers(rows), numbers(order.queue[rows]), numbers(order.number[rows]))
+    for row, queue, number, targets in zip(*columns, every, strict=True):
         mine = clocks[queue]
         clock = mine[-1]
         unmet = [(place[q][target - 1], q, target) for q, target in enumerate(targets) if target > clock[q]]
@@ -91,4 +92,4 @@ def _newest_numbers(order: Order, rows_in_order: Ints) -> Ints:
 def _positions_by_number(order: Order, rows_in_order: Ints) -> list[list[int]]:
     """For each queue the file positions of its instructions, in order."""
     queue = order.queue[rows_in_order]
-    return [np.flatnonzero(queue == one).tolist() for one in range(order.queues)]
+    return [numbers(np.flatnonzero(queue == one)) for one in range(order.queues)]

@@ -106,7 +106,7 @@ def product_template(op: ProductOp) -> InstructionOperation:
         addresses.append((name, buffer, access.offset * width))
         values[f"{name}_stride"] = _stride(access.strides[0] * width, rows)
     if op.accumulate is not None:
-        values["accumulate"] = op.accumulate.data
+        values["accumulate"] = op.accumulate.data.at_most(1)
     if transposed:
         values["transpose_b"] = 1
     return operation_class("mx.product")(addresses, values)
@@ -137,7 +137,7 @@ def pass_template(op: PassOp) -> InstructionOperation:
         addresses.append((f"reduction{number}", buffer, access.offset * buffer_type(buffer).format.bytes))
         values[f"reduction{number}_direction"] = REDUCED_TO[direction]
     if op.accumulate is not None:
-        values["accumulate"] = op.accumulate.data
+        values["accumulate"] = op.accumulate.data.at_most(1)
     # Parsed and printed once more, so that equal programs have equal texts.
     return operation_class("vx.pass")(addresses, values, program=str(LaneProgram.parse(op.program.data)))
 

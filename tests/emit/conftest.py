@@ -4,6 +4,7 @@ import heapq
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def any_order(table: Table, seed: int) -> list[int]:
     ahead: list[set[int]] = [set() for _ in range(len(table))]
     rows_of_queue = [np.flatnonzero(table.queue == queue).tolist() for queue in range(8)]
     for rows in rows_of_queue:
-        for before, row in zip(rows, rows[1:], strict=False):
+        for before, row in pairwise(rows):
             ahead[row].add(before)
     for row, queue, count in zip(*table.waits(), strict=True):
         ahead[int(row)].add(rows_of_queue[int(queue)][int(count) - 1])

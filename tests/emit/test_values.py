@@ -27,7 +27,9 @@ func.func @main() {
         tile.copy %x<2048 * d1 [min(32, -32 * d1 + 100), 64] [64, 1]>
           to %a<0 [min(32, -32 * d1 + 100), 64] [64, 1]>
         tile.for 2 {
-          tile.product f32 %a<32 * d2 [min(32, -32 * d1 + 100), 32] [64, 1]> by %wt<1024 * d2 [32, 32] [32, 1]>
+          tile.product f32
+            %a<32 * d2 [min(32, -32 * d1 + 100), 32] [64, 1]>
+            by %wt<1024 * d2 [32, 32] [32, 1]>
             into %acc<0 [min(32, -32 * d1 + 100), 32] [32, 1]> accumulate<d2>
         }
         tile.pass "r0 = add(a, c0); out r0" over min(32, -32 * d1 + 100) by 32

@@ -96,7 +96,7 @@ def reference_conflicts(queues: list[int], rows: list[list[Touch]], base: list[i
 
 
 def is_ordered(order: Order, waits: Waits, pairs: set[tuple[int, int]]) -> bool:
-    """Whether queue order and waits order every pair: reachability over whole clocks, without any short cut."""
+    """Whether queue order and waits order every pair: reachability over whole clocks, no short cut."""
     by_row = dict(waits)
     clocks: list[list[int]] = []
     last: dict[int, int] = {}
