@@ -148,8 +148,16 @@ _DTYPES: dict[Attribute, DType] = {element: np.dtype(dtype) for _, _, element, d
 _BY_DTYPE = {dtype: element for element, dtype in _DTYPES.items()}
 
 
-_PACKED = {"UINT4": 4, "INT4": 4, "FLOAT4E2M1": 4, "UINT2": 2, "INT2": 2}
-"""Bits of the element types of which a byte holds several."""
+_PACKED = {
+    "FLOAT6E2M3": 6,
+    "FLOAT6E3M2": 6,
+    "UINT4": 4,
+    "INT4": 4,
+    "FLOAT4E2M1": 4,
+    "UINT2": 2,
+    "INT2": 2,
+}
+"""Bits of the element types that are packed in files."""
 
 
 def element_of_code(code: int) -> Attribute:

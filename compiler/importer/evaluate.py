@@ -7,7 +7,7 @@ reference implementation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from onnx import AttributeProto, NodeProto, helper
@@ -237,8 +237,7 @@ def _clip(attributes: Attributes, inputs: Sequence[Any]) -> Array:
 
 
 def _where(attributes: Attributes, inputs: Sequence[Any]) -> Array:
-    condition: Array = inputs[0]
-    return np.where(condition, inputs[1], inputs[2])
+    return cast("Array", np.where(inputs[0], inputs[1], inputs[2]))
 
 
 def _trilu(attributes: Attributes, inputs: Sequence[Any]) -> Array:

@@ -95,7 +95,7 @@ def _checked(model: LoadedModel) -> LoadedModel:
     return model
 
 
-def _texts(proto: ModelProto) -> Iterator[str]:
+def _texts(proto: ModelProto) -> Iterator[object]:
     """All names in a model. Protobuf hands out bytes, not str, for one that is not valid text."""
     yield from (entry.domain for entry in proto.opset_import)
     yield from _graph_texts(proto.graph)
@@ -109,7 +109,7 @@ def _texts(proto: ModelProto) -> Iterator[str]:
             yield from _node_texts(node)
 
 
-def _graph_texts(graph: GraphProto) -> Iterator[str]:
+def _graph_texts(graph: GraphProto) -> Iterator[object]:
     for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.name
         yield from (dimension.dim_param for dimension in value.type.tensor_type.shape.dim)
@@ -121,7 +121,7 @@ def _graph_texts(graph: GraphProto) -> Iterator[str]:
         yield from _node_texts(node)
 
 
-def _node_texts(node: NodeProto) -> Iterator[str]:
+def _node_texts(node: NodeProto) -> Iterator[object]:
     yield from (node.name, node.op_type, node.domain, node.overload)
     yield from node.input
     yield from node.output
@@ -129,7 +129,7 @@ def _node_texts(node: NodeProto) -> Iterator[str]:
         yield from _attribute_texts(attribute)
 
 
-def _attribute_texts(attribute: AttributeProto) -> Iterator[str]:
+def _attribute_texts(attribute: AttributeProto) -> Iterator[object]:
     yield attribute.name
     yield attribute.ref_attr_name
     if attribute.type == AttributeProto.TENSOR:

@@ -34,7 +34,7 @@ PHASE = "import"
 
 def import_model(
     source: Source,
-    shapes: Mapping[str, tuple[int, ...]] = {},
+    shapes: Mapping[str, Sequence[int]] = {},
     constants: Mapping[str, Array] = {},
     context: CompilerContext | None = None,
 ) -> ModuleOp:
@@ -54,7 +54,8 @@ def import_model(
     held |= {tensor.values.name for tensor in graph.sparse_initializer}
     inputs = [value for value in graph.input if value.name not in held]
     _check_constants(constants, inputs, held)
-    given = {**shapes, **{name: np.shape(array) for name, array in constants.items()}}
+    given = {name: tuple(map(int, shape)) for name, shape in shapes.items()}
+    given |= {name: np.shape(array) for name, array in constants.items()}
     fixed = Binding(model.name, inputs).fix(given)
     arguments = [value for value in inputs if value.name not in constants]
     block = Block(arg_types=[attribute_of(fixed[value.name]) for value in arguments])
