@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -114,8 +114,7 @@ class _Assembler:
             except UnexpectedInput as error:
                 column = max(int(getattr(error, "column", 1) or 1), 1)
                 raise AssemblyError(self.source, number, column, _unexpected(line, column)) from None
-            for child in tree.children:
-                part = cast("Any", child)
+            for part in tree.children:
                 tokens = [
                     Token(token.type, str(token), line=number, column=token.column) for token in part.children
                 ]

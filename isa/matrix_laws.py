@@ -1,8 +1,8 @@
 """Cost laws of the matrix engine: cycles and port traffic of one product on an array of PEs.
 
 `pipelined_ws` is weight-stationary with double-buffered weights: a tile takes as long as its rows of A,
-padded to the array, while the next weights load. `plain_ws` and `plain_os` are the un-overlapped systolic arrays of
-the literature (the analytical runtimes of SCALE-Sim, Samajdar et al., ISPASS 2020): a fold takes
+padded to the array, while the next weights load. `plain_ws` and `plain_os` are the un-overlapped systolic
+arrays of the literature (the analytical runtimes of SCALE-Sim, Samajdar et al., ISPASS 2020): a fold takes
 2 R + C + T - 2 cycles on R x C PEs, T being the length streamed through.
 """
 

@@ -35,6 +35,11 @@ _BYTE = np.dtype(np.uint8)
 _ID = np.dtype(np.int32)
 _ELEMENTS: tuple[np.dtype[Any], ...] = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.uint32))
 
+
+def _element_dtype(code: int) -> np.dtype[Any]:
+    return _ELEMENTS[code]
+
+
 ELEMENT_CODES = {1: 0, 2: 1, 4: 2}
 """The code of `element` for a width in bytes."""
 
@@ -105,7 +110,7 @@ class _BlockCopy(Instruction):
         return {f"sram.{way}": data * (1 - in_acc), f"acc.{way}": data * in_acc}
 
     def _copy(self, state: State, load: bool) -> None:
-        dtype = _ELEMENTS[self.element]
+        dtype = _element_dtype(self.element)
         chip = state.on_chip(self.chip, self._extents, self._chip_strides, dtype)
         dram = state.in_dram(self.dram, self._extents, self._dram_strides, dtype)
         if load:
