@@ -21,6 +21,7 @@ from . import (
     reduction,
     rotary,
     runtime_attention,
+    runtime_quantization,
     shape,
 )
 from .lowering import Lowering, Rules
@@ -38,7 +39,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Normalization": normalization.RULES,
     "Attention": (*attention.RULES, *rotary.RULES),
     "Quantization": quantization.RULES,
-    "ONNX Runtime": (*microsoft.RULES, *runtime_attention.RULES),
+    "ONNX Runtime": (*microsoft.RULES, *runtime_attention.RULES, *runtime_quantization.RULES),
 }
 """Rules by family, in the order of docs/operators.md."""
 
