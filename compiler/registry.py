@@ -39,6 +39,7 @@ PASSES = {
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnxPass",
+    "lower-tile": "schedule.lower_tile:LowerTilePass",
 }
 """Where each pass is, in the package of passes."""
 
