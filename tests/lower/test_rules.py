@@ -208,12 +208,11 @@ CASES = {
     "skip layer norm": Case(
         "SkipLayerNormalization", [f32(2, 3, 4), f32(2, 3, 4), f32(4), f32(4)], domain=RUNTIME
     ),
-    "fused attention with lengths and a past": Case(
+    "fused attention with lengths": Case(
         "Attention",
-        [f32(2, 5, 8), f32(8, 36), f32(36), np.array([8, 4], np.int32), f32(2, 2, 3, 3, 4)],
+        [f32(2, 5, 8), f32(8, 36), f32(36), np.array([5, 3], np.int32)],
         {"num_heads": 3, "unidirectional": 1},
         domain=RUNTIME,
-        outputs=2,
     ),
     "fused cross attention with a bias and a mask of keys": Case(
         "MultiHeadAttention",
@@ -225,6 +224,30 @@ CASES = {
             RANDOM.integers(0, 2, (2, 7)).astype(np.int32),
         ],
         {"num_heads": 3},
+        domain=RUNTIME,
+    ),
+    "quantized gemm": Case(
+        "QGemm",
+        [
+            u8(50, 9),
+            real(0.02),
+            u8(),
+            i8(40, 50),
+            real(0.03),
+            i8(),
+            np.arange(40, dtype=np.int32),
+            real(0.5),
+            u8(),
+        ],
+        {"transA": 1, "transB": 1},
+        known=(1, 2, 4, 5, 7, 8),
+        domain=RUNTIME,
+    ),
+    "concatenation of quantized parts": Case(
+        "QLinearConcat",
+        [real(0.03), i8(), i8(3, 50), real(0.02), i8(), i8(2, 50), real(0.04), i8()],
+        {"axis": 0},
+        known=(0, 1, 3, 4, 6, 7),
         domain=RUNTIME,
     ),
     "clip of int64 to bounds beyond int32": Case(

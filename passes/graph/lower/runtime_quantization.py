@@ -62,7 +62,7 @@ class QuantizedGemm(ScaledProduct):
     conditions = (scalar_zero_point("a_zero_point"),)
 
     def lower(self) -> SSAValue:
-        """(A' @ B' + C) * (alpha * a_scale * b_scale), quantized by y_scale / that factor if `y_scale` is given."""
+        """(A' @ B' + C) * (alpha * a_scale * b_scale); with `y_scale` divided by it, rounded and shifted."""
         build = self.build
         lhs = self.bytes("A", "a_zero_point", left=True)
         rhs = self.bytes("B", "b_zero_point", left=False)
@@ -230,14 +230,8 @@ class LinearWhere(Linear):
 
     def lower(self) -> SSAValue:
         """Both sides in the result's quantization, one chosen."""
-        sides = (
-            self.quantized(
-                self.real(name, f"{name.lower()}_scale", f"{name.lower()}_zero_point"),
-                "z_scale",
-                "z_zero_point",
-            )
-            for name in ("X", "Y")
-        )
+        names = (("X", "x_scale", "x_zero_point"), ("Y", "y_scale", "y_zero_point"))
+        sides = (self.quantized(self.real(*side), "z_scale", "z_zero_point") for side in names)
         return self.build.map("select", self.operand("condition"), *sides)
 
 
