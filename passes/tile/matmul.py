@@ -91,8 +91,8 @@ class MatmulLowering(Lowering):
             for view, leaf in zip(folded.epilogue, cluster.leaves, strict=True)
         )
         output = Spread.of(folded.output, cluster.outputs[0].form)
-        leaves = TileLeaves(scope, spreads, self.rows, self.columns)
-        self.epilogue = TileEpilogue(cluster.graph, leaves, output)
+        leaves = TileLeaves(scope, tuple(leaf for leaf in spreads if leaf is not None), self.rows, self.columns)
+        self.epilogue = TileEpilogue(cluster.graph, spreads, leaves, output)
         self.rates = Rates(scope.machine)
 
     def _check_mode(self) -> None:
@@ -166,7 +166,7 @@ class MatmulLowering(Lowering):
         root = self.scope.view(value).root
         if value in self.kernel.results:
             return self.epilogue.output_usable
-        spreads = [leaf for leaf in self.epilogue.leaves.stored if leaf.root is root]
+        spreads = [leaf for leaf in self.epilogue.leaves.leaves if leaf.root is root]
         if not all(leaf.usable_in_place for leaf in spreads):
             return False
         return all(side.readable(leaf) for side in (self.left, self.right) for leaf in side.leaves if leaf.root is root)

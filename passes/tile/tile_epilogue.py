@@ -20,10 +20,12 @@ from .tiles import Spread, hold, tile_place
 class TileEpilogue:
     """A lane graph over tiles of a domain; its one output is stored as `output` says.
 
-    `given` is what the leaves that the caller gives vary with, in order, and `accs` are the leaves that lie in ACC.
+    `sources` has the stored value behind each leaf, None where the caller gives it; `given` is what those vary with,
+    in order, and `accs` are the leaves that lie in ACC.
     """
 
     graph: LaneGraph
+    sources: tuple[Spread | None, ...]
     leaves: TileLeaves
     output: Spread
     given: tuple[Extent, ...] = (Extent.FULL,)
@@ -33,7 +35,7 @@ class TileEpilogue:
     def packing(self) -> Packing:
         """The passes."""
         given = iter(self.given)
-        extents = tuple(next(given) if leaf is None else leaf.extent for leaf in self.leaves.leaves)
+        extents = tuple(next(given) if leaf is None else leaf.extent for leaf in self.sources)
         return pack(self.graph, extents, self.accs)
 
     @property
@@ -84,8 +86,8 @@ class EpilogueRun:
         epilogue, builder, packing = self._epilogue, self._builder, self._epilogue.packing
         scope, output = epilogue.leaves.scope, epilogue.output
         leaves = {
-            index: given[index] if leaf is None else self._leaves.find(index, indices, rows, columns, stage)
-            for index, leaf in enumerate(epilogue.leaves.leaves)
+            index: given[index] if leaf is None else self._leaves.find(leaf, indices, rows, columns, stage)
+            for index, leaf in enumerate(epilogue.sources)
         }
         start = output.start(indices, rows.start, columns.start)
         final = packing.outputs[0]

@@ -18,10 +18,10 @@ WHOLE_SHARE = {Extent.FULL: 6, Extent.ROW: 20, Extent.COLUMN: 20, Extent.SCALAR:
 
 @dataclass(frozen=True, eq=False)
 class TileLeaves:
-    """Leaves of a lane graph over tiles of `rows` x `columns` (inside outer loops); None where the caller gives one."""
+    """Stored leaves of lane graphs over tiles of `rows` x `columns`, inside outer loops."""
 
     scope: Scope
-    leaves: tuple[Spread | None, ...]
+    leaves: tuple[Spread, ...]
     rows: int
     columns: int
 
@@ -37,16 +37,11 @@ class TileLeaves:
         return size * WHOLE_SHARE[leaf.extent] <= self.scope.machine.sram.bytes
 
     @property
-    def stored(self) -> tuple[Spread, ...]:
-        """The leaves that the caller does not give."""
-        return tuple(leaf for leaf in self.leaves if leaf is not None)
-
-    @property
     def whole_bytes(self) -> int:
         """SRAM for the values that are loaded once (two of each that outer loops replace)."""
         return sum(
             tile_bytes(leaf.extent, self.rows, self.columns, leaf.form) * (2 if leaf.level else 1)
-            for leaf in self.stored
+            for leaf in self.leaves
             if self.is_whole(leaf) and not self.in_place(leaf)
         )
 
@@ -54,7 +49,7 @@ class TileLeaves:
         """Bytes an element of the values of `extent` that are loaded with each tile."""
         return sum(
             leaf.form.bytes
-            for leaf in self.stored
+            for leaf in self.leaves
             if leaf.extent is extent and not self.in_place(leaf) and not self.is_whole(leaf)
         )
 
@@ -65,16 +60,16 @@ class LeafRun:
 
     leaves: TileLeaves
     builder: TileBuilder
-    held: dict[int, Held] = field(default_factory=dict[int, Held])
+    held: dict[Spread, Held] = field(default_factory=dict[Spread, Held])
 
     def preload(self, indices: Sequence[AffineForm]) -> None:
         """Load what all tiles inside the open outer loops (their `indices`) share, and no larger set of tiles does."""
         leaves = self.leaves
-        for index, leaf in enumerate(leaves.leaves):
-            if leaf is None or leaves.in_place(leaf) or not leaves.is_whole(leaf) or leaf.level != len(indices):
+        for leaf in leaves.leaves:
+            if leaves.in_place(leaf) or not leaves.is_whole(leaf) or leaf.level != len(indices):
                 continue
-            self.held[index] = hold(self.builder, leaf.extent, leaves.rows, leaves.columns, leaf.form)
-            self._load(leaf, self.held[index], indices, Span.of(0, leaves.rows), Span.of(0, leaves.columns), 0)
+            self.held[leaf] = hold(self.builder, leaf.extent, leaves.rows, leaves.columns, leaf.form)
+            self._load(leaf, self.held[leaf], indices, Span.of(0, leaves.rows), Span.of(0, leaves.columns), 0)
 
     def _load(
         self, leaf: Spread, target: Held, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int
@@ -83,15 +78,15 @@ class LeafRun:
         source = tile_place(self.leaves.scope.buffers[leaf.root], leaf, start, rows.size, columns.size)
         load(self.builder, source, target, leaf.extent, rows.size, columns.size, stage)
 
-    def find(self, index: int, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int = 0) -> Held:
-        """Leaf `index` for the tile at `rows` x `columns`, loaded now if it was not yet."""
-        leaf = self.leaves.leaves[index]
-        assert leaf is not None
+    def find(
+        self, leaf: Spread, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int = 0
+    ) -> Held:
+        """A leaf for the tile at `rows` x `columns`, loaded now if it was not yet."""
         if self.leaves.in_place(leaf):
             start = leaf.start(indices, rows.start, columns.start)
             return Held(self.leaves.scope.buffers[leaf.root], start, leaf.row)
-        if index in self.held:
-            held = self.held[index]
+        held = self.held.get(leaf)
+        if held is not None:
             pitch = self.leaves.columns if leaf.extent is Extent.FULL else 1
             by_row = rows.start * pitch if leaf.extent & Extent.COLUMN else AffineForm()
             by_column = columns.start if leaf.extent & Extent.ROW else AffineForm()

@@ -1,0 +1,271 @@
+"""The attention kernel: scores, exact softmax and the product with the values on chip, a block of queries at a time.
+
+Scores never go to DRAM. The next block's scores are issued before this block's product with the values, so that the
+array works while the vector engine makes weights of scores. Heads are addressing: queries, keys, values and the output
+are strided views. With a causal mask, keys that no query of a block sees are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+from xdsl.ir import SSAValue
+
+from ...dialects import nn, sattn
+from ...dialects.constants import RefAttr
+from ...dialects.elements import element_of, shape_of, tensor
+from ...isa.errors import Blocking, UnsupportedError
+from ...isa.formats import Format
+from .attention_emit import AttentionEmission
+from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
+from .attention_search import (
+    AttentionDecision,
+    AttentionPlan,
+    AttentionProblem,
+    Matrix,
+    Passes,
+    ScoreForm,
+    search_attention,
+)
+from .build import TileBuilder
+from .cluster import make_cluster
+from .kernel import Budget, Kernel, Lowering, Plan, Scope
+from .lane_graph import Extent
+from .matmul import MODES
+from .pack import Packing, pack
+from .product_operand import ProductOperand
+from .rates import Rates
+from .tile_epilogue import TileEpilogue
+from .tile_leaves import TileLeaves
+from .tiles import Spread
+from .view import View
+
+
+@dataclass(frozen=True)
+class AttentionTiling(Plan):
+    """A plan with the tiling that it stands for."""
+
+    decision: AttentionDecision = field(kw_only=True)
+
+    @property
+    def tiling(self) -> AttentionPlan:
+        """The chosen tiling."""
+        return self.decision.chosen
+
+
+class AttentionLowering(Lowering):
+    """Lowers a dense `sattn.attention` with the elementwise operations behind it."""
+
+    def __init__(self, kernel: Kernel, scope: Scope) -> None:
+        super().__init__(kernel, scope)
+        op = kernel.anchor
+        assert isinstance(op, sattn.AttentionOp)
+        self.op = op
+        batch, heads, groups, self.queries, self.keys, self.key_width, self.value_width = op.extents
+        self.split = HeadSplit(groups, heads // groups if groups else 1)
+        self.outer = (batch, groups, self.split.share)
+        self.score_mode, self.value_mode = MODES[scope.form(op.q)], MODES[scope.form(op.v)]
+        self._check_modes()
+        self.graphs = AttentionGraphs(
+            op,
+            self._factors(),
+            self.split,
+            self.score_mode.accumulator,
+            scope.form(op.v),
+            self.value_mode.accumulator,
+        )
+        by_key = self.split.of_groups(scope.view(op.k)).transpose((0, 1, 2, 4, 3))
+        self.query = self._operand(op.q, self.split.of_heads(scope.view(op.q)), right=False)
+        self.key = self._operand(op.k, by_key, right=True)
+        self.value = self._operand(op.v, self.split.of_groups(scope.view(op.v)), right=True)
+        after = [operation for operation in kernel.operations if operation is not op]
+        cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
+        finished = self.graphs.finished(cluster)
+        output = cluster.outputs[0]
+        self.epilogue = TileEpilogue(
+            finished.graph,
+            finished.spreads,
+            TileLeaves(scope, finished.stored, self.queries, self.value_width),
+            Spread.of(self.split.of_heads(output.view.broadcast(shape_of(op.result))), output.form),
+            finished.given,
+            finished.accs,
+        )
+        self.finished = finished
+        self.rates = Rates(scope.machine)
+
+    def _check_modes(self) -> None:
+        machine = self.scope.machine
+        reasons = [
+            (f"the matrix engine of machine {machine.name} has no {mode} mode", "--precision")
+            for mode in (self.score_mode, self.value_mode)
+            if mode.label not in machine.matrix.rates
+        ]
+        if not self.keys or not self.key_width:
+            reasons.append(("attention over nothing", "at least one key of one element"))
+        if reasons:
+            reason, remedy = reasons[0]
+            raise UnsupportedError((Blocking(self.kernel.path or "?", "Attention", reason, remedy),))
+
+    def _operand(self, value: SSAValue, view: View, right: bool) -> ProductOperand:
+        form = self.scope.form(value)
+        return ProductOperand.of(self.scope, (view,), (form,), None, form, right, packable=False)
+
+    def _factors(self) -> Factors:
+        op, split = self.op, self.split
+        batch, heads, groups, queries, keys, _, width = op.extents
+
+        def spread(value: SSAValue | None, shape: tuple[int, ...], of_heads: bool, turned: bool = False) -> Spread | float | None:
+            if value is None:
+                return None
+            number = self.scope.scalar(value)
+            if number is not None and self.scope.form(value).kind == "float":
+                return float(number)
+            view = self.scope.view(value)
+            if turned:
+                view = view.broadcast((batch, groups, keys, 1)).transpose((0, 1, 3, 2))
+            view = view.broadcast(shape)
+            return Spread.of(split.of_heads(view) if of_heads else split.of_groups(view), self.scope.form(value))
+
+        scores = (batch, heads, queries, keys)
+        mask: Spread | None = None
+        if op.mask is not None:
+            view = split.of_heads(self.scope.view(op.mask).broadcast(scores))
+            mask = Spread.of(view, self.scope.form(op.mask))
+        key_index = last_key = None
+        if op.causal is not None and op.causal_offset.value.data < keys - 1:
+            offset = op.causal_offset.value.data
+            key_index = self._line(np.arange(keys, dtype=np.int32), column=True)
+            last_key = self._line(np.arange(queries, dtype=np.int32) + np.int32(offset), column=False)
+        return Factors(
+            spread(op.q_scale, scores, of_heads=True),
+            spread(op.k_scale, (batch, groups, queries, keys), of_heads=False, turned=True),
+            mask,
+            spread(op.p_scale, scores, of_heads=True),
+            spread(op.v_scale, (batch, groups, queries, width), of_heads=False),
+            key_index,
+            last_key,
+        )
+
+    def _line(self, values: np.ndarray[tuple[int], np.dtype[np.int32]], column: bool) -> Spread:
+        """A small constant that varies with keys (`column`) or queries."""
+        store = self.scope.store
+        constant = nn.ConstantOp(RefAttr(store.anonymous(values)), tensor(element_of(Format.I32), len(values)))
+        step = 0 if len(values) == 1 else 1
+        return Spread(constant.result, Format.I32, 0, (0, 0, 0), 0 if column else step, step if column else 0)
+
+    @property
+    def visible(self) -> int | None:
+        """How many keys query 0 sees at most, where keys can be left out: hidden scores are -inf, so that their
+        weights are exactly zero."""
+        op = self.op
+        if op.causal is None or not math.isinf(op.fill.value.data):
+            return None
+        return op.causal_offset.value.data + 1
+
+    def score_leaves(self, graphs: Sequence[Graph]) -> TileLeaves:
+        """The stored leaves of graphs over scores."""
+        stored = dict.fromkeys(spread for graph in graphs for spread in graph.stored)
+        return TileLeaves(self.scope, tuple(stored), self.queries, self.keys)
+
+    def packing(self, graph: Graph) -> Packing:
+        """The passes of a graph over scores."""
+        given = iter(graph.given)
+        extents = tuple(next(given) if spread is None else spread.extent for spread in graph.spreads)
+        return pack(graph.graph, extents, graph.accs)
+
+    def form_graphs(self, form: ScoreForm) -> tuple[Graph, ...]:
+        """The graphs over scores that a form runs, in order."""
+        graphs = self.graphs
+        match form:
+            case ScoreForm.WHOLE:
+                return (graphs.whole(),)
+            case ScoreForm.ROWS:
+                return (graphs.scores(), graphs.weights())
+            case ScoreForm.SWEEPS:
+                middle = () if graphs.factors.weight is None else (graphs.total(),)
+                return (graphs.maximum(), *middle, graphs.pieces())
+
+    def _passes(self, graph: Graph) -> Passes:
+        packing = self.packing(graph)
+        kept = [t for index, t in enumerate(packing.temporaries) if index not in packing.outputs]
+        return Passes(max(1, packing.full_passes), sum(t.form.bytes for t in kept if t.extent is Extent.FULL))
+
+    @property
+    def whole_bytes(self) -> int:
+        """SRAM for small values that are loaded once; the same leaves stand in every graph."""
+        return self.score_leaves((self.graphs.whole(),)).whole_bytes + self.epilogue.leaves.whole_bytes
+
+    @property
+    def problem(self) -> AttentionProblem:
+        """What the search is asked, with the operands that are resident now."""
+        pieces, rows = self.form_graphs(ScoreForm.ROWS)
+        costs = self.epilogue.costs
+        leaves = self.score_leaves((self.graphs.whole(),))
+        visible = self.visible
+
+        def matrix(operand: ProductOperand) -> Matrix:
+            described = operand.describe(packed=False)
+            return Matrix(described.bytes, described.pitch, operand.ready)
+
+        return AttentionProblem(
+            *self.outer,
+            self.queries,
+            self.keys,
+            self.key_width,
+            self.value_width,
+            self.score_mode.label,
+            self.value_mode.label,
+            matrix(self.query),
+            matrix(self.key),
+            matrix(self.value),
+            self.graphs.weight_form.bytes,
+            self._passes(self.graphs.whole()),
+            self._passes(pieces),
+            self._passes(rows),
+            tuple(self._passes(graph) for graph in self.form_graphs(ScoreForm.SWEEPS)),
+            Passes(costs.passes, costs.kept),
+            leaves.with_each(Extent.FULL),
+            costs.loaded,
+            costs.stored,
+            visible,
+        )
+
+    def plan(self, budget: Budget) -> AttentionTiling:
+        if 0 in (*self.outer, self.queries, self.value_width):
+            nothing = AttentionPlan(ScoreForm.WHOLE, self.queries, self.keys, True, True, 0, 0, 0, 0, 0, 0)
+            return AttentionTiling(0, 0, 0, {}, decision=AttentionDecision(nothing, None, 0))
+        whole = self.whole_bytes
+        decision = search_attention(self.problem, self.rates, budget.sram - whole, budget.acc)
+        chosen = decision.chosen
+        details: dict[str, int | float | str] = {
+            "form": chosen.form.label,
+            "rows": chosen.rows,
+            "keys": chosen.keys,
+            "keys_held": int(chosen.held),
+            "array_cycles": chosen.array,
+            "dram_cycles": chosen.channel,
+            "vector_cycles": chosen.vector,
+            "candidates": decision.candidates,
+            "runner_up": decision.runner_up.text if decision.runner_up else "none",
+        }
+        return AttentionTiling(chosen.sram + whole, chosen.acc, chosen.cycles, details, decision=decision)
+
+    def accepts_resident(self, value: SSAValue) -> bool:
+        root = self.scope.view(value).root
+        if value in self.kernel.results:
+            return self.epilogue.output_usable
+        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self.epilogue.leaves.leaves)
+        if not all(leaf.usable_in_place for leaf in leaves if leaf.root is root):
+            return False
+        operands = (self.query, self.key, self.value)
+        return all(operand.readable(operand.main) for operand in operands if operand.main.root is root)
+
+    def emit(self, plan: Plan, builder: TileBuilder) -> None:
+        if 0 in (*self.outer, self.queries, self.value_width):
+            return
+        AttentionEmission(self, cast(AttentionTiling, plan).tiling, builder).run()
+

@@ -1,0 +1,266 @@
+"""Attention as lane graphs: scores with scale and mask, exact softmax weights, and the finished output.
+
+The softmax's division is put off: weights are exp(score - maximum) and the output is divided by their sum, so that a
+row of scores is walked twice. Where int8 weights have a fixed scale the division comes first, as their values do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...dialects import sattn
+from ...dialects.nn import EmptyRow
+from ...isa.formats import Format
+from .cluster import Cluster
+from .expand import divided
+from .lane_graph import (
+    Extent,
+    Immediate,
+    LaneGraph,
+    LaneGraphBuilder,
+    Leaf,
+    Operation,
+    Reduce,
+    Stored,
+)
+from .tiles import Spread
+from .view import View
+
+LEVELS = 127.0
+"""int8 weights are 127 times exp(score - maximum), whose greatest is 1."""
+
+
+@dataclass(frozen=True)
+class HeadSplit:
+    """Query heads as `groups` key heads that `share` queries each: views of four axes become views of five."""
+
+    groups: int
+    share: int
+
+    def of_heads(self, view: View) -> View:
+        """[B, H, rows, columns] as [B, groups, share, rows, columns]."""
+        batch, _, rows, columns = view.shape
+        outer, head, row, column = view.strides
+        shape = (batch, self.groups, self.share, rows, columns)
+        return View(view.root, view.offset, shape, (outer, head * self.share, head, row, column))
+
+    def of_groups(self, view: View) -> View:
+        """[B, groups, rows, columns] as [B, groups, share, rows, columns]."""
+        batch, _, rows, columns = view.shape
+        outer, group, row, column = view.strides
+        shape = (batch, self.groups, self.share, rows, columns)
+        return View(view.root, view.offset, shape, (outer, group, 0, row, column))
+
+
+@dataclass(frozen=True)
+class Factors:
+    """The stored values of an attention besides its matrices, spread over [B, Hkv, G, queries, keys] (`value_scale`
+    over the output): None where absent, a number where all elements are the same."""
+
+    query: Spread | float | None
+    key: Spread | float | None
+    mask: Spread | None
+    weight: Spread | float | None
+    value: Spread | float | None
+    key_index: Spread | None
+    last_key: Spread | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A lane graph with what stands behind each leaf: a stored value, or the name of what the kernel gives."""
+
+    graph: LaneGraph
+    sources: tuple[Spread | str, ...]
+    given: tuple[Extent, ...]
+
+    @property
+    def spreads(self) -> tuple[Spread | None, ...]:
+        """The stored values, None for what the kernel gives."""
+        return tuple(source if isinstance(source, Spread) else None for source in self.sources)
+
+    @property
+    def stored(self) -> tuple[Spread, ...]:
+        """The stored values, each once."""
+        return tuple(source for source in self.sources if isinstance(source, Spread))
+
+    @property
+    def accs(self) -> frozenset[int]:
+        """The leaf that is the accumulator."""
+        return frozenset(index for index, source in enumerate(self.sources) if source == "acc")
+
+
+class _Maker:
+    """A lane graph under construction, with its leaves."""
+
+    def __init__(self) -> None:
+        self.builder = LaneGraphBuilder()
+        self._sources: list[Spread | str] = []
+        self._given: list[Extent] = []
+
+    def given(self, name: str, form: Format, extent: Extent) -> int:
+        """A leaf that the kernel gives on chip."""
+        if name not in self._sources:
+            self._sources.append(name)
+            self._given.append(extent)
+        return self.builder.leaf(self._sources.index(name), form)
+
+    def stored(self, value: Spread | float) -> int:
+        """A leaf that is stored, or a number."""
+        if not isinstance(value, Spread):
+            return self.builder.immediate(float(value))
+        if value not in self._sources:
+            self._sources.append(value)
+        return self.builder.leaf(self._sources.index(value), value.form)
+
+    def build(self) -> Graph:
+        """The graph; leaves that nothing uses stay listed."""
+        return Graph(self.builder.build(), tuple(self._sources), tuple(self._given))
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionGraphs:
+    """Makes the graphs of one attention: `factors` are its stored values, `score_form` and `value_form` the formats of
+    the two accumulators, `weight_form` that of the weights in between."""
+
+    op: sattn.AttentionOp
+    factors: Factors
+    split: HeadSplit
+    score_form: Format
+    weight_form: Format
+    value_form: Format
+
+    @property
+    def _zero_nan(self) -> bool:
+        return self.op.empty_row.data == EmptyRow.ZERO
+
+    def _score(self, make: _Maker) -> int:
+        """q k^T as the array left it, with its factors, scale, cap and masks."""
+        b, factors = make.builder, self.factors
+        score = b.as_kind(make.given("acc", self.score_form, Extent.FULL), "float")
+        for factor in (factors.query, factors.key):
+            if factor is not None:
+                score = b.apply("mul", score, make.stored(factor))
+        scale = self.op.scale.value.data
+        if scale != 1.0:
+            score = b.apply("mul", score, b.immediate(scale))
+        if self.op.softcap is not None:
+            cap = b.immediate(self.op.softcap.value.data)
+            score = b.apply("mul", b.apply("tanh", divided(b, score, cap)), cap)
+        hidden = b.immediate(self.op.fill.value.data)
+        if factors.mask is not None:
+            mask = make.stored(factors.mask)
+            if factors.mask.form is Format.BOOL:
+                score = b.apply("select", mask, score, hidden)
+            else:
+                score = b.apply("add", score, mask)
+        if factors.key_index is not None and factors.last_key is not None:
+            seen = b.apply("le", make.stored(factors.key_index), make.stored(factors.last_key))
+            score = b.apply("select", seen, score, hidden)
+        return score
+
+    def _finish_weights(self, make: _Maker, score: int, maximum: int, total: int | None) -> None:
+        """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph)."""
+        b = make.builder
+        raw = b.apply("exp", b.apply("sub", score, maximum))
+        if self.factors.weight is not None:
+            summed = b.reduce("sum", raw) if total is None else total
+            level = divided(b, b.apply("div", raw, summed), make.stored(self.factors.weight))
+            b.output(b.apply("rint", level), self.weight_form, full=True)
+            if total is None:
+                b.output(summed, Format.F32, full=False)
+            return
+        level = b.apply("rint", b.apply("mul", raw, b.immediate(LEVELS))) if self.weight_form is Format.I8 else raw
+        b.output(level, self.weight_form, full=True)
+        b.output(b.reduce("sum", raw), Format.F32, full=False)
+
+    def whole(self) -> Graph:
+        """From a whole row of scores in ACC to weights and sums."""
+        make = _Maker()
+        score = self._score(make)
+        self._finish_weights(make, score, make.builder.reduce("max", score), None)
+        return make.build()
+
+    def scores(self) -> Graph:
+        """From a piece of a row in ACC to scores kept as f32, and the maximum so far."""
+        make = _Maker()
+        score = self._score(make)
+        make.builder.output(score, Format.F32, full=True)
+        make.builder.output(make.builder.reduce("max", score), Format.F32, full=False)
+        return make.build()
+
+    def weights(self) -> Graph:
+        """From kept scores and their maximum to weights and sums."""
+        make = _Maker()
+        score = make.given("score", Format.F32, Extent.FULL)
+        self._finish_weights(make, score, make.given("maximum", Format.F32, Extent.COLUMN), None)
+        return make.build()
+
+    def maximum(self) -> Graph:
+        """From a piece of a row in ACC to the maximum so far."""
+        make = _Maker()
+        make.builder.output(make.builder.reduce("max", self._score(make)), Format.F32, full=False)
+        return make.build()
+
+    def total(self) -> Graph:
+        """From a piece of a row in ACC and the maximum to the sum so far."""
+        make = _Maker()
+        score = self._score(make)
+        raw = make.builder.apply("sub", score, make.given("maximum", Format.F32, Extent.COLUMN))
+        make.builder.output(make.builder.reduce("sum", make.builder.apply("exp", raw)), Format.F32, full=False)
+        return make.build()
+
+    def pieces(self) -> Graph:
+        """From a piece of a row in ACC and the maximum (and the sum, where weights have a fixed scale) to weights; and
+        otherwise to the sum so far."""
+        make = _Maker()
+        score = self._score(make)
+        maximum = make.given("maximum", Format.F32, Extent.COLUMN)
+        total = None if self.factors.weight is None else make.given("total", Format.F32, Extent.COLUMN)
+        self._finish_weights(make, score, maximum, total)
+        return make.build()
+
+    def finished(self, epilogue: Cluster) -> Graph:
+        """From weights times values in ACC and the sums to what `epilogue` (of the attention's result, its first leaf)
+        stores."""
+        make = _Maker()
+        b = make.builder
+        value = b.as_kind(make.given("acc", self.value_form, Extent.FULL), "float")
+        factors = self.factors
+        if factors.weight is not None:
+            value = b.apply("mul", value, make.stored(factors.weight))
+        if factors.value is not None:
+            value = b.apply("mul", value, make.stored(factors.value))
+        if factors.weight is None:
+            total = make.given("total", Format.F32, Extent.COLUMN)
+            if self.weight_form is Format.I8:
+                total = b.apply("mul", b.immediate(LEVELS), total)
+            value = b.apply("div", value, total)
+            if self._zero_nan:
+                value = b.apply("select", b.apply("is_nan", total), b.immediate(0.0), value)
+        _append(make, epilogue, value, self.split)
+        return make.build()
+
+
+def _append(make: _Maker, epilogue: Cluster, value: int, split: HeadSplit) -> None:
+    """The epilogue's nodes behind `value`, which stands for its first leaf; its outputs become those of the graph."""
+    b = make.builder
+    places: list[int] = []
+    for node in epilogue.graph.nodes:
+        match node:
+            case Leaf(index=0):
+                places.append(value)
+            case Leaf():
+                leaf = epilogue.leaves[node.index]
+                assert leaf.view is not None
+                places.append(make.stored(Spread.of(split.of_heads(leaf.view), leaf.form)))
+            case Immediate():
+                places.append(b.immediate(node.value))
+            case Operation():
+                places.append(b.apply(node.function, *(places[source] for source in node.sources)))
+            case Reduce():
+                places.append(b.reduce(node.reduction, places[node.source]))
+            case Stored():
+                places.append(b.stored(places[node.source], node.form))
+    for output in epilogue.graph.outputs:
+        b.output(places[output.node], output.form, output.full)
