@@ -26,6 +26,7 @@ from ...dialects.elements import element_type, shape_of
 from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
 from ...dialects.provenance import FoldedNode, fuse, nodes_of, record_folded
 from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
+from .attention import AttentionLowering
 from .build import TileBuilder
 from .copy import CopyLowering
 from .fuse import form_kernels
@@ -38,6 +39,7 @@ from .views import Layout, lay_out, producible
 
 LOWERINGS: Mapping[str, type[Lowering]] = {
     "matmul": MatmulLowering,
+    "attention": AttentionLowering,
     "rowwise": RowwiseLowering,
     "concat": CopyLowering,
     "pad": CopyLowering,
