@@ -61,6 +61,9 @@ class Rates:
         chip on an access. `turned`: on chip, rows and columns change places, so that every element is an access.
         """
         burst, access = self._machine.dram.burst_bytes, self._machine.transfer.access_bytes
+        # Several operands that are loaded together count as one whose elements are wider than any format.
+        unit = next(size for size in sorted(ELEMENT_CODES, reverse=True) if width % size == 0)
+        columns, pitch, width = columns * (width // unit), pitch * (width // unit), unit
         distance: Any = columns * width
         step: Any = columns * width
         if pitch:
