@@ -48,14 +48,13 @@ class LowerOnnxPass(ModulePass):
             function.replace()
         left = set(module_nodes(op))
         reasons = {node: reason for function in lowered for node, reason in function.vanished.items()}
-        record_folded(
-            op,
-            (
-                FoldedNode(node.name, node.operator, "graph", reasons.get(node, "its result is not used"))
-                for node in before
-                if node not in left
-            ),
-        )
+        gone = [
+            FoldedNode(node.name, node.operator, "graph", reasons.get(node, "its result is not used"))
+            for node in before
+            if node not in left
+        ]
+        if gone:
+            record_folded(op, gone)
 
 
 def blocking_nodes(module: ModuleOp, store: ConstantStore) -> tuple[Blocking, ...]:
