@@ -33,6 +33,7 @@ from .fuse import form_kernels
 from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
+from .residency import choose_residents
 from .rowwise import RowwiseLowering
 from .storage import Buffers
 from .views import Layout, lay_out, producible
@@ -127,8 +128,16 @@ class _Tiler:
 
     def _budgets(self) -> list[Budget]:
         """On-chip bytes that each kernel has for its tiles."""
+        if self._resident:
+            return choose_residents(self._kernels, self._lowerings, self._scope, self._outputs())
         machine = self._scope.machine
         return [Budget(machine.sram.bytes, machine.acc.bytes)] * len(self._kernels)
+
+    def _outputs(self) -> list[SSAValue]:
+        """The storage roots of the function's outputs."""
+        last = self._block.last_op
+        assert isinstance(last, ReturnOp)
+        return [self._layout.views[value].root for value in last.operands]
 
     def _emit(self, kernel: Kernel, lowering: Lowering, plan: Plan) -> None:
         roots = list(dict.fromkeys(self._layout.views[value].root for value in kernel.results))
