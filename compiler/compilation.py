@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -29,21 +29,62 @@ if TYPE_CHECKING:
 
 @dataclass
 class Compilation:
-    """What `compile` gives: the program, or the module where it was told to stop, and the seconds of each phase."""
+    """A model on its way: the module as it stands after phase `phase`, the program once there is one, and the seconds
+    that each phase and pass took."""
 
+    context: CompilerContext
     machine: Machine
     recipe: Recipe
     module: ModuleOp
-    program: Program | None = None
+    phase: str
     facts: ModelFacts = field(default_factory=ModelFacts)
+    program: Program | None = None
     phase_seconds: dict[str, float] = field(default_factory=dict[str, float])
     pass_seconds: dict[str, float] = field(default_factory=dict[str, float])
+    calibrate: str | Path | Mapping[str, Array] | None = None
 
     def save(self, path: str | Path) -> None:
         """Write the program file. Raises UsageError if compilation was stopped before there was a program."""
         if self.program is None:
             raise UsageError("compilation was stopped before the program was made", "leave out stop_after")
         self.program.save(Path(path))
+
+    def continue_to(self, last: str, dump: Dump | None = None, progress: bool = False) -> None:
+        """Run the phases behind the one reached up to `last`; nothing happens where it was reached already."""
+        from tqdm import tqdm
+
+        names = PHASE_NAMES[PHASE_NAMES.index(self.phase) + 1 : PHASE_NAMES.index(last) + 1]
+        bar = tqdm(names, desc="compile", delay=1, leave=False, disable=not progress)
+        for name in bar:
+            bar.set_postfix_str(name)
+            begin = perf_counter()
+            if name == EMIT:
+                self._emit()
+            else:
+                self._run(next(phase for phase in PHASES if phase.name == name))
+            self.phase = name
+            self.phase_seconds[name] = perf_counter() - begin
+            if dump is not None:
+                dump.phase(self)
+
+    def _run(self, phase: Phase) -> None:
+        if phase.name == "precision" and self.calibrate is not None:
+            from .calibration import calibrate_module
+
+            calibrate_module(self.module, self.context, self.calibrate)
+        for step in phase.passes(self.recipe):
+            begin = perf_counter()
+            step.apply(self.context, self.module)
+            self.pass_seconds[f"{phase.name}/{step.name}"] = perf_counter() - begin
+        if phase.name == "graph":
+            self.facts = graph_facts(self.module, self.context.store)
+        elif phase.name == "precision":
+            self.facts = with_unlowered(self.facts, self.module)
+
+    def _emit(self) -> None:
+        from ..passes.emit.emit import emit
+
+        self.program = emit(self.module, self.context, self.facts)
 
 
 def compile(
@@ -64,99 +105,64 @@ def compile(
 
     model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote.
     shapes: of graph inputs, where the model leaves dimensions open. constants: graph inputs bound to values now.
-    precision: model, fp16, bf16 or int8; overrides the recipe's. calibrate: samples for static int8 ranges, one array
-    an input with samples along axis 0. stop_after, start_from: names of phases (compiler.phases.PHASE_NAMES).
+    precision: model, fp16, bf16 or int8; overrides the recipe's. calibrate: samples for static int8 ranges, one
+    array an input with samples along axis 0. stop_after, start_from: names of phases (`phases.PHASE_NAMES`).
     progress: show a bar on stderr once it takes more than a second.
 
     Raises UnsupportedError with every node that cannot run on the accelerator, CapacityError for what cannot fit,
     InputError and UsageError for what is wrong with the model or the call.
     """
-    asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
-    if precision is not None:
-        asked = Recipe(precision, asked.residual, asked.layers)
     last = EMIT if stop_after is None else checked_phase(stop_after)
-    context = new_context()
     if start_from is None:
-        target = machine if isinstance(machine, Machine) else load_machine(machine)
-        begin = perf_counter()
-        from .importer import import_model
-
-        module = import_model(model, shapes or {}, constants or {}, context)
-        seconds = {IMPORT: perf_counter() - begin}
-        facts = ModelFacts()
-        first = IMPORT
+        result = _imported(model, machine, _recipe(recipe, precision), shapes or {}, constants or {})
     else:
-        from .dump import read_dump
+        result = _resumed(model, start_from)
+    result.calibrate = calibrate
+    if dump_ir is None:
+        result.continue_to(last, None, progress)
+        return result
+    from .dump import Dump
 
-        if not isinstance(model, str | Path):
-            raise UsageError("start_from needs the folder that dump_ir wrote, as the model")
-        first = checked_phase(start_from)
-        if first == IMPORT:
-            raise UsageError("start_from import is a plain compilation", "give the model and no start_from")
-        module, target, asked, facts = read_dump(Path(model), first, context)
-        seconds = {}
-    context.machine, context.recipe = target, asked.to_dict()
-    result = Compilation(target, asked, module, facts=facts, phase_seconds=seconds)
-    _run(result, context, first, last, calibrate, None if dump_ir is None else Path(dump_ir), progress)
+    with Dump(Path(dump_ir)) as dump:
+        dump.phase(result)
+        result.continue_to(last, dump, progress)
     return result
 
 
-def _run(
-    result: Compilation,
-    context: CompilerContext,
-    first: str,
-    last: str,
-    calibrate: str | Path | Mapping[str, Array] | None,
-    folder: Path | None,
-    progress: bool,
-) -> None:
-    from tqdm import tqdm
-
-    from .dump import Dump
-
-    dump = None if folder is None else Dump(folder, context.store)
-    if dump is not None and first == IMPORT:
-        dump.module(IMPORT, result.module)
-    begin, end = PHASE_NAMES.index(first), PHASE_NAMES.index(last)
-    chosen = [phase for phase in PHASES if begin <= PHASE_NAMES.index(phase.name) <= end]
-    try:
-        bar = tqdm(chosen, desc="compile", delay=1, leave=False, disable=not progress)
-        for phase in bar:
-            bar.set_postfix_str(phase.name)
-            if phase.name == "precision" and calibrate is not None:
-                from .calibration import calibrate_module
-
-                calibrate_module(result.module, context, calibrate)
-            _run_phase(phase, result, context)
-            if dump is not None:
-                dump.module(phase.name, result.module)
-        if last == EMIT:
-            _emit(result, context, dump)
-    finally:
-        if dump is not None:
-            dump.close(result.machine, result.recipe, result.facts)
+def _recipe(recipe: str | Path | Recipe | None, precision: str | None) -> Recipe:
+    asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
+    return asked if precision is None else replace(asked, precision=precision)
 
 
-def _run_phase(phase: Phase, result: Compilation, context: CompilerContext) -> None:
-    start = perf_counter()
-    for step in phase.passes(result.recipe):
-        before = perf_counter()
-        step.apply(context, result.module)
-        result.pass_seconds[f"{phase.name}/{step.name}"] = perf_counter() - before
-    if phase.name == "graph":
-        result.facts = graph_facts(result.module, context.store)
-    elif phase.name == "precision":
-        result.facts = with_unlowered(result.facts, result.module)
-    result.phase_seconds[phase.name] = perf_counter() - start
+def _imported(
+    model: str | Path | bytes | onnx.ModelProto,
+    machine: str | Path | Machine,
+    recipe: Recipe,
+    shapes: Mapping[str, Sequence[int]],
+    constants: Mapping[str, Array],
+) -> Compilation:
+    context = new_context()
+    target = machine if isinstance(machine, Machine) else load_machine(machine)
+    begin = perf_counter()
+    from .importer import import_model
+
+    module = import_model(model, {name: tuple(shape) for name, shape in shapes.items()}, constants, context)
+    context.machine, context.recipe = target, recipe.to_dict()
+    return Compilation(
+        context, target, recipe, module, IMPORT, phase_seconds={IMPORT: perf_counter() - begin}
+    )
 
 
-def _emit(result: Compilation, context: CompilerContext, dump: Dump | None) -> None:
-    from ..passes.emit.emit import emit
+def _resumed(folder: object, start_from: str) -> Compilation:
+    """What a dump folder holds of the state before phase `start_from`."""
+    from .dump import read_dump
 
-    start = perf_counter()
-    result.program = emit(result.module, context, result.facts)
-    result.phase_seconds[EMIT] = perf_counter() - start
-    if dump is not None:
-        from ..isa.assembly import disassemble
-
-        dump.assembly(EMIT, disassemble(result.program))
+    if not isinstance(folder, str | Path):
+        raise UsageError("start_from needs the folder that dump_ir wrote, as the model")
+    if checked_phase(start_from) == IMPORT:
+        raise UsageError("start_from import is a plain compilation", "give the model and no start_from")
+    context = new_context()
+    module, machine, recipe, facts = read_dump(Path(folder), start_from, context)
+    context.machine, context.recipe = machine, recipe.to_dict()
+    reached = PHASE_NAMES[PHASE_NAMES.index(start_from) - 1]
+    return Compilation(context, machine, recipe, module, reached, facts)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
@@ -29,6 +29,9 @@ from ..passes.emit.emit import ModelFacts
 from .facts import facts_from_dict, facts_to_dict
 from .phases import PHASE_NAMES
 from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .compilation import Compilation
 
 CONSTANTS = "constants.safetensors"
 DESCRIPTION = "compilation.json"
@@ -51,34 +54,48 @@ def named_constants(module: ModuleOp) -> Iterator[str]:
                 yield attribute.key.data
 
 
-@dataclass
 class Dump:
-    """Writes the folder phase by phase, so that what was reached is there even if a later phase fails."""
+    """Writes the folder phase by phase, so that what was reached is there even if a later phase fails.
 
-    folder: Path
-    store: ConstantStore
+    Raises InputError where the folder cannot be made.
+    """
 
-    def __post_init__(self) -> None:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(str(self.folder), f"cannot be made: {error.strerror}") from None
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._keys: dict[str, None] = {}
+        self._last: Compilation | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(str(folder), f"cannot be made: {error.strerror}") from None
 
-    def module(self, phase: str, module: ModuleOp) -> None:
-        """Write the module as it is after `phase`."""
-        self._keys |= dict.fromkeys(named_constants(module))
-        (self.folder / f"{PHASE_NAMES.index(phase):02}-{phase}.mlir").write_text(text_of(module))
+    def __enter__(self) -> Self:
+        return self
 
-    def assembly(self, phase: str, text: str) -> None:
-        """Write the program's text."""
-        (self.folder / f"{PHASE_NAMES.index(phase):02}-{phase}.asm").write_text(text)
-
-    def close(self, machine: Machine, recipe: Recipe, facts: ModelFacts) -> None:
+    def __exit__(self, *_: object) -> None:
         """Write what the modules need besides their text: machine, recipe, facts, and the constants they name."""
-        description = {"machine": machine.to_dict(), "recipe": recipe.to_dict(), "facts": facts_to_dict(facts)}
+        if self._last is None:
+            return
+        description = {
+            "machine": self._last.machine.to_dict(),
+            "recipe": self._last.recipe.to_dict(),
+            "facts": facts_to_dict(self._last.facts),
+        }
         (self.folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
-        write_constants(self.folder / CONSTANTS, self.store, list(self._keys))
+        write_constants(self.folder / CONSTANTS, self._last.context.store, list(self._keys))
+
+    def phase(self, compilation: Compilation) -> None:
+        """Write what the phase just reached has made: a module, or the program as assembly text."""
+        self._last = compilation
+        name = compilation.phase
+        numbered = f"{PHASE_NAMES.index(name):02}-{name}"
+        if compilation.program is not None:
+            from ..isa.assembly import disassemble
+
+            (self.folder / f"{numbered}.asm").write_text(disassemble(compilation.program))
+            return
+        self._keys |= dict.fromkeys(named_constants(compilation.module))
+        (self.folder / f"{numbered}.mlir").write_text(text_of(compilation.module))
 
 
 def write_constants(path: Path, store: ConstantStore, keys: list[str]) -> None:

@@ -38,9 +38,8 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
 
 
 def _attention(_: Recipe) -> tuple[ModulePass, ...]:
-    from ..passes.attention.decide_form import DecideForm
-
-    return (DecideForm(),)
+    # Every attention is dense as it is recognised; forms that a recipe asks for are decided here.
+    return ()
 
 
 def _tile(_: Recipe) -> tuple[ModulePass, ...]:
@@ -50,9 +49,9 @@ def _tile(_: Recipe) -> tuple[ModulePass, ...]:
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:
-    from ..passes.schedule.schedule import Schedule
+    from ..passes.schedule.lower_tile import LowerTilePass
 
-    return (Schedule(),)
+    return (LowerTilePass(),)
 
 
 PHASES = (

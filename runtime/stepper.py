@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..isa.blocks import Space
 from ..isa.errors import UsageError
 from ..isa.formats import Array, Format
@@ -110,17 +112,32 @@ class Stepper:
         here = self._breakpoints.intersection(self.program.row_nodes(self.row))
         return bool(here.difference(self.program.row_nodes(self.row - 1)))
 
-    def read(self, space: Space, address: int, shape: Sequence[int], stored: Format) -> Array:
-        """A copy of a dense array at byte `address` of a memory; UsageError outside it."""
+    def read(
+        self,
+        space: Space,
+        address: int,
+        shape: Sequence[int],
+        stored: Format,
+        strides: Sequence[int] | None = None,
+    ) -> Array:
+        """A copy of an array at byte `address` of a memory; UsageError outside it.
+
+        strides: in elements and not negative, one an axis; row-major without gaps unless given.
+        """
         memory = self._executor.state.memory(space)
-        count = stored.bytes
-        for size in shape:
-            count *= size
+        steps = _dense(shape) if strides is None else strides
+        elements = (
+            1 + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
+            if 0 not in shape
+            else 0
+        )
+        count = elements * stored.bytes
         if not 0 <= address <= address + count <= len(memory):
             raise UsageError(
                 f"bytes {address} to {address + count - 1} are outside the {len(memory)} of {space.text}"
             )
-        return memory[address : address + count].copy().view(stored.dtype).reshape(tuple(shape))
+        flat = memory[address : address + count].copy().view(stored.dtype)
+        return np.lib.stride_tricks.as_strided(flat, shape, [step * stored.bytes for step in steps]).copy()
 
     def read_named(self, name: str) -> Array:
         """A copy of an input or output by its name in its shape, or of an entry of the memory map as
@@ -148,3 +165,8 @@ class Stepper:
             end=int(measurement.timeline.end[row]),
             line=log_line(measurement, row),
         )
+
+
+def _dense(shape: Sequence[int]) -> list[int]:
+    """Row-major strides in elements."""
+    return [int(np.prod(shape[axis + 1 :], dtype=np.int64)) for axis in range(len(shape))]

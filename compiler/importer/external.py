@@ -66,7 +66,11 @@ class ExternalData:
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(subject, f"{location!r} cannot be found") from error
         if Path(location).is_absolute() or not path.is_relative_to(home):
-            raise InputError(subject, f"{location!r} is outside the model's folder")
+            raise InputError(
+                subject,
+                f"{location!r} is outside the model's folder",
+                "copy the file into the folder, not a link",
+            )
         if not is_file:
             raise InputError(subject, f"there is no file {location!r} in the model's folder")
         return path

@@ -136,7 +136,7 @@ class GraphBuilder:
             raise shared.error(
                 f"node {name!r} is a {node.op_type}, which operator set {version} does not have"
             )
-        if domain or form is None:
+        if domain or form is None or newest(node.op_type) is None:
             self._emit(node, name, form, version or 1)
         elif node.op_type == "Constant":
             self.scope.values[node.output[0]] = self._constant(node, name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
-from onnx import TypeProto
+from onnx import TensorShapeProto, TypeProto
 from xdsl.dialects.builtin import DYNAMIC_INDEX, TensorType, UnrankedTensorType
 from xdsl.ir import Attribute
 
@@ -37,7 +37,7 @@ def shape_of(proto: TypeProto | None) -> Extents | None:
     """The extents of a tensor type; None for an unknown rank and for what is no tensor."""
     if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.HasField("shape"):
         return None
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in proto.tensor_type.shape.dim)
+    return _extents(proto.tensor_type.shape)
 
 
 def static_shape(proto: TypeProto | None) -> tuple[int, ...] | None:
@@ -74,9 +74,8 @@ def attribute_of(proto: TypeProto | None) -> Attribute:
             return types.MapType(attribute_of(proto.map_type.value_type))
         case "sparse_tensor_type":
             sparse = proto.sparse_tensor_type
-            dims = sparse.shape.dim if sparse.HasField("shape") else ()
-            extents = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
-            return types.SparseType(_tensor(sparse.elem_type, extents if sparse.HasField("shape") else None))
+            extents = _extents(sparse.shape) if sparse.HasField("shape") else None
+            return types.SparseType(_tensor(sparse.elem_type, extents))
         case _:
             return types.UnknownType()
 
@@ -100,6 +99,11 @@ def extents_of(attribute: Attribute) -> Sequence[int | None] | None:
         return None
     shape = cast("TensorType[Any]", attribute).get_shape()
     return tuple(None if extent == DYNAMIC_INDEX else extent for extent in shape)
+
+
+def _extents(shape: TensorShapeProto) -> Extents:
+    """The extents of a shape; some exporters write -1 for one that is not known."""
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in shape.dim)
 
 
 def _tensor(code: int, extents: Extents | None) -> Attribute:

@@ -29,11 +29,12 @@ def parse_shapes(flags: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def dimensions(proto: TypeProto) -> tuple[Dimension, ...] | None:
-    """The extents of a tensor type as declared; None if not even their number is, or it is no tensor."""
+    """The extents of a tensor type as declared (-1 says nothing); None if it has no rank or is no tensor."""
     if not proto.HasField("tensor_type") or not proto.tensor_type.HasField("shape"):
         return None
     return tuple(
-        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in proto.tensor_type.shape.dim
+        d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else d.dim_param or None
+        for d in proto.tensor_type.shape.dim
     )
 
 
