@@ -169,22 +169,18 @@ def attention_parts(operations: Sequence[Operation]) -> AttentionParts | None:
     return None
 
 
-def source(value: SSAValue) -> SSAValue:
-    """A value before it was put in another guise."""
-    while isinstance(value.owner, LAYOUT):
-        value = value.owner.operands[0]
-    return value
-
-
 def is_cross(parts: AttentionParts, within: set[Operation]) -> bool:
-    """Whether queries and keys are projected from different values."""
-    read = [
-        source(made.lhs)
-        for value in (parts.q, parts.k)
-        if (made := next((o for o in upstream((value,), within) if is_projection(o)), None)) is not None
-        and isinstance(made, nn.MatmulOp)
-    ]
-    return len(read) == 2 and read[0] is not read[1]
+    """Whether queries and keys are made of different values from outside the block."""
+    queries, keys = (_entries(value, within) for value in (parts.q, parts.k))
+    return bool(queries and keys) and not queries & keys
+
+
+def _entries(value: SSAValue, within: set[Operation]) -> set[SSAValue]:
+    """The values from outside a set of operations that `value` depends on, parameters left out."""
+    read = [value, *(operand for op in upstream((value,), within) for operand in op.operands)]
+    return {
+        v for v in read if not (isinstance(v.owner, Operation) and v.owner in within) and not is_parameter(v)
+    }
 
 
 def _downstream(op: Operation, within: set[Operation]) -> Iterator[Operation]:

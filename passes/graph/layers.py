@@ -95,7 +95,8 @@ def _attention_roles(block: ResidualBlock, parts: AttentionParts) -> Names:
     else:
         inner = upstream((parts.result,), within - set(projected))
         roles.update((op, "scores") for op in inner)
-        roles[parts.core[-1]] = "values"
+        roles[parts.core[1]] = "softmax"
+        roles[parts.core[2]] = "values"
     for op in block.operations:
         if op not in roles and any(
             _role_of(operand, roles) in ("scores", "values", "out") for operand in op.operands

@@ -60,21 +60,22 @@ def function_paths(function: FuncOp, store: ConstantStore) -> Names:
 
 
 def _write(function: FuncOp, names: Names) -> None:
-    """Set paths, the second and further anchors of a path with their number. Constants are where they are
-    used."""
+    """Set paths, the second and further anchors of a path with their number. What is made of constants only
+    is where it is first used."""
     taken: Counter[str] = Counter()
     operations = [op for op in function.body.block.ops if not isinstance(op, ReturnOp)]
+    parametric: set[Operation] = set()
     for op in operations:
         path = names[op]
         if isinstance(op, ANCHORS):
             taken[path] += 1
             path = path if taken[path] == 1 else f"{path}{taken[path]}"
+        elif all(operand.owner in parametric for operand in op.operands):
+            parametric.add(op)
         op.attributes["path"] = StringAttr(path)
-    placed: set[Operation] = set()
-    for op in operations:
+    for op in reversed(operations):
         for made in (operand.owner for operand in op.operands):
-            if isinstance(made, nn.ConstantOp) and made not in placed:
-                placed.add(made)
+            if isinstance(made, Operation) and made in parametric:
                 made.attributes["path"] = op.attributes["path"]
 
 

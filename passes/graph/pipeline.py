@@ -23,9 +23,10 @@ def cleanup() -> tuple[ModulePass, ...]:
     """Exact simplifications, in an order in which each finds what the ones before leave."""
     return (
         SimplifyLayout(),
+        # Before folding, which would widen the narrow weights of products that can be narrow.
+        SimplifyCasts(),
         FoldConstants(),
         SimplifyAlgebra(),
-        SimplifyCasts(),
         MergeDuplicates(),
         RemoveUnused(),
     )

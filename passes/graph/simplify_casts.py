@@ -33,8 +33,18 @@ def is_lossless(source: Attribute, target: Attribute) -> bool:
     return source == target or target in _LOSSLESS.get(source, ())
 
 
+def is_transparent(source: Attribute, between: Attribute, target: Attribute) -> bool:
+    """Whether converting by way of `between` gives what converting at once does."""
+    if not is_lossless(source, between):
+        return False
+    if is_float(between) and not is_float(source) and not is_float(target):
+        # Floats saturate where integers wrap: the two agree on what the target holds.
+        return is_lossless(source, target) or target == i1
+    return True
+
+
 class ComposeCasts(RewritePattern):
-    """A conversion to the same type is none; after a lossless one, only the second counts."""
+    """A conversion to the same type is none; after one that does not show, only the second counts."""
 
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.CastOp, rewriter: PatternRewriter, /) -> None:
@@ -44,7 +54,7 @@ class ComposeCasts(RewritePattern):
             bypass(rewriter, op, op.input)
             return
         inner = producer(op.input, nn.CastOp)
-        if inner is None or not is_lossless(element_type(inner.input), element_type(op.input)):
+        if inner is None or not is_transparent(element_type(inner.input), element_type(op.input), target):
             return
         if element_type(inner.input) == target:
             bypass(rewriter, op, inner.input)
