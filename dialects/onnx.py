@@ -439,7 +439,10 @@ def attribute_array(attribute: Attribute, store: ConstantStore) -> Array:
 
 def is_inline(array: Array) -> bool:
     """Whether a constant is small and plain enough to stand in the IR itself."""
-    return array.size <= INLINE_ELEMENTS and array.dtype.kind in _INLINE_KINDS and array.dtype.isbuiltin == 1
+    if array.size > INLINE_ELEMENTS or array.dtype.isbuiltin != 1 or array.dtype.kind not in _INLINE_KINDS:
+        return False
+    # xDSL prints an infinity as its bits in hexadecimal, and reads those as an integer.
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def plain_value(attribute: Attribute) -> Value | None:

@@ -82,10 +82,11 @@ def signature(domain: str, operator: str, opset: int) -> Signature | None:
 
 @cache
 def newest(operator: str) -> Signature | None:
-    """The newest form of an operator of the default domain."""
+    """The newest form of an operator of ONNX's own; None for one that it does not have."""
     from onnx import defs
 
-    return signature("", operator, defs.onnx_opset_version())
+    version = defs.onnx_opset_version()
+    return _from_schema(defs.get_schema(operator, version, "")) if defs.has(operator, version, "") else None
 
 
 MEANING_SINCE: Mapping[str, int] = {

@@ -139,6 +139,17 @@ def test_sparse_initializer_is_dense(build) -> None:
     )
 
 
+def test_operator_that_only_onnx_runtime_has_in_the_default_domain(build) -> None:
+    node = build.node("SimplifiedLayerNormalization", ["x", "s"], ["y"], axis=-1)
+    imported = build.imported(build.model([node], [build.value("x", 2, 4), build.value("s", 4)], ["y"]))
+    assert (imported.operations[0].name, imported.operators) == (
+        "onnx.Custom",
+        ["SimplifiedLayerNormalization"],
+    )
+    assert imported.operations[0].operand("scale").name_hint == "s"
+    assert imported.outputs() == ["tensor<2x4xf32>"]
+
+
 M, Q = "com.microsoft", "qonnx.custom_op.general"
 
 

@@ -65,6 +65,13 @@ def test_input_of_unknown_rank(build) -> None:
     assert build.imported(model, {"x": (4, 2)}).outputs() == ["tensor<4x2xf32>"]
 
 
+def test_negative_dimension_is_unknown(build) -> None:
+    model = build.model([build.node("Relu", ["x"], ["y"])], [build.value("x", -1, 3)], ["y"])
+    with pytest.raises(InputError, match=r"x \[\?, 3\]; give them, for example --shape x=1x3"):
+        import_model(model)
+    assert build.imported(model, {"x": (5, 3)}).outputs() == ["tensor<5x3xf32>"]
+
+
 def test_flags_are_read() -> None:
     assert parse_shapes(["ids=1x128", "a=b=3", "scalar="]) == {"ids": (1, 128), "a=b": (3,), "scalar": ()}
 
