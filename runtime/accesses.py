@@ -6,10 +6,16 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..isa.analysis import Analysis
 from ..isa.blocks import Block, Space
 from ..isa.columns import Int64Array, as_vector
+
+Selector = slice | Int64Array
+"""Indices into an array of lines: a slice where they follow on each other."""
+
+_NOTHING = slice(0, 0)
 
 
 class Place:
@@ -19,15 +25,30 @@ class Place:
         self.block = block
         self.space = Space(block.space)
         self.bounds: tuple[int, int] = block.bounds()
-        self._intervals: dict[int, list[tuple[int, int]]] = {}
+        self._lines: dict[tuple[int, int, int], Selector] = {}
 
-    def intervals(self, line_bytes: int) -> list[tuple[int, int]]:
-        """The lines that it touches, as (first, one past last), ascending and disjoint."""
-        found = self._intervals.get(line_bytes)
+    def lines(self, line_bytes: int, low: int, high: int) -> Selector:
+        """The lines from `low` to `high` (not included) that it touches, counted from `low`."""
+        key = (line_bytes, low, high)
+        found = self._lines.get(key)
         if found is None:
-            found = [(first, last) for first, last in self.block.intervals(line_bytes).tolist()]
-            self._intervals[line_bytes] = found
+            found = self._lines[key] = self._found(line_bytes, low, high)
         return found
+
+    def _found(self, line_bytes: int, low: int, high: int) -> Selector:
+        lowest, end = self.bounds
+        if lowest // line_bytes >= high or -(-end // line_bytes) <= low:
+            return _NOTHING
+        spans = np.clip(self.block.intervals(line_bytes) - low, 0, high - low)
+        if len(spans) == 1:
+            return slice(int(spans[0, 0]), int(spans[0, 1]))
+        parts: list[Int64Array] = [np.arange(first, last) for first, last in spans.tolist()]
+        return np.concatenate(parts)
+
+    def view(self, memory: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The block's bytes as a view of `memory`, which holds its bounds: a flag a byte."""
+        block = self.block
+        return np.ndarray((*block.extents, block.run), np.bool_, memory, block.address, (*block.strides, 1))
 
 
 class Accesses:

@@ -42,14 +42,11 @@ def find_memory_errors(program: Program, accesses: Accesses) -> Iterator[MemoryF
                 reason = _unwritten(place, written[place.space])
                 if reason:
                     yield MemoryFinding(row, reason)
-            elif place.space == Space.DRAM and any(
-                weights[low:high].any() for low, high in place.intervals(1)
-            ):
+            elif place.space == Space.DRAM and place.view(weights).any():
                 yield MemoryFinding(row, "overwrites a weight, which the next run needs")
         for place, writes in touched:
             if writes:
-                for first, last in place.intervals(1):
-                    written[place.space][first:last] = True
+                place.view(written[place.space])[...] = True
     for item in program.outputs:
         missing = int((~written[Space.DRAM][item.address : item.address + item.bytes]).sum())
         if missing:
@@ -67,11 +64,10 @@ def _outside(place: Place, sizes: dict[Space, int]) -> str:
 
 
 def _unwritten(place: Place, written: NDArray[np.bool_]) -> str:
-    for first, last in place.intervals(1):
-        here = written[first:last]
-        if not here.all():
-            lowest = first + int(np.argmin(here))
-            missing = int((~here).sum())
-            where = f"{place.space.text}+{lowest:#x}"
-            return f"reads {missing} bytes that nothing has written, from {where} on"
-    return ""
+    here = place.view(written)
+    if here.all():
+        return ""
+    block = place.block
+    indices = np.argwhere(~here)
+    lowest = int((block.address + indices @ np.array([*block.strides, 1])).min())
+    return f"reads {len(indices)} bytes that nothing has written, from {place.space.text}+{lowest:#x} on"

@@ -37,7 +37,7 @@ class Race:
 def find_races(
     accesses: Accesses, queue: Sequence[int], waits: Sequence[tuple[int, ...]], machine: Machine
 ) -> Iterator[Race]:
-    """The races of a program in file order, at most one for each pair of instruction and access.
+    """The races of a program in file order, at most one for each access.
 
     `queue` and `waits` (rows waited for) have an entry for each row. Extents in registers count with their
     declared maximum.
@@ -52,9 +52,12 @@ def find_races(
             clock[:] = clocks[before[-1]]
         for waited in waits[row]:
             np.maximum(clock, clocks[waited], out=clock)
+        known = np.concatenate((clock, clock))[:, None]
         touched = [(memories[place.space], place, writes) for place, writes in accesses.by_row[row]]
         for memory, place, writes in touched:
-            yield from memory.conflicts(row, place, writes, clock, rows_of_queue)
+            race = memory.conflict(row, place, writes, known, rows_of_queue)
+            if race is not None:
+                yield race
         before.append(row)
         # From here on the clock says what has retired when this instruction has.
         clock[own] = len(before)
@@ -63,47 +66,35 @@ def find_races(
 
 
 class _History:
-    """The last readers and writers of each line of a memory, by queue, as counts within their queues."""
+    """The last writers and readers of each line of a memory, by queue, as counts within their queues."""
 
     def __init__(self, accesses: Accesses, space: Space, machine: Machine) -> None:
         self.space = space
         self.line_bytes = machine.hazard_line_bytes(space)
-        # Bytes that nothing writes (weights in DRAM) cannot race: only the span that is written has a
-        # history.
+        # Bytes that nothing writes (weights in DRAM) cannot race: only the span that is written has one.
         low, high = accesses.written_span(space)
         self.low = low // self.line_bytes
-        self.lines = -(-high // self.line_bytes) - self.low
-        shape = (len(machine.queues), self.lines)
-        self.readers: Counts = np.zeros(shape, dtype=np.int32)
-        self.writers: Counts = np.zeros(shape, dtype=np.int32)
+        self.high = -(-high // self.line_bytes)
+        self.queues = len(machine.queues)
+        # Writers of all queues, then readers of all queues.
+        self.counts: Counts = np.zeros((2 * self.queues, self.high - self.low), dtype=np.int32)
 
-    def _spans(self, place: Place) -> list[tuple[int, int]]:
-        low, end = self.low, self.lines
-        return [
-            (max(first - low, 0), min(last - low, end))
-            for first, last in place.intervals(self.line_bytes)
-            if first - low < end and last > low
-        ]
-
-    def conflicts(
-        self, row: int, place: Place, writes: bool, clock: Counts, rows_of_queue: Sequence[Sequence[int]]
-    ) -> Iterator[Race]:
-        """Races of an access of `row` with what came before; at most one with writers and one with
-        readers."""
-        others = ((self.writers, True), (self.readers, False)) if writes else ((self.writers, True),)
-        spans = self._spans(place)
-        for history, other_writes in others:
-            for first, last in spans:
-                unordered = history[:, first:last] > clock[:, None]
-                if unordered.any():
-                    number, line = (int(found[0]) for found in np.nonzero(unordered))
-                    other = rows_of_queue[number][int(history[number, first + line]) - 1]
-                    address = (self.low + first + line) * self.line_bytes
-                    yield Race(other, row, other_writes, writes, self.space, address)
-                    break
+    def conflict(
+        self, row: int, place: Place, writes: bool, known: Counts, rows_of_queue: Sequence[Sequence[int]]
+    ) -> Race | None:
+        """A race of an access of `row` with what came before; `known` is its clock, twice, as a column."""
+        lines = place.lines(self.line_bytes, self.low, self.high)
+        others = slice(0, 2 * self.queues if writes else self.queues)
+        unordered = self.counts[others, lines] > known[others]
+        if not unordered.any():
+            return None
+        number, index = (int(found[0]) for found in np.nonzero(unordered))
+        line = index + lines.start if isinstance(lines, slice) else int(lines[index])
+        other = rows_of_queue[number % self.queues][int(self.counts[number, line]) - 1]
+        address = (self.low + line) * self.line_bytes
+        return Race(other, row, number < self.queues, writes, self.space, address)
 
     def record(self, place: Place, writes: bool, queue: int, count: int) -> None:
         """Note that the `count`-th instruction of `queue` made the access."""
-        history = (self.writers if writes else self.readers)[queue]
-        for first, last in self._spans(place):
-            history[first:last] = count
+        lines = place.lines(self.line_bytes, self.low, self.high)
+        self.counts[queue if writes else self.queues + queue, lines] = count
