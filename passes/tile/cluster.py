@@ -86,6 +86,8 @@ class _Maker:
         """Expand every operation and ask for the results."""
         for op in self._operations:
             expansion = EXPANSIONS[type(op)]
+            shape = domain_of(op)
+            self._builder.single = all(shape[axis] == 1 for axis in reduced_axes(op))
 
             def leaf(value: SSAValue, axis: int | None, op: Operation = op) -> Lanes:
                 return self._operand(op, value, axis)
@@ -93,6 +95,7 @@ class _Maker:
             for result, lanes in zip(op.results, expansion(self._builder, op, leaf), strict=True):
                 self._lanes[result] = lanes
         outputs: list[ClusterOutput] = []
+        self._builder.single = False
         for value in results:
             form = self._scope.form(value)
             shape = _aligned(shape_of(value), len(self._domain))

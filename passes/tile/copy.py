@@ -58,7 +58,7 @@ class CopyLowering(Lowering):
             case _:
                 raise TypeError(f"{op.name} is no copy")
         for source, target in ends:
-            if not same_place(source, target):
+            if not source.same_as(target):
                 yield source, target
 
     def accepts_resident(self, value: SSAValue) -> bool:
@@ -120,18 +120,6 @@ class CopyLowering(Lowering):
             held = scalar
         builder.lane_pass(LaneProgram.parse("out c0"), 1, FILL_LINE, (), [("scalar", held)], out)
         return buffer
-
-
-def same_place(source: View, target: View) -> bool:
-    """Whether two views of one shape are the same elements."""
-    if source.elements == 0:
-        return True
-    steps = zip(source.shape, source.strides, target.strides, strict=True)
-    return (
-        source.root is target.root
-        and source.offset == target.offset
-        and all(extent == 1 or mine == other for extent, mine, other in steps)
-    )
 
 
 def _repeat(builder: TileBuilder, line: SSAValue, target: Side) -> None:

@@ -139,6 +139,8 @@ class LaneGraphBuilder:
     """Grows a lane graph; equal nodes are made once."""
 
     def __init__(self) -> None:
+        self.single = False
+        """Whether what is reduced from here on is single elements, so that reductions need no pass of their own."""
         self._nodes: list[Node] = []
         self._kinds: list[Kind] = []
         self._known: dict[Node, int] = {}
@@ -184,7 +186,14 @@ class LaneGraphBuilder:
 
     def reduce(self, reduction: str, source: int) -> int:
         """A reduction across columns."""
-        return self._add(Reduce(reduction, source), REDUCTIONS[reduction].signatures[self._kinds[source]])
+        kind = REDUCTIONS[reduction].signatures[self._kinds[source]]
+        if not self.single:
+            return self._add(Reduce(reduction, source), kind)
+        value = self.as_kind(source, kind)
+        if reduction != "variance":
+            return value
+        # Its distance from itself: zero, but NaN for what is not finite.
+        return self.apply("abs", self.apply("sub", value, value))
 
     def stored(self, source: int, form: Format, extent: Extent | None = None) -> int:
         """The node as memory of `form` would give it back, stretched to `extent`."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
 
-from ...isa.formats import Format
+from ...isa.formats import Format, Kind
 from ...isa.lane_functions import LANE_FUNCTIONS
 from ...isa.lanes import (
     MAXIMUM_IMMEDIATES,
@@ -204,26 +204,30 @@ class _Problem:
         if isinstance(node, Stored):
             return (node.form,)
         forms = self.outputs.get(index, ())
-        if used_later and not any(self.rereads(index, form) for form in forms):
+        if used_later and not any(_rereads(self.graph.kinds[index], form) for form in forms):
             return (*forms, temporary_format(self.graph.kinds[index]))
         return forms
 
-    def rereads(self, index: int, form: Format) -> bool:
-        """Whether later passes may read the node where it was stored as `form`: as the unfused program would."""
-        kind = self.graph.kinds[index]
-        return form.kind == kind and (kind != "int" or form is Format.I32)
+
+def _rereads(kind: Kind, form: Format) -> bool:
+    """Whether later passes may read a node where it was stored as `form`: as the unfused program would."""
+    return form.kind == kind and (kind != "int" or form is Format.I32)
 
 
 def _with_stored_outputs(graph: LaneGraph, leaves: Sequence[Extent]) -> LaneGraph:
     """Outputs that no pass would write by itself (leaves, numbers, stretched values) become Stored nodes."""
     extents = graph.extents(leaves)
+    used = {source for node in graph.nodes for source in sources_of(node)}
+    written: dict[int, Format] = {}
     builder = LaneGraphBuilder()
     places = builder.extend(graph)
     for output in graph.outputs:
         node, wanted = output.node, Extent.FULL if output.full else Extent.COLUMN
         match graph.nodes[node]:
             case Operation():
-                direct = extents[node] is wanted
+                # A pass writes one stream: a node that others read where it is stored has to be stored as it is.
+                whole = node not in used or _rereads(graph.kinds[node], output.form)
+                direct = extents[node] is wanted and whole and written.setdefault(node, output.form) is output.form
             case Reduce():
                 direct = not output.full and output.form is temporary_format(graph.kinds[node])
             case Stored():
@@ -400,7 +404,7 @@ class _Assembly:
     def _written(self, index: int, form: Format, slot: Slot) -> None:
         """Note where a node was stored; later passes read it there if they may."""
         self._stores[index, form] = slot.index
-        if self._problem.is_barrier(index) or self._problem.rereads(index, form):
+        if self._problem.is_barrier(index) or _rereads(self._problem.graph.kinds[index], form):
             self._slots[index] = slot
 
     def _pass(self, segment: _Segment) -> None:
@@ -474,7 +478,7 @@ class _Assembly:
     def _side_forms(self, index: int) -> tuple[Format, ...]:
         problem = self._problem
         forms = problem.outputs.get(index, ())
-        if problem.users.get(index) and not any(problem.rereads(index, form) for form in forms):
+        if problem.users.get(index) and not any(_rereads(problem.graph.kinds[index], form) for form in forms):
             return (*forms, temporary_format(problem.graph.kinds[index]))
         return forms
 

@@ -60,7 +60,7 @@ class RowwiseLowering(Lowering):
         if self._empty:
             return RowwisePlan(0, 0, 0.0, {}, Tiling(self.axes, 0, 1), Packing((), (), ()))
         best: RowwisePlan | None = None
-        last = len(self.axes.all) - 1 if not self.cluster.reduced else len(self.axes.rows) - 1
+        last = len(self.axes.rows) - 1 if self.cluster.reduced else len(self.axes.all) - 1
         for cut in range(last + 1):
             plan = self._plan_cut(cut, budget)
             if plan is not None and (best is None or plan.cycles < best.cycles):

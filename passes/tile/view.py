@@ -48,6 +48,12 @@ class View:
             step *= extent
         return True
 
+    def same_as(self, other: View) -> bool:
+        """Whether both, of one shape, show the same elements."""
+        steps = zip(self.shape, self.strides, other.strides, strict=True)
+        same = all(extent == 1 or mine == theirs for extent, mine, theirs in steps)
+        return self.elements == 0 or (self.root is other.root and self.offset == other.offset and same)
+
     def transpose(self, permutation: Sequence[int]) -> View:
         """Axis i of the result is axis `permutation[i]`."""
         shape = tuple(self.shape[axis] for axis in permutation)

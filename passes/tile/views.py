@@ -54,7 +54,8 @@ def _follow(block: Block, placed: Mapping[SSAValue, View]) -> Layout:
     materialized: set[Operation] = set()
     for op in block.ops:
         view = derived(op, views[op.operands[0]]) if isinstance(op, VIEW_OPERATIONS) else None
-        if view is not None:
+        place = placed.get(op.results[0]) if op.results else None
+        if view is not None and (place is None or view.same_as(place)):
             views[op.results[0]] = view
             continue
         if isinstance(op, VIEW_OPERATIONS):

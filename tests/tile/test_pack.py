@@ -181,7 +181,7 @@ def graphs(draw: Any) -> tuple[LaneGraphBuilder, tuple[Extent, ...]]:
     return graph, extents
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(graphs())
 def test_packings_have_the_values_of_their_graphs(case: tuple[LaneGraphBuilder, tuple[Extent, ...]]) -> None:
     builder, extents = case
