@@ -32,8 +32,8 @@ DEEPEST = 12
 
 @dataclass(frozen=True)
 class Scores:
-    """How scores come from the product of queries and keys: its scale, then the soft cap, then the masks in their
-    order."""
+    """How scores come from the product of queries and keys: its scale, then the soft cap, then the masks in
+    their order. `shapes` are those that scores have on their way."""
 
     product: nn.MatmulOp
     scale: float = 1.0
