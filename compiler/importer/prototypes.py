@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, cast
 
 from onnx import TensorShapeProto, TypeProto
 from xdsl.dialects.builtin import DYNAMIC_INDEX, TensorType, UnrankedTensorType
@@ -91,14 +89,6 @@ def merged(first: TypeProto, second: TypeProto) -> TypeProto | None:
     if a is None or b is None or len(a) != len(b):
         return tensor_proto_type(code, None)
     return tensor_proto_type(code, tuple(x if x == y else None for x, y in zip(a, b, strict=True)))
-
-
-def extents_of(attribute: Attribute) -> Sequence[int | None] | None:
-    """The extents of a tensor type of the IR; None for an unknown rank and for what is no tensor."""
-    if not isinstance(attribute, TensorType):
-        return None
-    shape = cast("TensorType[Any]", attribute).get_shape()
-    return tuple(None if extent == DYNAMIC_INDEX else extent for extent in shape)
 
 
 def _extents(shape: TensorShapeProto) -> Extents:
