@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntFlag
 
-from ...isa.formats import KIND_FORMATS, Format, Kind
+import numpy as np
+
+from ...isa.formats import KIND_DTYPES, KIND_FORMATS, Format, Kind
 from ...isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 
 
@@ -124,6 +126,11 @@ class LaneGraph:
         return tuple(result)
 
 
+def kind_of(number: Immediate) -> Kind:
+    """The kind of a number."""
+    return "int" if isinstance(number.value, int) else "float"
+
+
 def sources_of(node: Node) -> tuple[int, ...]:
     """The nodes that a node reads."""
     match node:
@@ -182,6 +189,11 @@ class LaneGraphBuilder:
     def apply(self, function: str, *sources: int) -> int:
         """A lane function of nodes. Raises UsageError where it has no form for their kinds."""
         kind = LANE_FUNCTIONS[function].result_kind(tuple(self._kinds[source] for source in sources))
+        numbers = [node for source in sources if isinstance(node := self._nodes[source], Immediate)]
+        if len(numbers) == len(sources) and kind != "bool":
+            arrays = (np.asarray(number.value, KIND_DTYPES[kind_of(number)]) for number in numbers)
+            value = LANE_FUNCTIONS[function].evaluate(*arrays)
+            return self.immediate(float(value) if kind == "float" else int(value))
         return self._add(Operation(function, sources), kind)
 
     def reduce(self, reduction: str, source: int) -> int:
