@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from xdsl.passes import ModulePass
 
 from ..isa.errors import UsageError
-from ..isa.machine import Machine
 from .recipe import Recipe
 
 IMPORT = "import"
@@ -25,10 +24,10 @@ class Phase:
 
 
 def _graph(_: Recipe) -> tuple[ModulePass, ...]:
-    from ..passes.graph.lower.lower_onnx import LowerOnnxPass
+    from ..passes.graph.lower.lower_onnx import LowerOnnx
     from ..passes.graph.pipeline import recognition
 
-    return (LowerOnnxPass(), *recognition())
+    return (LowerOnnx(), *recognition())
 
 
 def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
@@ -49,9 +48,9 @@ def _tile(_: Recipe) -> tuple[ModulePass, ...]:
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:
-    from ..passes.schedule.lower_tile import LowerTilePass
+    from ..passes.schedule.lower_tile import LowerTile
 
-    return (LowerTilePass(),)
+    return (LowerTile(),)
 
 
 PHASES = (

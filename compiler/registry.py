@@ -38,8 +38,8 @@ PASSES = {
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
-    "lower-onnx": "graph.lower.lower_onnx:LowerOnnxPass",
-    "lower-tile": "schedule.lower_tile:LowerTilePass",
+    "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
+    "lower-tile": "schedule.lower_tile:LowerTile",
 }
 """Where each pass is, in the package of passes."""
 

@@ -92,7 +92,7 @@ def _in_stream(value: SSAValue) -> bool:
 
 def _store_narrow(context: CompilerContext, value: SSAValue, element: Element) -> None:
     """Round `value` once where it is made; those who can read the narrow format do, layout passes it on."""
-    build = Builder.after(value, context.store)
+    build = Builder.after(value, context.store, next(iter(value.uses)).operation)
     narrow = build.cast(value, element)
     wide = build.cast(narrow, f32)
     for use in list(value.uses):
@@ -126,4 +126,4 @@ def _narrowed(context: CompilerContext, user: Operation, value: SSAValue, elemen
     if isinstance(constant, nn.CastOp) and element_type(constant.input) == element:
         return constant.input
     source, steps = above_layout(value)
-    return through_layout(Builder.after(source, context.store).cast(source, element), steps)
+    return through_layout(Builder.after(source, context.store, user).cast(source, element), steps)

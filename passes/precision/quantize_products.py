@@ -124,7 +124,7 @@ class _Quantizer:
         above = before_layout(largest, value, steps)
         if above is None:
             return quantize_static(build, value, largest)
-        values, _ = quantize_static(Builder.after(source, self._context.store), source, above)
+        values, _ = quantize_static(Builder.after(source, self._context.store, user), source, above)
         return Quantized(through_layout(values, steps), static_factor(build, largest))
 
 

@@ -28,7 +28,7 @@ REDUCED_TO = {"columns": DIRECTIONS["each_row"], "rows": DIRECTIONS["each_column
 
 
 @dataclass(frozen=True)
-class LowerTilePass(ModulePass):
+class LowerTile(ModulePass):
     """Replace every operation of the `tile` dialect that acts on buffers by an instruction template."""
 
     name = "lower-tile"

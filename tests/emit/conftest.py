@@ -15,7 +15,7 @@ from attnc.isa.machine import Machine, load_machine
 from attnc.isa.state import State
 from attnc.isa.table import Table
 from attnc.passes.emit.assemble import Assembled, assemble
-from attnc.passes.schedule.lower_tile import LowerTilePass
+from attnc.passes.schedule.lower_tile import LowerTile
 from xdsl.dialects.builtin import Builtin, ModuleOp
 from xdsl.dialects.func import Func
 from xdsl.parser import Parser
@@ -37,7 +37,7 @@ class Emission:
 
     def table(self, module: ModuleOp) -> Assembled:
         """Schedule (in place) and emit."""
-        LowerTilePass().apply(self.context, module)
+        LowerTile().apply(self.context, module)
         module.verify()
         return assemble(module, self.machine)
 

@@ -10,7 +10,7 @@ from attnc.dialects.tile import KernelOp
 from attnc.isa.errors import CapacityError
 from attnc.isa.program import Note, Program
 from attnc.passes.emit.emit import ModelFacts, emit
-from attnc.passes.schedule.lower_tile import LowerTilePass
+from attnc.passes.schedule.lower_tile import LowerTile
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import FuncOp
 
@@ -57,7 +57,7 @@ def emitted(emission: Callable, facts: ModelFacts | None = None, text: str = TWO
     context.store = ConstantStore()
     context.store.add("shared", np.arange(64, dtype=np.float32))
     module = located(target.parse(text)) if text is TWO_KERNELS else target.parse(text)
-    LowerTilePass().apply(context, module)
+    LowerTile().apply(context, module)
     return emit(module, context, facts)
 
 
@@ -81,7 +81,7 @@ def test_a_node_without_instructions_is_listed_as_such(emission: Callable) -> No
     context = target.context.clone()
     context.machine, context.store = target.machine, ConstantStore()
     context.store.add("shared", np.arange(64, dtype=np.float32))
-    LowerTilePass().apply(context, module)
+    LowerTile().apply(context, module)
     program = emit(module, context)
     assert Note("n4", "emit", "needs no instruction") in program.folded
 

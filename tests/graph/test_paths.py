@@ -6,7 +6,7 @@ from attnc.compiler.importer.model import import_model
 from attnc.dialects import nn, sattn
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.elements import tensor
-from attnc.passes.graph.lower.lower_onnx import LowerOnnxPass
+from attnc.passes.graph.lower.lower_onnx import LowerOnnx
 from attnc.passes.graph.pipeline import recognition
 from xdsl.dialects.builtin import f32, i32
 
@@ -124,7 +124,7 @@ def test_every_operation_of_a_real_model_has_a_path():
     context = CompilerContext()
     model = Path(__file__).parents[2] / "examples" / "digits_vit" / "model.onnx"
     module = import_model(model, {"image": (1, 1, 8, 8)}, context=context)
-    for step in (LowerOnnxPass(), *recognition()):
+    for step in (LowerOnnx(), *recognition()):
         step.apply(context, module)
     operations = [op for op in module.walk() if isinstance(op, nn.NnOperation)]
     assert all("path" in op.attributes for op in operations)

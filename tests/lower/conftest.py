@@ -16,7 +16,7 @@ from attnc.dialects.context import CompilerContext
 from attnc.dialects.interpret.function import run
 from attnc.dialects.onnx_interface import inputs_of, main_of
 from attnc.isa.errors import UnsupportedError
-from attnc.passes.graph.lower.lower_onnx import LowerOnnxPass
+from attnc.passes.graph.lower.lower_onnx import LowerOnnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
@@ -81,7 +81,7 @@ def lower_model(
     """Import a model, lower it and verify what comes out."""
     context = CompilerContext()
     module = import_model(model, shapes, constants, context)
-    LowerOnnxPass().apply(context, module)
+    LowerOnnx().apply(context, module)
     module.verify()
     return Lowered(module, context)
 

@@ -12,7 +12,7 @@ import pytest
 from attnc.compiler.importer import import_model
 from attnc.dialects.context import CompilerContext
 from attnc.isa.errors import UnsupportedError
-from attnc.passes.graph.lower.lower_onnx import LowerOnnxPass, blocking_nodes
+from attnc.passes.graph.lower.lower_onnx import LowerOnnx, blocking_nodes
 
 HEAD = '<ir_version: 10, opset_import: ["" : 22, "qonnx.custom_op.general" : 1]>'
 
@@ -101,7 +101,7 @@ def test_refused_module_stays_as_it_was() -> None:
     module = import_model(onnx.parser.parse_model(text), {}, {}, context)
     before = str(module)
     with pytest.raises(UnsupportedError, match="1 unsupported node"):
-        LowerOnnxPass().apply(context, module)
+        LowerOnnx().apply(context, module)
     assert str(module) == before
 
 

@@ -13,7 +13,7 @@ from xdsl.ir import SSAValue
 from ....dialects.elements import element_type, is_bool, shape_of
 from ....dialects.nn import EmptyRow
 from ....dialects.sattn import AttentionOp
-from .builder import Builder
+from ...builder import Builder
 from .conditions import attribute_is, condition
 from .lowering import Lowering, Rules
 from .rotary import join_heads, split_heads

@@ -7,17 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ...refusal import RefusalError
+
 if TYPE_CHECKING:
     from .lowering import Lowering
-
-
-class RefusalError(Exception):
-    """A node that a rule cannot lower: why, and what would help."""
-
-    def __init__(self, reason: str, remedy: str = "") -> None:
-        self.reason = reason
-        self.remedy = remedy
-        super().__init__(reason)
 
 
 class UnknownValueError(RefusalError):

@@ -7,8 +7,8 @@ from math import prod
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
+from ...builder import Builder
 from . import integer
-from .builder import Builder
 from .conditions import condition
 from .integer import Bytes
 from .lowering import Lowering, Rules

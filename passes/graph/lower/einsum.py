@@ -9,8 +9,8 @@ from math import prod
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
-from .builder import Builder
-from .conditions import RefusalError
+from ...builder import Builder
+from ...refusal import RefusalError
 from .lowering import Lowering, Rules
 
 

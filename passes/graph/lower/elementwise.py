@@ -9,7 +9,7 @@ from xdsl.dialects.builtin import f32
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import element_type, is_float
-from .builder import saturated
+from ...builder import saturated
 from .conditions import attribute_is
 from .lowering import Lowering, Rules
 

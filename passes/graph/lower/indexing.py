@@ -13,7 +13,8 @@ from xdsl.ir import SSAValue
 
 from ....dialects.constants import Array
 from ....dialects.elements import shape_of
-from .conditions import RefusalError, constant_operand
+from ...refusal import RefusalError
+from .conditions import constant_operand
 from .lowering import Lowering, Rules
 
 

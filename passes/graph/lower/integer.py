@@ -14,7 +14,7 @@ from xdsl.ir import SSAValue
 
 from ....dialects.constants import Array
 from ....dialects.elements import element_type, shape_of, ui8
-from .builder import Builder
+from ...builder import Builder
 
 _SHIFT = 128
 """What takes unsigned bytes to signed ones."""

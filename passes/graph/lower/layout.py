@@ -8,7 +8,8 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
-from .conditions import RefusalError, attribute_is, condition, constant_operand
+from ...refusal import RefusalError
+from .conditions import attribute_is, condition, constant_operand
 from .lowering import Lowering, Rules
 
 

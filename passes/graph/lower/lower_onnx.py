@@ -4,7 +4,7 @@ be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -21,15 +21,16 @@ from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
 from ....dialects.onnx_interface import inputs_of
 from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
 from ....isa.errors import Blocking, UnsupportedError, UsageError
-from .builder import Builder
-from .conditions import RefusalError, UnknownShapeError, UnknownValueError
+from ...builder import Builder
+from ...refusal import RefusalError
+from .conditions import UnknownShapeError, UnknownValueError
 from .lowering import Lowering, lowered_element, static_shape
 from .refused import refusal_of
 from .table import LOWERINGS
 
 
 @dataclass(frozen=True)
-class LowerOnnxPass(ModulePass):
+class LowerOnnx(ModulePass):
     """Replace every `onnx` operation by `nn` and `sattn` operations, each located at its node.
 
     Raises UnsupportedError with every node that no rule lowers, and then leaves the module as it was.
@@ -62,6 +63,34 @@ def blocking_nodes(module: ModuleOp, store: ConstantStore) -> tuple[Blocking, ..
     return tuple(item for function in _functions(module) for item in _Function(function, store).blocking)
 
 
+def inputs_to_know(module: ModuleOp, store: ConstantStore) -> tuple[str, ...]:
+    """The inputs of an `onnx` module that its refused nodes would have to know when compiling, in order.
+
+    These are the inputs that lead to an operand which a rule asked for as a constant in vain before it refused
+    the node: extents, axes, starts, pads and the like. The module stays as it is.
+    """
+    asked = [value for function in _functions(module) for value in _Function(function, store).asked]
+    leading = _leading_to(asked)
+    return tuple(
+        given.name
+        for function in _functions(module)
+        for argument, given in zip(function.body.block.args, inputs_of(function), strict=True)
+        if argument in leading
+    )
+
+
+def _leading_to(values: Iterable[SSAValue]) -> set[SSAValue]:
+    """The values and all that they are computed from."""
+    found = set[SSAValue]()
+    open_values = list(values)
+    while open_values:
+        value = open_values.pop()
+        if value not in found:
+            found.add(value)
+            open_values.extend(value.owner.operands if isinstance(value.owner, Operation) else ())
+    return found
+
+
 def rule_of(node: OnnxOperation) -> type[Lowering] | None:
     """The rule that lowers a node's operator, None if there is none."""
     return LOWERINGS.get((node.domain, node.operator))
@@ -73,16 +102,18 @@ def _functions(module: ModuleOp) -> list[FuncOp]:
 
 class _Function:
     """The lowered form of one function, built beside it: `blocking` says what stands in the way, `vanished`
-    which nodes need no operation and why.
+    which nodes need no operation and why, `asked` which values rules of refused nodes wanted to be constants.
     """
 
     def __init__(self, function: FuncOp, store: ConstantStore):
         self.blocking: list[Blocking] = []
         self.vanished: dict[Node, str] = {}
+        self.asked: list[SSAValue] = []
+        self._unknown: list[SSAValue] = []
         self._function = function
         self._store = store
         self._block = Block()
-        self._build = Builder(self._block, store)
+        self._build = Builder.at_end(self._block, store)
         self._values: dict[SSAValue, SSAValue] = {}
         self._missing: set[SSAValue] = set()
         self._doubtful: set[SSAValue] = set()
@@ -130,7 +161,10 @@ class _Function:
 
     def array(self, source: SSAValue) -> Array | None:
         """The ONNX value if it is a constant."""
-        return constant_array(source, self._store)
+        array = constant_array(source, self._store)
+        if array is None:
+            self._unknown.append(source)
+        return array
 
     # The walk
 
@@ -160,9 +194,11 @@ class _Function:
         before = self._block.last_op
         if any(source in self._doubtful for source in node.inputs):
             self._doubtful.update(node.results)
+        self._unknown.clear()
         try:
             results = self._results(node)
         except RefusalError as refusal:
+            self.asked.extend(self._unknown)
             if not self._is_caused_before(node, refusal):
                 self.blocking.append(Blocking(name.name, spelled(node), refusal.reason, refusal.remedy))
             self._stand_in(node)

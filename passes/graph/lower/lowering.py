@@ -13,8 +13,9 @@ from ....dialects import onnx_types
 from ....dialects.constants import Array
 from ....dialects.elements import ELEMENTS, Element
 from ....dialects.onnx import OnnxOperation, plain_value
-from .builder import Builder
-from .conditions import Condition, RefusalError, UnknownShapeError, UnknownValueError
+from ...builder import Builder
+from ...refusal import RefusalError
+from .conditions import Condition, UnknownShapeError, UnknownValueError
 
 Plain = TypeVar("Plain", int, float, str)
 Results: TypeAlias = SSAValue | Sequence[SSAValue | None]

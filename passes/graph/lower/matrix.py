@@ -6,7 +6,7 @@ from xdsl.dialects.builtin import f32, i32
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import is_float, shape_of
-from .builder import Builder
+from ...builder import Builder
 from .lowering import Lowering, Rules
 
 

@@ -11,7 +11,7 @@ from xdsl.ir import SSAValue
 
 from ....dialects import nn
 from ....dialects.elements import shape_of
-from .builder import Builder
+from ...builder import Builder
 from .conditions import attribute_is
 from .lowering import Lowering, Rules
 

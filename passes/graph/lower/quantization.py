@@ -17,8 +17,8 @@ from xdsl.ir import SSAValue
 from ....dialects import nn
 from ....dialects.constants import Array
 from ....dialects.elements import Element, dtype_of, shape_of
+from ...builder import Builder
 from . import integer
-from .builder import Builder
 from .conditions import Condition
 from .integer import Bytes
 from .lowering import Lowering, Rules

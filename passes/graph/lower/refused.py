@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ....dialects.onnx import OnnxOperation
 from ....dialects.onnx_signatures import QONNX_DOMAINS
-from .conditions import RefusalError
+from ...refusal import RefusalError
 
 _FIXED_SHAPES = "the shape of its result depends on values of the run, and shapes are fixed when compiling"
 _BRANCH = "the machine has no branches: what runs cannot depend on values of the run"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
-from .builder import Builder
+from ...builder import Builder
 from .conditions import attribute_is
 from .lowering import Lowering
 
