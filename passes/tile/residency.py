@@ -21,7 +21,11 @@ from .views import producible
 GRAIN = 4096
 """Budgets are rounded down to multiples of so many bytes, so that equal kernels get equal plans."""
 
-WORTH = 0.5
+FILL = 0.9
+"""The part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads come early."""
+
+WORTH = 0.2
+
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
 
 
@@ -95,7 +99,7 @@ class _Chooser:
     def budget(self, index: int) -> Budget:
         """What kernel `index` has for its tiles."""
         machine = self._scope.machine
-        free = machine.sram.bytes - self._occupied[index]
+        free = int(machine.sram.bytes * FILL) - self._occupied[index]
         return Budget(free // GRAIN * GRAIN if free > GRAIN else free, machine.acc.bytes)
 
     def _plan(self, index: int) -> float:
