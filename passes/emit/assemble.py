@@ -38,7 +38,7 @@ class Assembled:
     first: Ints
     last: Ints
     dram: DramLayout
-    prefetch_share: float
+    prefetch_share: int
 
 
 def assemble(module: ModuleOp, machine: Machine) -> Assembled:

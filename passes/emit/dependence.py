@@ -80,6 +80,7 @@ class AtomEvents:
         local = atoms.touched[ranges(atoms.start[accesses.footprint], touched)]
         instance = accesses.instance[source]
         self.atom = local - atoms.first[instances.buffer[instance]] + self.first_atom[instance]
+        self.instance = instance
         self.row = accesses.row[source]
         self.write = accesses.write[source]
 
@@ -116,8 +117,7 @@ class AtomEvents:
 
     def lifetimes(self, order: Order) -> tuple[Ints, Ints]:
         """First and last position at which each instance is touched; (0, -1) for one that never is."""
-        instance = np.searchsorted(self.first_atom, self.atom, side="right") - 1
-        position = order.position[self.row]
+        instance, position = self.instance, order.position[self.row]
         first = np.full(len(self.instances), len(order.position), dtype=np.int64)
         last = np.full(len(self.instances), -1, dtype=np.int64)
         np.minimum.at(first, instance, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,16 +13,16 @@ from ...isa.machine import Machine
 from .accesses import Touched
 from .allocate import Demand, aligned, place
 from .dependence import AtomEvents, Order
-from .footprint import Ints
-from .loads import busy_cycles, elapsed_work, loads_of
-from .prefetch import hoisted
+from .estimate import Estimate
+from .footprint import Ints, numbers
+from .loads import loads_of, row_costs
 from .stream import Stream
+from .sweep import Load, NoRoomError, Resident, Sweep, Swept, Task
 
 ON_CHIP = (Space.SRAM, Space.ACC)
 
-SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.0)
-"""Parts of a memory that prefetching may fill, tried in turn until every buffer gets an address; 0 moves
-nothing."""
+SHARES = (100, 85, 60, 0)
+"""Percentages of a memory that moving loads ahead may fill, tried until every buffer finds a place."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Placement:
     address: Ints
     first: Ints
     last: Ints
-    share: float
+    share: int
 
 
 def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: AtomEvents) -> Placement:
@@ -57,36 +58,88 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
         if live[int(space)].max(initial=0) > capacity[int(space)]:
             raise _too_large(stream, machine, space, mine, found, size, first, last, live[int(space)])
 
-    busy = busy_cycles(stream, machine)
-    loads = loads_of(stream, machine, found, natural, events.conflicts(natural), first, busy)
-    elapsed = elapsed_work(stream, machine, busy)
+    costs = row_costs(stream, machine)
+    loads, timeline = loads_of(stream, machine, found, natural, events.conflicts(natural), first, costs)
+    done = _done(events, timeline)
+    residents = _residents(members, size, first, last, done)
+    time = numbers(_row_times(timeline, loads))
+    crowded = 0
     for share in SHARES:
-        if share and loads:
-            allowed = {space: int(total * share) for space, total in capacity.items()}
-            order = Order.of(hoisted(loads, elapsed, live, allowed), stream.queue, queues)
-            first, last = events.lifetimes(order)
-        else:
-            order = natural
-            first, last = events.lifetimes(natural)
+        room = {space: (total * share // 100) - live[space] for space, total in capacity.items()}
+        try:
+            swept = Sweep(Task(time, loads, residents, capacity, room)).run()
+        except NoRoomError as error:
+            crowded = error.space
+            continue
+        order = Order.of(_file_order(stream.rows, swept), stream.queue, queues)
         address = np.zeros(len(instances), dtype=np.int64)
-        for space, mine in members.items():
-            found_addresses = place(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
-            if found_addresses is None:
-                break
-            address[mine] = found_addresses
-        else:
-            return Placement(order, address, first, last, share)
-    space = next(
-        s
-        for s, mine in members.items()
-        if place(Demand(size[mine], first[mine], last[mine]), capacity[int(s)]) is None
-    )
-    raise CapacityError(
-        f"no placement of the buffers in {space.text} was found although they fit by size",
-        int(live[int(space)].max()),
-        capacity[int(space)],
-        levers=("use smaller tiles", f"use a machine with more {space.text}"),
-    )
+        address[np.array(list(swept.address), dtype=np.int64)] = list(swept.address.values())
+        return Placement(order, address, *events.lifetimes(order), share)
+    return _without_prefetch(natural, members, size, first, last, capacity, live, crowded)
+
+
+def _row_times(timeline: Estimate, loads: Mapping[int, Load]) -> Ints:
+    """The time from which on each row or a later one can start; not decreasing."""
+    start = timeline.start.copy()
+    start[list(loads)] = np.iinfo(np.int64).max
+    time = np.minimum.accumulate(start[::-1])[::-1]
+    return np.where(time == np.iinfo(np.int64).max, int(timeline.finish.max(initial=0)), time)
+
+
+def _done(events: AtomEvents, timeline: Estimate) -> Ints:
+    """When the last user of each instance is done."""
+    done = np.zeros(len(events.instances), dtype=np.int64)
+    np.maximum.at(done, events.instance, timeline.finish[events.row])
+    return done
+
+
+def _residents(
+    members: Mapping[Space, Ints], size: Ints, first: Ints, last: Ints, done: Ints
+) -> dict[int, Resident]:
+    """The instances on chip, by number."""
+    result: dict[int, Resident] = {}
+    for space, mine in members.items():
+        life = last[mine] - first[mine] + 1
+        weight = int(size[mine].sum())
+        mean = int((life * size[mine]).sum()) / weight if weight else 0.0
+        columns = (mine, size[mine], first[mine], last[mine], done[mine], (life >= 4 * mean).astype(np.int64))
+        for number, bytes_, begin, end, time, lasting in zip(*map(numbers, columns), strict=True):
+            result[number] = Resident(int(space), bytes_, begin, end, time, bool(lasting))
+    return result
+
+
+def _file_order(rows: int, swept: Swept) -> Ints:
+    """The natural rows with every load ahead of the row that it was put before, in the order of service."""
+    key = np.arange(rows, dtype=np.int64)
+    turn = np.full(rows, rows, dtype=np.int64)
+    for load, (row, number) in swept.places.items():
+        key[load], turn[load] = row, number
+    return np.lexsort((turn, key))
+
+
+def _without_prefetch(
+    natural: Order,
+    members: Mapping[Space, Ints],
+    size: Ints,
+    first: Ints,
+    last: Ints,
+    capacity: Mapping[int, int],
+    live: Mapping[int, Ints],
+    crowded: int,
+) -> Placement:
+    """The natural order, with buffers placed by tighter methods. Raises CapacityError when those fail too."""
+    address = np.zeros(len(size), dtype=np.int64)
+    for space, mine in members.items():
+        places = place(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
+        if places is None:
+            raise CapacityError(
+                f"no placement of the buffers in {Space(crowded).text} was found although they fit by size",
+                int(live[int(space)].max()),
+                capacity[int(space)],
+                levers=("use smaller tiles", f"use a machine with more {space.text}"),
+            )
+        address[mine] = places
+    return Placement(natural, address, first, last, 0)
 
 
 def _too_large(
