@@ -56,7 +56,7 @@ def figures(name: str, precision: str, calibrated: bool, folder: Path) -> dict[s
     samples = np.random.default_rng(1).normal(0, 1, (4, size.tokens, size.width)).astype(np.float32)
     np.savez(data, hidden=samples)
 
-    command = [sys.executable, "-m", "attnc.compiler.command_line.main", "compile", str(model), "-o", str(program)]
+    command = [sys.executable, "-m", "attnc", "compile", str(model), "-o", str(program)]
     command += ["--quiet", "--precision", precision, *(["--calibrate", str(data)] if calibrated else [])]
     begin = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
