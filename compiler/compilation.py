@@ -56,7 +56,7 @@ class Compilation:
         names = PHASE_NAMES[PHASE_NAMES.index(self.phase) + 1 : PHASE_NAMES.index(last) + 1]
         bar = tqdm(names, desc="compile", delay=1, leave=False, disable=not progress)
         for name in bar:
-            bar.set_postfix_str(name)
+            bar.set_postfix_str(name, refresh=False)
             begin = perf_counter()
             if name == EMIT:
                 self._emit()
