@@ -17,8 +17,11 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects import nn, sattn
 from ...dialects.elements import shape_of
+from ...dialects.shapes import broadcasts_to
 from .expand import EXPANSIONS, domain_of, reduced_axes
 from .kernel import Kernel
+from .product_operand import compose
+from .view import View
 from .views import Layout
 
 MAXIMUM_CLUSTER = 40
@@ -89,6 +92,8 @@ class _Former:
         group = self._open(kind, op)
         if type(op) in HEAVY:
             group.tail = op.results[0]
+        if isinstance(op, nn.MatmulOp):
+            self._take_weights(group, op)
 
     def kernels(self) -> tuple[Kernel, ...]:
         """The groups as kernels, in a topological order that stays close to that of the program."""
@@ -127,6 +132,9 @@ class _Former:
             for result in op.results
             if any(use.operation not in inside and use.operation in self._live for use in result.uses)
         )
+        if group.tail is not None:
+            # What prepares an operand is read through views by the anchor alone.
+            results = (group.tail,)
         anchor = next((op for op in members if type(op) in HEAVY), members[0])
         return Kernel(group.kind, anchor, members, tuple(operands), results)
 
@@ -186,6 +194,50 @@ class _Former:
                     group.tail = op.results[0]
                     return True
         return False
+
+    def _take_weights(self, group: _Group, op: nn.MatmulOp) -> None:
+        """Let a product prepare its right operand on chip, where that is elementwise work on constants alone."""
+        source = self._producer(op.rhs)
+        if source is None or source.kind != "rowwise":
+            return
+        root = self._layout.views[op.rhs].root
+        last = root.owner
+        if not isinstance(last, Operation) or not all(isinstance(member, ELEMENTWISE) for member in source.members):
+            return
+        if not self._only_constants(source) or not self._leads_only_to(source, root, op):
+            return
+        domain = shape_of(root)
+        through = self._layout.views[op.rhs]
+        operands = [value for member in source.members for value in member.operands if value.owner not in source.members]
+        if self._layout.views[root] != View.dense(root, domain) or any(
+            compose(through, domain, self._layout.views[value].broadcast(domain)) is None
+            for value in operands
+            if broadcasts_to(shape_of(value), domain)
+        ):
+            return
+        group.members += source.members
+        for member in source.members:
+            self._of[member] = group
+        self._groups[source.number] = None
+        group.ancestors &= ~source.bit
+
+    def _only_constants(self, group: _Group) -> bool:
+        """Whether a group reads nothing but constants."""
+        outside = (value for op in group.members for value in op.operands if value.owner not in group.members)
+        return all(isinstance(self._layout.views[value].root.owner, nn.ConstantOp) for value in outside)
+
+    def _leads_only_to(self, group: _Group, root: SSAValue, op: Operation) -> bool:
+        """Whether what a group computes is `root` alone, and only `op` reads that (through views)."""
+        for member in group.members:
+            pending = list(member.results)
+            while pending:
+                value = pending.pop()
+                for use in value.uses:
+                    if self._layout.is_view(use.operation) and self._layout.views[value].root is root:
+                        pending.extend(use.operation.results)
+                    elif use.operation is not op and use.operation not in group.members:
+                        return False
+        return not any(use.operation in group.members for use in root.uses)
 
     def _of_tail(self, value: SSAValue, op: Operation) -> _Group | None:
         group = self._producer(value)

@@ -381,7 +381,8 @@ class _Panel:
         self._right = right
         self._operand = operand
         self._chunks: list[Held] = []
-        self._block = emission.packed.packing.columns if emission.packed is not None and right else 0
+        blocked = emission.packed is not None and right and operand.packing is None
+        self._block = emission.packed.packing.columns if blocked and emission.packed is not None else 0
         if not operand.ready:
             self._chunks = [emission.fetch(operand, span, chunk.span, right) for chunk in emission.chunks()]
 

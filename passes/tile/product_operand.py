@@ -173,7 +173,7 @@ class ProductOperand:
         packed: PackedOperand | None,
     ) -> Held:
         if packed is not None and leaf is self.main:
-            return packed.fetch(builder, indices, rows, columns)
+            return packed.fetch(builder, indices, rows, columns, blocked=self.packing is None)
         buffer = self.scope.buffers[leaf.root]
         start = leaf.start(indices, rows.start, columns.start)
         if self.in_place(leaf):
@@ -227,8 +227,10 @@ class PackedOperand:
         assert packing.packed_shape[0] == batch
         return PackedOperand(packing, tensor, leaf.form, steps)
 
-    def fetch(self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, columns: Span) -> Held:
-        """Rows of K of one block or several: [blocks, rows, columns] on chip, a block's rows dense."""
+    def fetch(
+        self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, columns: Span, blocked: bool
+    ) -> Held:
+        """Rows of K of one block or several: [blocks, rows, columns] on chip if `blocked`, else [rows, columns]."""
         width = self.packing.columns
         _, _, depth, _ = self.packing.packed_shape
         start = AffineForm()
@@ -236,7 +238,8 @@ class PackedOperand:
             start = start + index * step
         start = start + self._block_start(columns, width * depth) + rows.start * width
         blocks = -(-columns.limit // width)
-        target = Held(builder.alloc("sram", (blocks, rows.limit, width), self.form), AffineForm(), width)
+        pitch, step = (width, rows.limit * width) if blocked else (blocks * width, width)
+        target = Held(builder.alloc("sram", (blocks, rows.limit, width), self.form), AffineForm(), pitch)
         if blocks == 1:
             source = Place(self.tensor, Access(start, (rows.size, columns.size), (width, 1)))
             builder.copy(source, target.full(rows.size, columns.size))
@@ -244,7 +247,7 @@ class PackedOperand:
         count = Minimum(tuple(_blocks(form, width) for form in columns.size.forms))
         sizes = (count, rows.size, Minimum.of(width))
         source = Place(self.tensor, Access(start, sizes, (width * depth, width, 1)))
-        builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (rows.limit * width, width, 1))))
+        builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (step, pitch, 1))))
         return target
 
     def _block_start(self, columns: Span, matrix: int) -> AffineForm:

@@ -25,7 +25,6 @@ FILL = 0.9
 """The part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads come early."""
 
 WORTH = 0.2
-
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
 
 
