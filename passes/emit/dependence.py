@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .footprint import Atoms, Ints, ranges
-from .inheritance import Inheritance
+from .inheritance import Placed, inherited
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ class AtomEvents:
             writes[one] = np.maximum.accumulate(np.where(mine & write, number, 0) + lift) - lift
             reads[one] = np.maximum.accumulate(np.where(mine & ~write, number, 0) + lift) - lift
         result = np.zeros((len(order.position), order.queues), dtype=np.int64)
-        inherited = None if addresses is None else self._inherited(order, addresses, atom, writes, reads)
+        taken_over = None if addresses is None else self._inherited(order, addresses, atom, writes, reads)
         for one in range(order.queues):
-            if inherited is not None:
-                np.maximum(writes[one], inherited[0, one, atom], out=writes[one])
-                np.maximum(reads[one], inherited[1, one, atom], out=reads[one])
+            if taken_over is not None:
+                np.maximum(writes[one], taken_over[0, one, atom], out=writes[one])
+                np.maximum(reads[one], taken_over[1, one, atom], out=reads[one])
             # A read conflicts with writers, a write with readers too.
             last = np.maximum(writes[one], np.where(write, reads[one], 0))
             np.maximum.at(result[:, one], row, last)
@@ -135,11 +135,6 @@ class AtomEvents:
         first, last = self.lifetimes(order)
         births = np.flatnonzero(last >= 0)
         births = births[np.argsort(first[births], kind="stable")]
-        instances = self.instances
-        users = [tuple(row) for row in final.tolist()]
-        sweep = Inheritance(self.atoms, self.first_atom, instances.buffer, addresses, users)
-        found = sweep.sweep(births.tolist(), instances.lines.tolist(), instances.space.tolist())
-        result = np.zeros((len(final), 2 * queues), dtype=np.int64)
-        if found:
-            result[np.array(list(found))] = np.array(list(found.values()), dtype=np.int64)
-        return np.ascontiguousarray(result.T).reshape(2, queues, -1)
+        found = self.instances
+        placed = Placed(self.atoms, self.first_atom, found.buffer, found.space, addresses, found.lines)
+        return np.ascontiguousarray(inherited(placed, births, final).T).reshape(2, queues, -1)

@@ -38,15 +38,17 @@ class Footprints:
 class Atoms:
     """The partition of every buffer's lines.
 
-    Atoms of buffer b are numbered `first[b]` to `first[b + 1] - 1`; `line_atoms(b)` says which atom each of
-    its lines belongs to. Footprint f touches atoms `touched[start[f] : start[f + 1]]`.
+    Atoms of buffer b are numbered `first[b]` to `first[b + 1] - 1`. Footprint f touches atoms
+    `touched[start[f] : start[f + 1]]`. With the lines of all buffers in a row, those of buffer b begin at
+    `first_line[b]`, and lines `segment_line[s]` to `segment_line[s + 1] - 1` belong to atom
+    `segment_atom[s]`.
     """
 
     first: Ints
     start: Ints
     touched: Ints
-    segment_start: Ints
-    segment_lines: Ints
+    first_line: Ints
+    segment_line: Ints
     segment_atom: Ints
 
     def count(self, buffer: int) -> int:
@@ -55,8 +57,9 @@ class Atoms:
 
     def line_atoms(self, buffer: int) -> Ints:
         """The atom of each line of a buffer."""
-        part = slice(int(self.segment_start[buffer]), int(self.segment_start[buffer + 1]))
-        return np.repeat(self.segment_atom[part], self.segment_lines[part])
+        low, high = self.first_line[buffer : buffer + 2]
+        begin, end = np.searchsorted(self.segment_line, [low, high])
+        return np.repeat(self.segment_atom[begin:end], np.diff(self.segment_line[begin : end + 1]))
 
 
 def numbers(column: Ints) -> list[int]:
@@ -90,7 +93,6 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
     np.add.at(change, low_at, tags[owner])
     np.subtract.at(change, high_at, tags[owner])
     signature = np.cumsum(change)[:-1]
-    lines = np.diff(bounds)
     segment_buffer = np.searchsorted(base, bounds[:-1], side="right") - 1
 
     order = np.lexsort((signature, segment_buffer))
@@ -110,8 +112,8 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
         first=first.astype(np.int64),
         start=start.astype(np.int64),
         touched=pairs % max(atoms, 1),
-        segment_start=np.searchsorted(segment_buffer, np.arange(buffers + 1)).astype(np.int64),
-        segment_lines=lines,
+        first_line=base,
+        segment_line=bounds,
         segment_atom=atom,
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 
 
 class FreeSpace:
@@ -23,14 +24,14 @@ class FreeSpace:
         self.ends.insert(at, end)
         self.since.insert(at, since)
 
-    def choose(self, size: int, now: int, low_end: bool) -> int | None:
+    def choose(self, size: int, now: int, kept: Sequence[tuple[int, int]] = ()) -> int | None:
         """A start for a buffer of `size` bytes at time `now`, or None where no free run is long enough.
 
-        Least waiting first, then, from the low end: the lowest place; else the shortest run of settled space,
-        from the top, so that buffers of one size take each other's places.
+        Stretches of `kept` are left alone. Least waiting first, then the shortest run, then the highest
+        place: buffers of one size take each other's places.
         """
         self._join_settled(now)
-        starts, ends, since = self.starts, self.ends, self.since
+        starts, ends, since = self._without(sorted(kept)) if kept else (self.starts, self.ends, self.since)
         count = len(starts)
         best: tuple[int, int, int] | None = None
         found: int | None = None
@@ -42,12 +43,21 @@ class FreeSpace:
                 last += 1
                 worst = max(worst, since[last])
             else:
-                start = starts[first] if low_end else ends[last] - size
-                wait = max(worst - now, 0)
-                rank = (wait, 0, start) if low_end else (wait, ends[last] - starts[first], -start)
+                start = ends[last] - size
+                rank = (max(worst - now, 0), ends[last] - starts[first], -start)
                 if best is None or rank < best:
                     best, found = rank, start
         return found
+
+    def lowest(self, size: int) -> int:
+        """The lowest start of `size` free bytes. Raises ValueError where there is none."""
+        begin = reach = -1
+        for start, end in zip(self.starts, self.ends, strict=True):
+            begin = begin if start == reach else start
+            reach = end
+            if reach - begin >= size:
+                return begin
+        raise ValueError(f"no {size} bytes are free in a row")
 
     def take(self, start: int, end: int) -> None:
         """Remove [start, end), which is free."""
@@ -65,6 +75,41 @@ class FreeSpace:
         self.starts[at:stop] = [piece[0] for piece in kept]
         self.ends[at:stop] = [piece[1] for piece in kept]
         self.since[at:stop] = [piece[2] for piece in kept]
+
+    def is_free(self, start: int, end: int) -> bool:
+        """Whether all of [start, end) is free."""
+        at = bisect_right(self.starts, start) - 1
+        if at < 0:
+            return False
+        reach = start
+        while at < len(self.starts) and self.starts[at] <= reach:
+            reach = max(reach, self.ends[at])
+            if reach >= end:
+                return True
+            at += 1
+        return False
+
+    def _without(self, kept: Sequence[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
+        """The pieces without the stretches of `kept`, which are in order but may overlap."""
+        starts: list[int] = []
+        ends: list[int] = []
+        since: list[int] = []
+        for start, end, when in zip(self.starts, self.ends, self.since, strict=True):
+            for low, high in kept:
+                if high <= start:
+                    continue
+                if low >= end:
+                    break
+                if low > start:
+                    starts.append(start)
+                    ends.append(low)
+                    since.append(when)
+                start = max(start, high)
+            if start < end:
+                starts.append(start)
+                ends.append(end)
+                since.append(when)
+        return starts, ends, since
 
     def _join_settled(self, now: int) -> None:
         """Adjacent pieces that nothing has to wait for become one."""

@@ -1,21 +1,21 @@
 """What a buffer takes over with its memory: the last users of its lines before its own time.
 
-One sweep over the instances in order of their first use, with the instance that last owned each stretch of
-lines. Users are kept as rows of numbers, one a queue, so that taking over is a maximum.
+A sweep over the instances in order of their first use finds which stretch of lines each takes over from
+whom; the users are then handed on for all atoms at once.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .footprint import Atoms, Ints
+from .footprint import Atoms, Ints, numbers, ranges
 
-Users = tuple[int, ...]
-"""The number in its queue of the last user, by queue; 0 for none."""
+Stretch = tuple[int, int]
 
 
 @dataclass
@@ -26,102 +26,128 @@ class _Owners:
     ends: list[int] = field(default_factory=list[int])
     instances: list[int] = field(default_factory=list[int])
 
-    def take_over(self, low: int, high: int, instance: int) -> list[tuple[int, int, int]]:
-        """Give [low, high) to an instance; returns the stretches (start, end, instance) that were there."""
-        starts, ends = self.starts, self.ends
+    def take_over(self, low: int, high: int, instance: int, taken: list[tuple[int, int, int, int]]) -> None:
+        """Give [low, high) to an instance; adds what it takes to `taken`: (instance, owner, start, end)."""
+        starts, ends, owners = self.starts, self.ends, self.instances
         begin = bisect_right(starts, low) - 1
         if begin < 0 or ends[begin] <= low:
             begin += 1
         end = begin
-        before: list[tuple[int, int, int]] = []
-        while end < len(starts) and starts[end] < high:
-            before.append((max(starts[end], low), min(ends[end], high), self.instances[end]))
+        count = len(starts)
+        while end < count and starts[end] < high:
+            taken.append((instance, owners[end], max(starts[end], low), min(ends[end], high)))
             end += 1
-        new = [(low, high, instance)]
-        if before and starts[begin] < low:
-            new.insert(0, (starts[begin], low, self.instances[begin]))
-        if before and ends[end - 1] > high:
-            new.append((high, ends[end - 1], self.instances[end - 1]))
-        starts[begin:end] = [piece[0] for piece in new]
-        ends[begin:end] = [piece[1] for piece in new]
-        self.instances[begin:end] = [piece[2] for piece in new]
-        return before
+        new_starts, new_ends, new_owners = [low], [high], [instance]
+        if end > begin:
+            if starts[begin] < low:
+                new_starts.insert(0, starts[begin])
+                new_ends.insert(0, low)
+                new_owners.insert(0, owners[begin])
+            if ends[end - 1] > high:
+                new_starts.append(high)
+                new_ends.append(ends[end - 1])
+                new_owners.append(owners[end - 1])
+        starts[begin:end], ends[begin:end], owners[begin:end] = new_starts, new_ends, new_owners
 
 
-class Inheritance:
-    """The sweep. `users[atom]` has an atom's own last users: writers in its first half, then readers.
+@dataclass(frozen=True)
+class Placed:
+    """Instances with their addresses (first line in their memory), sizes in lines, and division into atoms.
 
-    Lines of an instance that nothing touches stay with whoever owned them before. An atom that was written
-    hands on its own users only, since its writer comes after all before it.
+    Atoms of instance i are numbered `first_atom[i]` to `first_atom[i + 1] - 1`.
     """
 
-    def __init__(
-        self, atoms: Atoms, first_atom: Ints, buffer: Ints, address: Ints, users: list[Users]
-    ) -> None:
+    atoms: Atoms
+    first_atom: Ints
+    buffer: Ints
+    space: Ints
+    address: Ints
+    lines: Ints
+
+
+def inherited(placed: Placed, births: Ints, users: Ints) -> Ints:
+    """`[atom, column]`: the earlier users of each atom's lines, by the numbers of `users`.
+
+    `births` are the instances in order of first use; `users[atom]` are the atom's own last users (0 for
+    none), writers in the first half of the columns, readers in the second. Lines of an instance that nothing
+    touches stay with whoever owned them before. An atom that was written hands on its own users only, since
+    its writer comes after all before it.
+    """
+    touched = np.asarray(users.any(axis=1), dtype=np.bool_)
+    atom, older = _shared_atoms(placed, _taken(placed, births, touched))
+    written = np.asarray(users[:, : users.shape[1] // 2].any(axis=1), dtype=np.bool_)
+    only_read = touched & ~written
+    handed_on = users
+    while True:
+        result = np.zeros_like(users)
+        if not len(atom):
+            return result
+        starts = np.flatnonzero(np.append(True, atom[1:] != atom[:-1]))
+        result[atom[starts]] = np.maximum.reduceat(handed_on[older], starts, axis=0)
+        joined = np.where(only_read[:, None], np.maximum(users, result), users)
+        if np.array_equal(joined, handed_on):
+            return result
+        handed_on = joined
+
+
+def _taken(placed: Placed, births: Ints, touched: NDArray[np.bool_]) -> Ints:
+    """(instance, owner before, first line, line after the last) of every stretch that is taken over."""
+    left_out = np.append(0, np.cumsum(~touched))
+    partly = left_out[placed.first_atom[1:]] > left_out[placed.first_atom[:-1]]
+    owners: dict[int, _Owners] = {}
+    taken: list[tuple[int, int, int, int]] = []
+    columns = (births, placed.space[births], placed.address[births], placed.lines[births])
+    for instance, space, low, lines in zip(*map(numbers, columns), strict=True):
+        mine = owners.setdefault(space, _Owners())
+        if partly[instance]:
+            for start, end in _touched_stretches(placed, instance, touched):
+                mine.take_over(low + start, low + end, instance, taken)
+        else:
+            mine.take_over(low, low + lines, instance, taken)
+    return np.array(taken, dtype=np.int64).reshape(-1, 4)
+
+
+def _touched_stretches(placed: Placed, instance: int, touched: NDArray[np.bool_]) -> Sequence[Stretch]:
+    """Stretches of lines, from the instance's first, that some instruction touches."""
+    buffer = int(placed.buffer[instance])
+    pattern = placed.atoms.line_atoms(buffer) - placed.atoms.first[buffer] + placed.first_atom[instance]
+    edges = np.flatnonzero(np.diff(touched[pattern], prepend=False, append=False))
+    return list(zip(numbers(edges[::2]), numbers(edges[1::2]), strict=True))
+
+
+def _shared_atoms(placed: Placed, taken: Ints) -> tuple[Ints, Ints]:
+    """(atom, atom of an earlier instance) pairs that have a line in common, ascending by the first."""
+    instance, owner, start, end = taken.T
+    sides = [_Side(placed, one, start, end) for one in (instance, owner)]
+    # Where either side changes from one atom to the next, relative to the start of the stretch.
+    piece = np.concatenate([np.arange(len(taken)), *(side.edge_piece for side in sides)])
+    offset = np.concatenate([np.zeros(len(taken), dtype=np.int64), *(side.edge_offset for side in sides)])
+    step = int((end - start).max(initial=0)) + 1
+    key = np.sort(piece * step + offset)
+    key = key[np.append(True, key[1:] != key[:-1])] if len(key) else key
+    piece, offset = key // step, key % step
+    atom, older = (side.atoms_at(piece, offset) for side in sides)
+    pair = np.sort(atom * (int(placed.first_atom[-1]) + 1) + older)
+    pair = pair[np.append(True, pair[1:] != pair[:-1])] if len(pair) else pair
+    return pair // (int(placed.first_atom[-1]) + 1), pair % (int(placed.first_atom[-1]) + 1)
+
+
+class _Side:
+    """One of the two instances of each stretch: where its atoms change, and which atom a line is of."""
+
+    def __init__(self, placed: Placed, instance: Ints, start: Ints, end: Ints) -> None:
+        atoms = placed.atoms
         self._atoms = atoms
-        self._first_atom: list[int] = first_atom.tolist()
-        self._buffer: list[int] = buffer.tolist()
-        self._address: list[int] = address.tolist()
-        self._users = users
-        self._patterns: dict[int, Ints] = {}
+        buffer = placed.buffer[instance]
+        # Segments of all buffers follow one another; `low` is where the stretch begins among them.
+        self._low = atoms.first_line[buffer] + start - placed.address[instance]
+        self._shift = placed.first_atom[instance] - atoms.first[buffer]
+        begin = np.searchsorted(atoms.segment_line, self._low, side="right")
+        inside = np.searchsorted(atoms.segment_line, self._low + end - start) - begin
+        self.edge_piece = np.repeat(np.arange(len(instance)), inside)
+        self.edge_offset = atoms.segment_line[ranges(begin, inside)] - self._low[self.edge_piece]
 
-    def sweep(self, births: Sequence[int], lines: Sequence[int], spaces: Sequence[int]) -> dict[int, Users]:
-        """The earlier users of each atom that has any; `births` are instances in order of first use."""
-        owners: dict[int, _Owners] = {}
-        users, inherited = self._users, dict[int, Users]()
-        for instance in births:
-            mine = owners.setdefault(spaces[instance], _Owners())
-            before: list[tuple[int, int, int]] = []
-            for low, high in self._touched_stretches(instance, lines[instance]):
-                before += mine.take_over(low, high, instance)
-            for atom, older in self._shared_atoms(instance, before):
-                inherited[atom] = _later(inherited[atom], users[older]) if atom in inherited else users[older]
-            for atom in range(self._first_atom[instance], self._first_atom[instance + 1]):
-                own = users[atom]
-                if atom in inherited and not any(own[: len(own) // 2]):
-                    users[atom] = _later(own, inherited[atom])
-        return inherited
-
-    def _touched_stretches(self, instance: int, lines: int) -> list[tuple[int, int]]:
-        """Stretches of memory lines of an instance that some instruction touches."""
-        low = self._address[instance]
-        begin, end = self._first_atom[instance], self._first_atom[instance + 1]
-        touched = [any(self._users[atom]) for atom in range(begin, end)]
-        if all(touched):
-            return [(low, low + lines)]
-        inside = np.array(touched)[self._window(instance, low, low + lines)]
-        edges = np.flatnonzero(np.diff(inside, prepend=False, append=False)) + low
-        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
-
-    def _shared_atoms(
-        self, instance: int, before: Sequence[tuple[int, int, int]]
-    ) -> Iterator[tuple[int, int]]:
-        """(atom of the instance, atom of an earlier one) with a line in common; pairs may come twice."""
-        first_atom = self._first_atom
-        begin, whole = first_atom[instance], first_atom[instance + 1] - first_atom[instance] == 1
-        for start, end, owner in before:
-            other = first_atom[owner]
-            if whole and first_atom[owner + 1] - other == 1:
-                yield begin, other
-                continue
-            mine = self._window(instance, start, end)
-            theirs = self._window(owner, start, end)
-            changed = np.flatnonzero((mine[1:] != mine[:-1]) | (theirs[1:] != theirs[:-1])) + 1
-            pieces = np.append(0, changed)
-            yield from set(
-                zip((begin + mine[pieces]).tolist(), (other + theirs[pieces]).tolist(), strict=True)
-            )
-
-    def _window(self, instance: int, start: int, end: int) -> Ints:
-        """The atoms, counted from the instance's first, of its lines from memory line `start` to `end`."""
-        buffer = self._buffer[instance]
-        pattern = self._patterns.get(buffer)
-        if pattern is None:
-            pattern = self._atoms.line_atoms(buffer) - self._atoms.first[buffer]
-            self._patterns[buffer] = pattern
-        address = self._address[instance]
-        return pattern[start - address : end - address]
-
-
-def _later(some: Users, others: Users) -> Users:
-    return tuple(map(max, some, others))
+    def atoms_at(self, piece: Ints, offset: Ints) -> Ints:
+        """The atom of the line `offset` lines into a stretch."""
+        segment = np.searchsorted(self._atoms.segment_line, self._low[piece] + offset, side="right") - 1
+        return self._atoms.segment_atom[segment] + self._shift[piece]

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...isa.blocks import Space
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
 from .accesses import Touched
-from .allocate import Demand, aligned, place
+from .allocate import NO_PLACE, Demand, aligned, place_by_size
 from .dependence import AtomEvents, Order
 from .estimate import Estimate
 from .footprint import Ints, numbers
@@ -23,6 +24,16 @@ ON_CHIP = (Space.SRAM, Space.ACC)
 
 SHARES = (100, 85, 60, 0)
 """Percentages of a memory that moving loads ahead may fill, tried until every buffer finds a place."""
+
+
+SKELETON = 4000
+"""At most so many buffers are placed ahead of the others: the cost grows with the square of their number."""
+
+LASTING = 8
+"""A buffer lasts long when it lives more than so many times as long as half of all do."""
+
+LARGE_PART = 8
+"""A buffer is large when so many of its size fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,9 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
     costs = row_costs(stream, machine)
     loads, timeline = loads_of(stream, machine, found, natural, events.conflicts(natural), first, costs)
     done = _done(events, timeline)
-    residents = _residents(members, size, first, last, done)
+    loaded = np.zeros(len(instances), dtype=np.bool_)
+    loaded[[load.instance for load in loads.values() if load.first]] = True
+    residents = _residents(members, size, first, last, done, loaded, capacity)
     time = numbers(_row_times(timeline, loads))
     crowded = 0
     for share in SHARES:
@@ -94,18 +107,36 @@ def _done(events: AtomEvents, timeline: Estimate) -> Ints:
 
 
 def _residents(
-    members: Mapping[Space, Ints], size: Ints, first: Ints, last: Ints, done: Ints
+    members: Mapping[Space, Ints],
+    size: Ints,
+    first: Ints,
+    last: Ints,
+    done: Ints,
+    loaded: NDArray[np.bool_],
+    capacity: Mapping[int, int],
 ) -> dict[int, Resident]:
     """The instances on chip, by number."""
     result: dict[int, Resident] = {}
     for space, mine in members.items():
-        life = last[mine] - first[mine] + 1
-        weight = int(size[mine].sum())
-        mean = int((life * size[mine]).sum()) / weight if weight else 0.0
-        columns = (mine, size[mine], first[mine], last[mine], done[mine], (life >= 4 * mean).astype(np.int64))
-        for number, bytes_, begin, end, time, lasting in zip(*map(numbers, columns), strict=True):
-            result[number] = Resident(int(space), bytes_, begin, end, time, bool(lasting))
+        fixed = np.full(len(mine), NO_PLACE, dtype=np.int64)
+        chosen = _skeleton(size[mine], first[mine], last[mine], loaded[mine], capacity[int(space)])
+        demand = Demand(size[mine][chosen], first[mine][chosen], last[mine][chosen])
+        fixed[chosen] = place_by_size(demand, capacity[int(space)])
+        columns = (mine, size[mine], first[mine], last[mine], done[mine], fixed)
+        for number, bytes_, begin, end, time, address in zip(*map(numbers, columns), strict=True):
+            result[number] = Resident(int(space), bytes_, begin, end, time, address)
     return result
+
+
+def _skeleton(size: Ints, first: Ints, last: Ints, loaded: NDArray[np.bool_], capacity: int) -> Ints:
+    """The buffers that are placed ahead of the others, so that these do not scatter the space that those
+    need: the ones that last long, and the large ones unless a load may bring them at any time."""
+    life = last - first + 1
+    lasting = life > LASTING * np.median(life) if len(life) else life > 0
+    large = (size * LARGE_PART >= capacity) & ~loaded
+    chosen = np.flatnonzero(lasting | large)
+    area = (size * life)[chosen]
+    return chosen[np.argsort(-area, kind="stable")[:SKELETON]]
 
 
 def _file_order(rows: int, swept: Swept) -> Ints:
@@ -130,8 +161,8 @@ def _without_prefetch(
     """The natural order, with buffers placed by tighter methods. Raises CapacityError when those fail too."""
     address = np.zeros(len(size), dtype=np.int64)
     for space, mine in members.items():
-        places = place(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
-        if places is None:
+        places = place_by_size(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
+        if (places == NO_PLACE).any():
             raise CapacityError(
                 f"no placement of the buffers in {Space(crowded).text} was found although they fit by size",
                 int(live[int(space)].max()),

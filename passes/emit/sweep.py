@@ -9,11 +9,13 @@ stretch later, loads served too early give way and are served again afterwards.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 import numpy as np
 
+from .allocate import NO_PLACE
 from .footprint import Ints
 from .free_space import FreeSpace
 
@@ -43,15 +45,16 @@ class Load:
 
 @dataclass(frozen=True)
 class Resident:
-    """An instance on chip: its memory, bytes, first and last row, when its last users are done, and whether
-    it outlives most others."""
+    """An instance on chip: its memory, bytes, first and last row, when its last users are done, and its
+    address where that was decided before (else NO_PLACE).
+    """
 
     space: int
     size: int
     first: int
     last: int
     done: int
-    lasting: bool
+    fixed: int
 
 
 @dataclass
@@ -106,6 +109,13 @@ class Sweep:
         self._unwritten: list[tuple[int, int]] = []
         self._ready: list[int] = []
         heapify(self._early)
+        self._fixed: dict[int, list[tuple[int, int, int, int]]] = {}
+        for number, instance in task.instances.items():
+            if instance.fixed != NO_PLACE:
+                entry = (instance.first, instance.fixed, instance.fixed + instance.size, number)
+                self._fixed.setdefault(instance.space, []).append(entry)
+        for entries in self._fixed.values():
+            entries.sort()
         self._births: dict[int, list[int]] = {}
         self._deaths: dict[int, list[int]] = {}
         filled = {load.instance for load in task.loads.values() if load.first}
@@ -113,6 +123,8 @@ class Sweep:
             if number not in filled:
                 self._births.setdefault(instance.first, []).append(number)
             self._deaths.setdefault(instance.last + 1, []).append(number)
+        for numbers in self._births.values():
+            numbers.sort(key=lambda number: task.instances[number].fixed == NO_PLACE)
 
     def run(self) -> Swept:
         """Sweep over all rows. Raises NoRoomError."""
@@ -147,15 +159,33 @@ class Sweep:
         if not instance.size:
             self.result.address[number] = 0
             return True
-        free = self._free[instance.space]
-        start = free.choose(instance.size, self._now(row), instance.lasting)
+        start = self._choose(instance, row)
         if start is None and must:
             start = self._make_room(instance, row)
         if start is None:
             return False
-        free.take(start, start + instance.size)
+        self._free[instance.space].take(start, start + instance.size)
         self.result.address[number] = start
         return True
+
+    def _choose(self, instance: Resident, row: int) -> int | None:
+        """A free start for an instance alive from `row` on, clear of those fixed for later rows."""
+        free = self._free[instance.space]
+        last = instance.last if instance.fixed == NO_PLACE else instance.first - 1
+        kept: list[tuple[int, int]] = []
+        entries = self._fixed.get(instance.space, ())
+        for at in range(bisect_left(entries, (row,)), len(entries)):
+            first, start, end, number = entries[at]
+            if first > last:
+                break
+            if number not in self.result.address:
+                kept.append((start, end))
+        if instance.fixed == NO_PLACE:
+            return free.choose(instance.size, self._now(row), kept)
+        start, end = instance.fixed, instance.fixed + instance.size
+        if any(low < end and start < high for low, high in kept) or not free.is_free(start, end):
+            return None
+        return start
 
     def _serve_ahead(self, row: int) -> None:
         """Serve loads while the load queue would be idle before the next row."""
@@ -236,17 +266,16 @@ class Sweep:
 
     def _make_room(self, instance: Resident, row: int) -> int | None:
         """Take back loads served ahead of their need, the latest needed first, until a stretch is free."""
-        free = self._free[instance.space]
         served = [n for n in self._ahead if self.task.instances[n].space == instance.space]
         for number in sorted(served, key=lambda n: -self.task.instances[n].first):
             self._take_back(number, row)
-            start = free.choose(instance.size, self._now(row), instance.lasting)
+            start = self._choose(instance, row)
             if start is not None:
                 return start
         raise NoRoomError(instance.space)
 
     def _take_back(self, number: int, row: int) -> None:
-        """Undo the loads of an instance that is not needed yet; they are served again from the next row on."""
+        """Undo the loads of an instance that is not needed yet: they are served again later."""
         rows = self._ahead.pop(number)
         instance = self.task.instances[number]
         place = self.result.places[rows[0]][0]
