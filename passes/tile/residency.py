@@ -93,13 +93,22 @@ class _Chooser:
         self._lowerings = lowerings
         self._scope = scope
         self._occupied = [0] * len(lowerings)
-        self._cycles: list[float] = [self._plan(index) for index in range(len(lowerings))]
+        self._fill = [FILL] * len(lowerings)
+        self._cycles: list[float] = [self._alone(index) for index in range(len(lowerings))]
 
     def budget(self, index: int) -> Budget:
         """What kernel `index` has for its tiles."""
         machine = self._scope.machine
-        free = int(machine.sram.bytes * FILL) - self._occupied[index]
-        return Budget(free // GRAIN * GRAIN if free > GRAIN else free, machine.acc.bytes)
+        free = int(machine.sram.bytes * self._fill[index]) - self._occupied[index]
+        return Budget(free // GRAIN * GRAIN if free > 4 * GRAIN else free, machine.acc.bytes)
+
+    def _alone(self, index: int) -> float:
+        """The cycles of a kernel without residents; it has all of the SRAM if it needs to."""
+        try:
+            return self._plan(index)
+        except CapacityError:
+            self._fill[index] = 1.0
+            return self._plan(index)
 
     def _plan(self, index: int) -> float:
         return self._lowerings[index].plan(self.budget(index)).cycles

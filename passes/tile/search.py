@@ -206,11 +206,11 @@ class _Candidates:
     k: Column
 
 
-def _candidates(problem: MatmulProblem, rates: Rates) -> _Candidates:
-    """All combinations of order, panel and tile sizes whose accumulators fit."""
-    rows = row_pieces(problem.m, rates.least_rows)
-    columns = pieces(problem.n, rates.columns)
-    depths = pieces(problem.k, rates.depth(problem.mode))
+def _candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> _Candidates:
+    """All combinations of order, panel and tile sizes whose accumulators fit; `fine` ones go below the array's size."""
+    rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
+    columns = pieces(problem.n, 1 if fine else rates.columns)
+    depths = pieces(problem.k, 1 if fine else rates.depth(problem.mode))
     m, n, k = (axis.ravel() for axis in np.meshgrid(*map(np.array, (rows, columns, depths)), indexing="ij"))
     fits = m * n * 4 <= rates.acc_bytes
     if not np.any(fits):
@@ -260,8 +260,8 @@ def _fetch(rates: Rates, operand: Operand) -> Callable[[Column, Column], Column]
 
 
 @lru_cache(maxsize=256)
-def _evaluated(problem: MatmulProblem, rates: Rates) -> _Table:
-    c = _candidates(problem, rates)
+def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
+    c = _candidates(problem, rates, fine)
     m, n, k = problem.m, problem.n, problem.k
     left, right, epilogue = problem.left, problem.right, problem.epilogue
     is_left, is_right = c.order == Order.LEFT, c.order == Order.RIGHT
@@ -346,8 +346,11 @@ def _sram(
 @lru_cache(maxsize=4096)
 def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
     """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
-    table = _evaluated(problem, rates)
+    table = _evaluated(problem, rates, False)
     feasible = (table.single <= sram) & (table.acc <= acc)
+    if not np.any(feasible):
+        table = _evaluated(problem, rates, True)
+        feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
         least = int(np.argmin(table.single + table.acc))
         lacks_acc = bool(table.acc[least] > acc)

@@ -1,0 +1,212 @@
+"""Attention: values for every form, mask, format and grouping, with rows that see nothing."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from attnc.dialects import nn, sattn
+from attnc.dialects.nn import EmptyRow
+from attnc.passes.tile import attention
+from attnc.passes.tile.attention_search import AttentionDecision, AttentionPlan, ScoreForm
+from xdsl.dialects.builtin import bf16, f16, f32, i8
+
+LEAST = float(np.finfo(np.float32).min)
+TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
+FORMS = [
+    None,
+    AttentionPlan(ScoreForm.WHOLE, 5, 1 << 20, True, True, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.WHOLE, 7, 1 << 20, False, False, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.ROWS, 6, 8, True, True, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.ROWS, 4, 5, False, False, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.SWEEPS, 6, 8, True, False, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.SWEEPS, 100, 5, False, False, 0, 0, 0, 0, 0, 0),
+]
+
+FEW = [FORMS[1], FORMS[4], FORMS[5]]
+"""One tiling of each form."""
+
+
+@dataclasses.dataclass
+class Case:
+    """An attention of B x H heads (`groups` of keys and values) of Lq queries over Lk keys."""
+
+    batch: int = 2
+    heads: int = 4
+    groups: int = 2
+    queries: int = 11
+    keys: int = 14
+    width: int = 8
+    value_width: int = 12
+    element: object = f32
+    mask: np.ndarray | None = None
+    merged: bool = False
+    weight_scale: float | None = None
+    options: dict = dataclasses.field(default_factory=dict)
+
+    def arguments(self):
+        sizes = (
+            (self.heads, self.queries, self.width),
+            (self.groups, self.keys, self.width),
+            (self.groups, self.keys, self.value_width),
+        )
+        if self.merged:
+            return [(self.element, (self.batch, rows, heads * width)) for heads, rows, width in sizes]
+        return [(self.element, (self.batch, heads, rows, width)) for heads, rows, width in sizes]
+
+    def body(self, q, k, v):
+        if self.merged:
+            rows = ((self.heads, self.queries), (self.groups, self.keys), (self.groups, self.keys))
+            split = [
+                nn.ReshapeOp(x, (self.batch, length, heads, -(-x.type.get_shape()[2] // heads))).result
+                for x, (heads, length) in zip((q, k, v), rows, strict=True)
+            ]
+            q, k, v = (nn.TransposeOp(x, (0, 2, 1, 3)).result for x in split)
+        mask = None if self.mask is None else nn.ConstantOp(self.mask)
+        result = sattn.AttentionOp(q, k, v, mask, scale=0.3, **self.options, **self.factors()).result
+        if self.merged:
+            shape = (self.batch, self.queries, self.heads * self.value_width)
+            result = nn.ReshapeOp(nn.TransposeOp(result, (0, 2, 1, 3)), shape).result
+        return [result]
+
+    def factors(self):
+        if self.element is not i8:
+            return {}
+        random = np.random.default_rng(3)
+        shapes = {
+            "q_scale": (self.batch, self.heads, self.queries, 1),
+            "k_scale": (self.batch, self.groups, self.keys, 1),
+            "v_scale": (self.batch, self.groups, 1, self.value_width),
+        }
+        factors = {name: nn.ConstantOp((random.random(s) * 0.05).astype(np.float32)) for name, s in shapes.items()}
+        if self.weight_scale is not None:
+            factors["p_scale"] = nn.ConstantOp(np.float32(self.weight_scale))
+        return factors
+
+    def check(self, tiling, monkeypatch, forms=FORMS, inputs=None, sram_bytes=None):
+        tolerance = TOLERANCE[self.element]
+        for form in forms:
+            with monkeypatch.context() as patch:
+                if form is not None:
+                    patch.setattr(attention, "search_attention", lambda *_, form=form: AttentionDecision(form, None, 1))
+                module = tiling.module(self.arguments(), self.body)
+                arrays = tiling.arrays(module) if inputs is None else inputs
+                kernels = tiling.check(module, arrays, sram_bytes, rtol=tolerance, atol=10 * tolerance)
+                assert [kernel.label.data for kernel in kernels] == ["attention_0"]
+
+
+@pytest.mark.parametrize("element", [f32, f16, bf16, i8])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_formats_and_shared_keys(tiling, monkeypatch, element, groups):
+    Case(element=element, groups=groups).check(tiling, monkeypatch)
+
+
+def test_heads_split_and_merged_by_addressing(tiling, monkeypatch):
+    Case(merged=True).check(tiling, monkeypatch)
+    Case(merged=True, groups=4, element=i8).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("queries, keys", [(1, 1), (1, 9), (9, 1), (33, 40)])
+def test_few_queries_and_keys(tiling, monkeypatch, queries, keys):
+    Case(queries=queries, keys=keys).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("element", [f32, i8])
+@pytest.mark.parametrize("offset", [0, 3, -3])
+@pytest.mark.parametrize(
+    "fill, empty_row",
+    [(-np.inf, EmptyRow.NAN), (-np.inf, EmptyRow.ZERO), (-1e4, EmptyRow.NAN), (LEAST, EmptyRow.UNIFORM)],
+)
+def test_causal(tiling, monkeypatch, element, offset, fill, empty_row):
+    options = {"causal": True, "causal_offset": offset, "fill": float(fill), "empty_row": empty_row}
+    Case(element=element, options=options).check(tiling, monkeypatch, FORMS if element is f32 else FEW)
+
+
+MASKS = [(1, 1, 1, 14), (2, 1, 1, 14), (1, 4, 11, 14), (1, 1, 11, 1), (11, 14), (2, 4, 11, 14)]
+
+
+@pytest.mark.parametrize("shape", MASKS)
+@pytest.mark.parametrize("element", [f32, i8])
+@pytest.mark.parametrize("empty_row, causal", [(EmptyRow.NAN, False), (EmptyRow.ZERO, True)])
+def test_masks_of_any_shape(tiling, monkeypatch, shape, element, empty_row, causal):
+    random = np.random.default_rng(1)
+    added = random.standard_normal(shape).astype(np.float32)
+    added[random.random(shape) < 0.4] = -np.inf
+    options = {"empty_row": empty_row, "causal": causal}
+    Case(element=element, mask=added, options=options).check(tiling, monkeypatch, FEW)
+    Case(element=element, mask=random.random(shape) < 0.5, options=options).check(tiling, monkeypatch, FEW)
+
+
+@pytest.mark.parametrize("empty_row", [EmptyRow.NAN, EmptyRow.ZERO])
+@pytest.mark.parametrize("element", [f32, i8])
+def test_rows_that_see_nothing(tiling, monkeypatch, element, empty_row):
+    mask = np.zeros((1, 1, 11, 14), np.float32)
+    mask[..., 3, :], mask[..., 5, :], mask[..., 7, :] = -np.inf, LEAST, -1e9
+    Case(element=element, mask=mask, options={"empty_row": empty_row}).check(tiling, monkeypatch)
+
+
+def test_a_finite_fill_makes_empty_rows_uniform(tiling, monkeypatch):
+    mask = np.ones((1, 1, 11, 14), np.bool_)
+    mask[..., 3, :], mask[..., 5, 2:] = False, False
+    options = {"empty_row": EmptyRow.UNIFORM, "fill": LEAST, "causal": True}
+    Case(mask=mask, options=options).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("cap", [30.0, 32.0])
+def test_capped_scores(tiling, monkeypatch, cap):
+    Case(options={"softcap": cap}).check(tiling, monkeypatch)
+    Case(options={"softcap": cap, "causal": True}).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("scale", [1 / 127, 1 / 128])
+def test_weights_of_a_fixed_scale(tiling, monkeypatch, scale):
+    Case(element=i8, weight_scale=scale).check(tiling, monkeypatch)
+    Case(element=i8, weight_scale=scale, options={"causal": True}).check(tiling, monkeypatch)
+
+
+def test_extreme_int8_values(tiling, monkeypatch):
+    case = Case(element=i8)
+    for low, high in ((-128, -128), (-128, 127), (127, 127)):
+        inputs = [np.full(shape, value, np.int8) for (_, shape), value in zip(case.arguments(), (low, high, low), strict=True)]
+        case.check(tiling, monkeypatch, inputs=inputs)
+
+
+def test_infinite_and_undefined_scores_are_computed_as_ieee_says(tiling, monkeypatch):
+    case = Case()
+    random = np.random.default_rng(7)
+    inputs = [random.standard_normal(shape).astype(np.float32) for _, shape in case.arguments()]
+    inputs[0][0, 0, 2, 0], inputs[0][1, 1, 4, 1] = np.nan, np.inf
+    case.check(tiling, monkeypatch, inputs=inputs)
+
+
+@pytest.mark.parametrize("element", [f32, i8])
+@pytest.mark.parametrize("sram_bytes", [None, 40_000])
+def test_long_rows(tiling, monkeypatch, element, sram_bytes):
+    case = Case(batch=1, heads=2, groups=1, queries=70, keys=900, width=32, value_width=32, element=element)
+    case.check(tiling, monkeypatch, forms=[None], sram_bytes=sram_bytes)
+
+
+def test_an_epilogue_rides_along(tiling):
+    def body(q, k, v):
+        result = sattn.AttentionOp(q, k, v, scale=0.3).result
+        return [nn.QuantizeOp(result, nn.ConstantOp(np.float32(0.05)), None).result]
+
+    module = tiling.module([(f32, (1, 2, 17, 16))] * 3, body)
+    kernels = tiling.check(module, tiling.arrays(module))
+    assert len(kernels) == 1
+
+
+def test_queries_keys_and_values_stay_on_chip(tiling):
+    weight = np.random.default_rng(4).standard_normal((32, 32)).astype(np.float32)
+
+    def body(x):
+        heads = [nn.MatmulOp(x, nn.ConstantOp(weight + n)).result for n in range(3)]
+        split = [nn.TransposeOp(nn.ReshapeOp(y, (1, 20, 2, 16)), (0, 2, 1, 3)).result for y in heads]
+        result = sattn.AttentionOp(*split, scale=0.01).result
+        merged = nn.ReshapeOp(nn.TransposeOp(result, (0, 2, 1, 3)), (1, 20, 32)).result
+        return [nn.MatmulOp(merged, nn.ConstantOp(weight)).result]
+
+    module = tiling.module([(f32, (1, 20, 32))], body)
+    kernels = tiling.check(module, tiling.arrays(module), atol=1e-3)
+    program = kernels[0].parent_block()
+    assert program is not None
+    assert not [op for op in program.ops if op.name == "tile.tensor" and op.role.data == "temporary"]
