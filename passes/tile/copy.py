@@ -21,7 +21,7 @@ from .view import View
 from .views import part, pieces
 
 LEAST_BYTES = 256
-FILL_LINE = 1024
+FILL_LINE = 256
 """Padding is written in repetitions of a line of so many elements."""
 
 
@@ -35,6 +35,11 @@ class CopyLowering(Lowering):
         least = LEAST_BYTES + line
         if budget.sram < least:
             raise CapacityError(f"copying {self.kernel.path or self.kernel.kind}", least, budget.sram)
+        for source, target in self._copies():
+            both = {source.root, target.root} <= self.scope.residents
+            if both and not can_copy_on_chip(source, target):
+                # Passes need contiguous rows: with one end in DRAM the copy is a transfer, which does not.
+                raise CapacityError("reordering between two tensors on chip", target.elements * bytes_each, 0)
         room = min(budget.sram - line, 2 * PIECE_BYTES)
         moved = sum(view.elements for view, _ in self._copies()) * bytes_each
         rate = self.scope.machine.dram.bytes_per_cycle
@@ -62,15 +67,8 @@ class CopyLowering(Lowering):
                 yield source, target
 
     def accepts_resident(self, value: SSAValue) -> bool:
-        """On-chip ends are copied straight from or to DRAM; between two of them passes need contiguous rows."""
-        if isinstance(self.kernel.anchor, nn.PadOp) and value in self.kernel.results:
-            return False
-        mine = self.scope.view(value).root
-        for source, target in self._copies():
-            others = {source.root, target.root} - {mine}
-            if all(root in self.scope.residents for root in others) and not can_copy_on_chip(source, target):
-                return False
-        return True
+        """On-chip ends are copied straight from or to DRAM; only padding writes its result by stores alone."""
+        return not (isinstance(self.kernel.anchor, nn.PadOp) and value in self.kernel.results)
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         """The copies, and the border of a padding."""

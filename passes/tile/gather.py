@@ -171,7 +171,7 @@ class CumsumLowering(Lowering):
 
     def plan(self, budget: Budget) -> Plan:
         """Tiles of rows by pieces of the axis: loaded, summed in 4 bytes, stored."""
-        least = 4096
+        least = 2048
         if budget.sram < least:
             raise CapacityError("running sums", least, budget.sram)
         room = min(budget.sram, 4 * PIECE_BYTES)
