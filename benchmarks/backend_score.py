@@ -100,18 +100,18 @@ COMMON = frozenset(
         "Where",
     )
 )
-"""Operators that at least three of the 29 families of Transformers in our collection of exported models use."""
+"""Operators that at least three of 29 families of exported Transformers use."""
 
 _SAME_OUTPUTS: Callable[..., None] = Runner.assert_similar_outputs
-"""The comparison that the onnx package makes itself: shapes, element types, and values to the test's tolerance."""
+"""The comparison that the onnx package makes: shapes, element types, and values to the test's tolerance."""
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of a node test.
 
-    `verdict` is passed, refused, wrong or excluded (by type); `reason` says why it did not pass; `instructions`
-    counts those of its program, 0 where all inputs had to be known and the outputs are constants.
+    `verdict` is passed, refused, wrong or excluded (by type); `reason` says why it did not pass; `bound` are
+    the inputs that had to be known when compiling; `instructions` counts those of the program.
     """
 
     test: str
@@ -154,7 +154,8 @@ def outcome(test: Any) -> Outcome:
         return Outcome(test.name, operators, "wrong", f"values differ: {str(error).strip()}")
     except AttncError as error:
         return Outcome(test.name, operators, "refused", str(error))
-    except Exception as error:  # noqa: BLE001 - whatever crashes is counted as wrong, and told
+    except Exception as error:
+        # Whatever crashes is counted as wrong, and told.
         return Outcome(test.name, operators, "wrong", f"{type(error).__name__}: {error}")
     session = representation.session
     count = 0 if session is None else len(session.program.table)

@@ -9,15 +9,15 @@ outputs = backend.prepare(model).run([input_ids, attention_mask])
 ```
 
 A model is compiled at its first run, when the shapes of its inputs are known. Inputs that must be known when
-compiling (extents, axes, starts, pads) are bound to the values of that run; another shape, or another value of
-such an input, compiles the model again.
+compiling (extents, axes, starts, pads) are bound to the values of that run; another shape, or another value
+of such an input, compiles the model again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ from ..dialects.constants import Array
 from ..isa.errors import UsageError
 from ..passes.graph.lower.lower_onnx import inputs_to_know
 from ..runtime.session import Session
-from .compilation import compile
+from . import compilation
 from .importer import import_model
 from .registry import new_context
 
@@ -90,12 +90,12 @@ class SimulatorRep(BackendRep):
 
     def _given(self, inputs: Any) -> dict[str, Array]:
         if isinstance(inputs, Mapping):
-            by_name: Mapping[str, Any] = inputs
+            by_name = cast("Mapping[str, Any]", inputs)
             missing = [name for name in self._names if name not in by_name]
             if missing:
                 raise UsageError(f"inputs are missing: {', '.join(missing)}")
             return {name: np.asarray(by_name[name]) for name in self._names}
-        in_order: Sequence[Any] = inputs if isinstance(inputs, list | tuple) else [inputs]
+        in_order = cast("Sequence[Any]", inputs) if isinstance(inputs, list | tuple) else [inputs]
         if len(in_order) != len(self._names):
             raise UsageError(
                 f"{len(in_order)} inputs are given, and the model has {len(self._names)}: "
@@ -112,7 +112,7 @@ class SimulatorRep(BackendRep):
                 break
             constants |= {name: given[name] for name in wanted}
         shapes = {name: array.shape for name, array in given.items() if name not in constants}
-        made = compile(self._model, shapes=shapes, constants=constants, **self._options)
+        made = compilation.compile(self._model, shapes=shapes, constants=constants, **self._options)
         assert made.program is not None, "nothing stops this compilation"
         return _Compiled(Session(made.program), shapes, constants)
 

@@ -21,6 +21,9 @@ from .arguments import arguments_of, main_function
 
 _LAYOUT = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp, nn.SliceOp, nn.CastOp)
 
+_WHOLE = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp)
+"""Layout that keeps every element."""
+
 
 def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
     """The facts of a module of the graph level."""
@@ -38,7 +41,7 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
     for argument in arguments_of(module):
         if element_type(argument.value) != i32:
             continue
-        limits = [limit for limit in _index_limits(argument.value, store) if limit is not None]
+        limits = list(_index_limits(argument.value))
         if limits:
             ranges[argument.name] = (-min(limits), min(limits) - 1)
         elif _is_mask(argument.value, store):
@@ -108,25 +111,45 @@ def _users(value: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:
             yield use.operation, value
 
 
-def _index_limits(value: SSAValue, store: ConstantStore) -> Iterator[int | None]:
-    """The number of rows of every table that the value, with negative ones counted from the end, indexes."""
-    for user, _ in _users(value):
+def _index_limits(value: SSAValue) -> Iterator[int]:
+    """The number of rows of every table that all elements of the value index, negative ones from the end."""
+    for use in value.uses:
+        user = use.operation
         if isinstance(user, nn.GatherRowsOp):
-            yield user.limit.value.data
-        elif isinstance(user, nn.MapOp) and user.function.data == "select":
-            yield from _index_limits(user.result, store)
+            if user.ids is value:
+                yield user.limit.value.data
+        elif isinstance(user, _WHOLE) or _counts_from_the_end(user, value):
+            yield from _index_limits(user.results[0])
+
+
+def _counts_from_the_end(user: Operation, value: SSAValue) -> bool:
+    """Whether an operation is select(value < 0, value + extent, value)."""
+    match user:
+        case nn.MapOp(function=StringAttr(data="select"), inputs=(condition, wrapped, kept)) if kept is value:
+            return _is_map(condition, "lt", value) and _is_map(wrapped, "add", value)
+        case _:
+            return False
+
+
+def _is_map(value: SSAValue, function: str, first: SSAValue) -> bool:
+    owner = value.owner
+    return isinstance(owner, nn.MapOp) and owner.function.data == function and owner.inputs[0] is first
 
 
 def _is_mask(value: SSAValue, store: ConstantStore) -> bool:
-    """Whether all that reads an integer input asks if it is 0, or takes it from 1."""
-    users = [user for user, _ in _users(value) if not isinstance(user, nn.CastOp)]
+    """Whether an integer input is taken for truth values: it is cast to bool, or all that reads it takes it
+    from 1. One that integers are computed from otherwise is none.
+    """
+    users = [(user, read) for user, read in _users(value) if not isinstance(user, nn.CastOp)]
     casts = [user for user, _ in _users(value) if isinstance(user, nn.CastOp)]
+    if any(element_type(read) == i32 and not _is_complement(user, store) for user, read in users):
+        return False
     to_truth = any(element_type(cast.result) == i1 for cast in casts)
-    complements = bool(users) and all(
-        isinstance(user, nn.MapOp) and user.function.data == "sub" and _is_one(user.inputs[0], store)
-        for user in users
-    )
-    return to_truth or complements
+    return to_truth or (bool(users) and all(_is_complement(user, store) for user, _ in users))
+
+
+def _is_complement(user: Operation, store: ConstantStore) -> bool:
+    return isinstance(user, nn.MapOp) and user.function.data == "sub" and _is_one(user.inputs[0], store)
 
 
 def _is_one(value: SSAValue, store: ConstantStore) -> bool:

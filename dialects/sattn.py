@@ -53,7 +53,8 @@ class AttentionOp(NnOperation):
 
     scores = q @ k^T * scale, in float32; with `softcap` c: c * tanh(scores / c). Then a float `mask` is
     added, or where an i1 `mask` is false the score becomes `fill` (-inf unless given); with `causal`, query i
-    sees key j only if j <= i + `offset`, other scores become `fill` likewise. Softmax over keys, then @ v.
+    sees key j only if j <= i + `offset`, other scores become `fill` likewise. Softmax over keys, then @ v:
+    weights exp(score - maximum) are rounded to the format of v, and the product is divided by their sum.
     `empty_row` says what a row without any key to see gives: `nan` as IEEE does, `zero` (every NaN of the
     softmax becomes 0, the exporters' IsNaN guard), or `uniform`, which goes with a finite `fill`.
 

@@ -119,5 +119,6 @@ def name_hint(name: str) -> str | None:
     text = _NOT_IN_A_NAME.sub("_", name).strip("_")
     if not text:
         return None
-    # A name that starts with a digit could be mistaken for a number that the printer gave.
-    return f"_{text}" if text[0].isdigit() else text
+    # A name that starts with a digit could be mistaken for a number that the printer gave, and of `_12` xdsl
+    # takes all away.
+    return f"v{text}" if text[0].isdigit() else text

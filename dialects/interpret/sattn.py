@@ -30,8 +30,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     factor = _shared(operand(op.v_scale), share)
     with np.errstate(all="ignore"):
         if factor is None:
-            # Probabilities are multiplied in the format of the values, as the unfused graph does.
-            result = product(softmax(scores, 3, zero_nan).astype(v.dtype), values)
+            result = _float_values(scores, values, zero_nan)
         else:
             result = _integer_values(scores, values, factor, operand(op.p_scale), zero_nan)
     return (stored(result, op.result),)
@@ -61,6 +60,17 @@ def _masked(op: sattn.AttentionOp, scores: Array, mask: Array | None) -> Array:
         seen = np.tri(queries, keys, op.causal_offset.value.data, dtype=np.bool_)
         scores = np.where(seen, scores, hidden)
     return scores
+
+
+def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
+    """Weights exp(score - maximum) in the format of the values, times the values, divided by their sum.
+
+    The sum is that of the rounded weights: what rounding takes from the products, it takes from the sum too.
+    """
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True)).astype(values.dtype)
+    total = lanes(weights).sum(axis=-1, keepdims=True, dtype=np.float32)
+    result = product(weights, values) / total
+    return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
 def _integer_values(

@@ -26,6 +26,9 @@ from .lane_graph import (
 from .tiles import Spread
 from .view import View
 
+_DROPPED_BITS = {Format.F16: 13, Format.BF16: 16}
+"""Significant bits of float32 that narrower formats do not have."""
+
 LEVELS = 127.0
 """int8 weights are 127 times exp(score - maximum), whose greatest is 1."""
 
@@ -170,7 +173,10 @@ class AttentionGraphs:
             if total is None:
                 b.output(summed, Format.F32, full=False)
             return
-        level = b.apply("rint", b.apply("mul", raw, b.immediate(LEVELS))) if self.weight_form is Format.I8 else raw
+        if self.weight_form is Format.I8:
+            level = b.apply("rint", b.apply("mul", raw, b.immediate(LEVELS)))
+        else:
+            level = raw = _rounded(b, raw, self.weight_form)
         b.output(level, self.weight_form, full=True)
         b.output(b.reduce("sum", raw), Format.F32, full=False)
 
@@ -240,6 +246,18 @@ class AttentionGraphs:
                 value = b.apply("select", b.apply("is_nan", total), b.immediate(0.0), value)
         _append(make, epilogue, value, self.split)
         return make.build()
+
+
+def _rounded(builder: LaneGraphBuilder, value: int, form: Format) -> int:
+    """A float32 value between 0 and 1, rounded in the lanes to the significant bits of a narrower format: the
+    sum of weights is that of the weights as they are stored. Veltkamp's splitting (Dekker, 1971, A
+    floating-point technique for extending the available precision, section 5.7).
+    """
+    dropped = _DROPPED_BITS.get(form)
+    if dropped is None:
+        return value
+    spread = builder.apply("mul", value, builder.immediate(float(2**dropped + 1)))
+    return builder.apply("sub", spread, builder.apply("sub", spread, value))
 
 
 def _append(make: _Maker, epilogue: Cluster, value: int, split: HeadSplit) -> None:

@@ -96,12 +96,6 @@ FAST = [
 ]
 """Operators whose rules have the most to get wrong."""
 
-LAST_PLACE = {
-    "test_attention_4d_causal_fp16": "two units in the last place of float16, the test allows one: the"
-    " reference rounds every step of softmax to float16, here only the probabilities are"
-}
-"""Tests whose tolerance is below what their own format resolves, and how the values differ."""
-
 Suite = Callable[[Collection[str] | None], Sequence[Any]]
 
 
@@ -109,7 +103,7 @@ def wrong(outcomes: Sequence[Any]) -> list[str]:
     return [
         f"{outcome.test}: {outcome.reason[:300]}"
         for outcome in outcomes
-        if outcome.verdict == "wrong" and outcome.test not in LAST_PLACE
+        if outcome.verdict == "wrong"
     ]
 
 
