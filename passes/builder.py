@@ -35,12 +35,20 @@ INT32 = np.iinfo(np.int32)
 class Builder:
     """Inserts operations at a point. Values are SSA values of tensor type; shapes follow numpy.
 
-    `location` is given to every operation made from then on.
+    `location` is given to every operation made from then on, and `path`, the structural path, where there is
+    one.
     """
 
-    def __init__(self, point: InsertPoint, store: ConstantStore, location: LocationAttr = UNKNOWN_LOC):
+    def __init__(
+        self,
+        point: InsertPoint,
+        store: ConstantStore,
+        location: LocationAttr = UNKNOWN_LOC,
+        path: Attribute | None = None,
+    ):
         self.store = store
         self.location = location
+        self.path = path
         self._insert = XdslBuilder(point)
 
     @classmethod
@@ -50,20 +58,23 @@ class Builder:
 
     @classmethod
     def before(cls, operation: Operation, store: ConstantStore) -> Self:
-        """Write before `operation`, standing for the same nodes."""
-        return cls(InsertPoint.before(operation), store, operation.location)
+        """Write before `operation`, standing for the same nodes at the same place of the model."""
+        return cls(InsertPoint.before(operation), store, operation.location, operation.attributes.get("path"))
 
     @classmethod
     def after(cls, value: SSAValue, store: ConstantStore, reader: Operation) -> Self:
         """Write right after `value` is made, standing for the same nodes; after an argument, for those of
         `reader`."""
-        if isinstance(value.owner, Block):
-            return cls(InsertPoint.at_start(value.owner), store, reader.location)
-        return cls(InsertPoint.after(value.owner), store, value.owner.location)
+        owner = value.owner
+        named = reader if isinstance(owner, Block) else owner
+        point = InsertPoint.at_start(owner) if isinstance(owner, Block) else InsertPoint.after(owner)
+        return cls(point, store, named.location, named.attributes.get("path"))
 
     def insert(self, operation: Operation) -> SSAValue:
         """Insert an operation and give its first result."""
         operation.location = self.location
+        if self.path is not None:
+            operation.attributes.setdefault("path", self.path)
         self._insert.insert(operation)
         return operation.results[0]
 
@@ -126,9 +137,7 @@ class Builder:
 
     # Reductions
 
-    def reduce(
-        self, kind: str, value: SSAValue, axes: Sequence[int], element: Element | None = None
-    ) -> SSAValue:
+    def reduce(self, kind: str, value: SSAValue, axes: Sequence[int], element: Element | None = None) -> SSAValue:
         """A reduction whose axes stay with an extent of 1; over no axes it is the value itself. Truth values
         reduce as integers.
         """
@@ -142,9 +151,7 @@ class Builder:
         """Softmax along an axis."""
         return self.insert(nn.SoftmaxOp(value, axis, empty_row))
 
-    def cumsum(
-        self, value: SSAValue, axis: int, *, exclusive: bool = False, reverse: bool = False
-    ) -> SSAValue:
+    def cumsum(self, value: SSAValue, axis: int, *, exclusive: bool = False, reverse: bool = False) -> SSAValue:
         """Running sums."""
         return self.insert(nn.CumsumOp(value, axis, exclusive, reverse))
 
@@ -224,9 +231,7 @@ class Builder:
         filled = [value for value in values if 0 not in shape_of(value)] or list(values[:1])
         return filled[0] if len(filled) == 1 else self.insert(nn.ConcatOp(filled, axis))
 
-    def pad(
-        self, value: SSAValue, low: Sequence[int], high: Sequence[int], fill: SSAValue | float
-    ) -> SSAValue:
+    def pad(self, value: SSAValue, low: Sequence[int], high: Sequence[int], fill: SSAValue | float) -> SSAValue:
         """A border of one value."""
         if not any(low) and not any(high):
             return value

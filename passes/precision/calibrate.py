@@ -1,7 +1,8 @@
 """Ranges of activations over calibration data, attached to the products that will be quantized with them.
 
-The graph is run by its interpreter on each sample; the greatest magnitudes stand in the constant store and are named
-on each product (`lhs_range`, `q_range`, `k_range`: one for the tensor; `v_range`: one a channel of each head).
+The graph is run by its interpreter on each sample; the greatest magnitudes stand in the constant store and
+are named on each product (`lhs_range`, `q_range`, `k_range`: one for the tensor; `v_range`: one a channel of
+each head).
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ class Calibration:
 
 
 def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequence[Array]]) -> None:
-    """Attach to every float product of `module` the ranges its operands take over `samples` (arguments of @main)."""
+    """Attach to every float product of `module` the ranges its operands take over `samples` (arguments of
+    @main)."""
     calibration = Calibration(module)
     function = next(op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main")
     for sample in samples:

@@ -1,46 +1,50 @@
-"""Which number format each product gets: the default, unless a rule of the recipe names its path or its nodes."""
+"""Which number format each product gets: the default, unless a rule of the recipe names its path or its
+nodes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from xdsl.dialects.builtin import StringAttr
+from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation
 
+from ...dialects import nn, sattn
 from ...dialects.provenance import nodes_of
 from ...isa.errors import UsageError
 
+Product = nn.MatmulOp | sattn.AttentionOp
 
-@dataclass
-class Layers:
-    """Decides formats by rules `pattern=precision`; `unmatched` tells afterwards which rules named nothing.
 
-    A pattern is a shell pattern over structural paths first, over ONNX node names second.
+def layer_precisions(module: ModuleOp, default: str, rules: Sequence[str]) -> dict[Product, str]:
+    """The precision of every matrix product and attention of a module, in order.
+
+    A rule is `pattern=precision`; the first that matches a product decides. A pattern is a shell pattern over
+    structural paths; one that matches none of them is tried on the names of ONNX nodes. Raises UsageError for
+    rules that match no product.
     """
+    found = {op: default for op in module.walk() if isinstance(op, Product)}
+    decided: set[Operation] = set()
+    unmatched: list[str] = []
+    for rule in rules:
+        pattern, _, precision = rule.rpartition("=")
+        matched = [op for op in found if _has_path(op, pattern)] or [op for op in found if _has_node(op, pattern)]
+        if not matched:
+            unmatched.append(pattern)
+        found |= {op: precision for op in matched if op not in decided}
+        decided.update(matched)
+    if unmatched:
+        raise UsageError(
+            f"recipe layer {', '.join(map(repr, unmatched))} matches no product of the model",
+            "`attnc check` lists the paths",
+        )
+    return found
 
-    default: str
-    rules: tuple[str, ...]
-    used: set[str] = field(default_factory=set[str], init=False)
 
-    def precision(self, operation: Operation) -> str:
-        """The precision asked for this operation: that of the first rule that matches it."""
-        path = operation.attributes.get("path")
-        names = [node.name for node in nodes_of(operation)]
-        for rule in self.rules:
-            pattern, _, precision = rule.rpartition("=")
-            by_path = isinstance(path, StringAttr) and fnmatchcase(path.data, pattern)
-            if by_path or any(fnmatchcase(name, pattern) for name in names):
-                self.used.add(rule)
-                return precision
-        return self.default
+def _has_path(operation: Operation, pattern: str) -> bool:
+    path = operation.attributes.get("path")
+    return isinstance(path, StringAttr) and fnmatchcase(path.data, pattern)
 
-    def check(self) -> None:
-        """Raises UsageError naming the rules that matched no product."""
-        unmatched = [rule.rpartition("=")[0] for rule in self.rules if rule not in self.used]
-        if unmatched:
-            raise UsageError(
-                f"recipe layer {', '.join(map(repr, unmatched))} matches no product of the model",
-                "`attnc check` lists the paths",
-            )
 
+def _has_node(operation: Operation, pattern: str) -> bool:
+    return any(fnmatchcase(node.name, pattern) for node in nodes_of(operation))

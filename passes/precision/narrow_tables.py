@@ -1,4 +1,5 @@
-"""Rows of a quantized table are gathered before they are dequantized, so that the table stays 8-bit in memory.
+"""Rows of a quantized table are gathered before they are dequantized, so that the table stays 8-bit in
+memory.
 
 Exporters write embeddings of weight-only quantization as Gather(Mul(Cast(int8 table), scale)) or with
 DequantizeLinear; element by element it is the same to gather first.
@@ -37,7 +38,8 @@ class NarrowTables(ModulePass):
 
 
 def _is_narrow_table(table: SSAValue) -> bool:
-    """Whether a [rows, width] value is made element by element of one 8-bit constant of its size and small ones."""
+    """Whether a [rows, width] value is made element by element of one 8-bit constant of its size and small
+    ones."""
     maker = table.owner
     if isinstance(maker, nn.ConstantOp):
         return element_type(table) in (i8, ui8)
@@ -52,7 +54,8 @@ def _is_narrow_table(table: SSAValue) -> bool:
 
 
 def _rows(build: Builder, table: SSAValue, gather: nn.GatherRowsOp) -> SSAValue:
-    """The gathered rows of `table`, or what a [1, width], [rows, 1], [width] or scalar operand gives for them."""
+    """The gathered rows of `table`, or what a [1, width], [rows, 1], [width] or scalar operand gives for
+    them."""
     maker, shape = table.owner, shape_of(table)
     if len(shape) < 2 or shape[0] != shape_of(gather.table)[0]:
         return build.reshape(table, shape[1:]) if len(shape) == 2 else table

@@ -12,16 +12,19 @@ from .quantize_products import QuantizeProducts
 
 
 def precision(default: str, residual: str, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
-    """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
+    """The model's own formats first; then those of a recipe: `default`, overridden by `layers`
+    (`pattern=precision`).
 
-    With int8 what passes between kernels is kept as `residual` (bf16 or fp32); with bf16 and fp16, in that format.
+    With int8 what passes between kernels is kept as `residual` (bf16 or fp32); with bf16 and fp16, in that
+    format.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [NarrowTables(), IntegerProducts()]
     stream = residual if default == "int8" else default
     if stream in NARROW:
         passes.append(NarrowResiduals(stream))
-    if asked & NARROW.keys():
+    if layers or default in NARROW:
+        # Also where no rule asks for a narrow format: it refuses rules that match nothing.
         passes.append(NarrowProducts(default, layers))
     if "int8" in asked:
         passes.append(QuantizeProducts(default, layers))

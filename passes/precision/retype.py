@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from xdsl.ir import Operation, SSAValue
 from xdsl.rewriter import Rewriter
@@ -9,41 +11,53 @@ from xdsl.rewriter import Rewriter
 from ...dialects import nn
 from ...dialects.constants import Array
 from ...dialects.elements import element_type, shape_of, tensor
-from ..rewrite import carry, insert_before
+from ..builder import Builder
+from ..integer_product import Bytes
+from ..rewrite import carry
 
-LAYOUT = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp)
+LAYOUT = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp)
 """Operations with one operand whose elements they move and do not change."""
 
 
 def above_layout(value: SSAValue) -> tuple[SSAValue, tuple[Operation, ...]]:
-    """The value whose elements `value` shows, and the layout operations between them (first to last).
-
-    It stops at a layout operation that something else uses too: that one is not ours to change.
-    """
+    """The value whose elements `value` shows all of, and the layout operations between them (first to
+    last)."""
     steps: list[Operation] = []
-    while isinstance(value.owner, LAYOUT) and value.has_one_use():
-        steps.append(value.owner)
+    while isinstance(value.owner, LAYOUT) and not isinstance(value.owner, nn.SliceOp):
+        steps.insert(0, value.owner)
         value = value.owner.operands[0]
-    return value, tuple(reversed(steps))
+    return value, tuple(steps)
 
 
-def through_layout(value: SSAValue, steps: tuple[Operation, ...]) -> SSAValue:
-    """`value` shown through copies of the layout operations `steps`, each copy beside its original."""
+def through_layout(build: Builder, value: SSAValue, steps: Sequence[Operation], zero: Bytes | None = None) -> SSAValue:
+    """`value` shown through copies of layout operations, each standing for the nodes of its original.
+
+    Borders among them get the zero point of `zero`.
+    """
+    location = build.location
     for step in steps:
+        build.location = step.location
+        if isinstance(step, nn.PadOp):
+            assert zero is not None
+            fill = zero.scalar_zero(build)
+            value = build.pad(value, step.low.get_values(), step.high.get_values(), fill)
+            continue
+        shape = shape_of(step.results[0])
         copy = type(step).create(
             operands=[value],
-            result_types=[tensor(element_type(value), *shape_of(step.results[0]))],
+            result_types=[tensor(element_type(value), *shape)],
             properties=dict(step.properties),
-            attributes={name: data for name, data in step.attributes.items() if name != "value"},
         )
-        copy.location = step.location
-        insert_before(step, copy)
-        value = copy.results[0]
+        if "path" in step.attributes:
+            copy.attributes["path"] = step.attributes["path"]
+        value = build.insert(copy)
+    build.location = location
     return value
 
 
-def before_layout(constant: Array, value: SSAValue, steps: tuple[Operation, ...]) -> Array | None:
-    """A constant that stretches to `value`, as it stretches to what `steps` show as `value`; None where it cannot."""
+def before_layout(constant: Array, value: SSAValue, steps: Sequence[Operation]) -> Array | None:
+    """A constant that stretches to `value`, as it stretches to what `steps` show as `value`; None where it
+    cannot."""
     if constant.shape == ():
         return constant
     whole = np.broadcast_to(constant, shape_of(value))
@@ -62,14 +76,8 @@ def before_layout(constant: Array, value: SSAValue, steps: tuple[Operation, ...]
 
 
 def replace(old: Operation, new: SSAValue) -> None:
-    """Put `new` in the place of the only result of `old`; its operation carries on the name and path of `old`."""
+    """Put `new` in the place of the only result of `old`; its operation carries on the name and path of
+    `old`."""
     if isinstance(new.owner, Operation):
         carry(old, new.owner)
     Rewriter.replace_op(old, [], [new])
-
-
-def carry_path(source: Operation, target: Operation) -> None:
-    """Let `target`, which does the work of `source` but does not give its value, have its path."""
-    path = source.attributes.get("path")
-    if path is not None:
-        target.attributes["path"] = path

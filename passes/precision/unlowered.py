@@ -16,7 +16,8 @@ from .retype import LAYOUT
 
 @dataclass(frozen=True)
 class Unlowered:
-    """One such product: its nodes (the last is the product itself) and why it is not on the integer engine."""
+    """One such product: its nodes (the last is the product itself) and why it is not on the integer
+    engine."""
 
     node: str
     reason: str
@@ -30,33 +31,35 @@ def unlowered(module: ModuleOp) -> tuple[Unlowered, ...]:
 def _found(module: ModuleOp) -> Iterator[Unlowered]:
     for operation in module.walk():
         if isinstance(operation, nn.MatmulOp):
-            operands = [operation.lhs, operation.rhs]
+            operands = {"the left operand": operation.lhs, "the right operand": operation.rhs}
         elif isinstance(operation, sattn.AttentionOp):
-            operands = [operation.q, operation.k, operation.v]
+            operands = {"queries": operation.q, "keys": operation.k, "values": operation.v}
         else:
             continue
-        if not is_float(element_type(operands[0])):
+        quantized = [name for name, value in operands.items() if _is_quantized(value)]
+        floats = [name for name, value in operands.items() if is_float(element_type(value)) and name not in quantized]
+        if not quantized:
             continue
-        quantized = [_is_quantized(value) for value in operands]
-        if any(quantized):
-            nodes = nodes_of(operation)
-            reason = (
-                "the scale of an operand lies along the axis that the product sums over"
-                if all(quantized)
-                else "only some of its operands are quantized (weight-only): they are widened on chip"
-            )
-            yield Unlowered(nodes[-1].name if nodes else "", reason)
+        reason = (
+            f"{' and '.join(floats)} not quantized: {' and '.join(quantized)} widened on chip"
+            if floats
+            else "a zero point or a scale along the axis that is summed over cannot leave the product"
+        )
+        nodes = nodes_of(operation)
+        yield Unlowered(nodes[-1].name if nodes else "", reason)
 
 
 def _is_quantized(value: SSAValue) -> bool:
     """Whether a float value is an 8-bit one, dequantized by operators or by a cast and a factor."""
-    owner = value.owner
-    if isinstance(owner, LAYOUT):
-        return _is_quantized(owner.operands[0])
-    if isinstance(owner, nn.DequantizeOp):
-        return element_type(owner.input) in (i8, ui8)
-    if isinstance(owner, nn.CastOp):
-        return element_type(owner.input) in (i8, ui8)
-    if isinstance(owner, nn.MapOp) and owner.function.data == "mul":
-        return any(isinstance(v.owner, nn.CastOp) and _is_quantized(v) for v in owner.inputs)
-    return False
+    made = value.owner
+    match made:
+        case nn.DequantizeOp() | nn.CastOp():
+            return element_type(made.input) in (i8, ui8)
+        case nn.MapOp():
+            return made.function.data in ("mul", "sub") and any(map(_is_quantized, made.inputs))
+        case nn.PadOp():
+            return _is_quantized(made.input)
+        case nn.ConcatOp():
+            return any(map(_is_quantized, made.inputs))
+        case _:
+            return isinstance(made, LAYOUT) and _is_quantized(made.operands[0])

@@ -6,11 +6,11 @@ from math import prod
 
 from xdsl.ir import SSAValue
 
+from ....dialects.constants import Array
 from ....dialects.elements import shape_of
 from ...builder import Builder
-from . import integer
+from ...integer_product import Bytes, integer_product
 from .conditions import condition
-from .integer import Bytes
 from .lowering import Lowering, Rules
 from .quantization import per_channel, requantized, scalar_zero_point
 from .spatial import auto_pad_known, geometry, spatial_of
@@ -91,7 +91,7 @@ class IntegerConvolution(Lowering):
         row = (group, 1, channels // group) if group > 1 else (1, channels)
         lhs = value.reshaped(build, patches(build, windows, group), ())
         rhs = kernels.reshaped(build, filters(build, kernels.value, group), row)
-        total = integer.product(build, lhs, rhs, transpose_rhs=True)
+        total = integer_product(build, lhs, rhs, transpose_rhs=True)
         if self.node.operator == "ConvInteger":
             return channels_first(build, total, out)
         if self.has("B"):
@@ -100,7 +100,7 @@ class IntegerConvolution(Lowering):
         result = requantized(self, total, self.operand("x_scale"), weight_scale, "y_scale", "y_zero_point")
         return channels_first(build, result, out)
 
-    def zero_point(self, name: str) -> SSAValue | integer.Array | None:
+    def zero_point(self, name: str) -> SSAValue | Array | None:
         """A zero point: an array if known, None if absent."""
         if not self.has(name):
             return None

@@ -18,9 +18,8 @@ from ....dialects import nn
 from ....dialects.constants import Array
 from ....dialects.elements import Element, dtype_of, shape_of
 from ...builder import Builder
-from . import integer
+from ...integer_product import Bytes, integer_product
 from .conditions import Condition
-from .integer import Bytes
 from .lowering import Lowering, Rules
 
 _PRECISIONS: Mapping[object, Element | None] = {0: None, 1: f32, 10: f16, 16: bf16}
@@ -208,7 +207,7 @@ class MatMulInteger(IntegerProduct):
         """The exact product in int32."""
         lhs = self.bytes("A", "a_zero_point", left=True)
         rhs = self.bytes("B", "b_zero_point", left=False)
-        return self.build.reshape(integer.product(self.build, lhs, rhs), self.result_shape())
+        return self.build.reshape(integer_product(self.build, lhs, rhs), self.result_shape())
 
 
 class QLinearMatMul(IntegerProduct):
@@ -221,7 +220,7 @@ class QLinearMatMul(IntegerProduct):
         build = self.build
         lhs = self.bytes("a", "a_zero_point", left=True)
         rhs = self.bytes("b", "b_zero_point", left=False)
-        total = integer.product(build, lhs, rhs)
+        total = integer_product(build, lhs, rhs)
         left = self.scale("a_scale", left=True)
         right = self.scale("b_scale", left=False)
         factor = build.map("div", build.map("mul", left, right), build.reshape(self.wide("y_scale"), ()))

@@ -10,7 +10,7 @@ from xdsl.ir import SSAValue
 
 from ....dialects import nn
 from ....dialects.elements import shape_of
-from . import integer
+from ...integer_product import Bytes, integer_product
 from .conditions import attribute_is, condition
 from .lowering import Lowering, Rules
 from .quantization import IntegerProduct, rounded, scalar_zero_point
@@ -27,7 +27,7 @@ class ScaledProduct(IntegerProduct):
         build = self.build
         lhs = self.bytes("A", "a_zero_point", left=True)
         rhs = self.bytes("B", "b_zero_point", left=False)
-        total = build.cast(integer.product(build, lhs, rhs), f32)
+        total = build.cast(integer_product(build, lhs, rhs), f32)
         scale = build.map("mul", build.reshape(self.wide("a_scale"), ()), self.column_scale("b_scale"))
         result = build.map("mul", total, scale)
         return build.map("add", result, self.operand("bias")) if self.has("bias") else result
@@ -48,9 +48,9 @@ class DynamicMatMul(ScaledProduct):
         build = self.build
         quantized = nn.DynamicQuantizeOp(self.operand("A"))
         build.insert(quantized)
-        lhs = integer.Bytes.of(build, quantized.result, quantized.zero_point)
+        lhs = Bytes.of(build, quantized.result, quantized.zero_point)
         rhs = self.bytes("B", "b_zero_point", left=False)
-        total = build.cast(integer.product(build, lhs, rhs), f32)
+        total = build.cast(integer_product(build, lhs, rhs), f32)
         result = build.map("mul", total, build.map("mul", quantized.scale, self.column_scale("b_scale")))
         return build.map("add", result, self.operand("bias")) if self.has("bias") else result
 
@@ -67,9 +67,9 @@ class QuantizedGemm(ScaledProduct):
         lhs = self.bytes("A", "a_zero_point", left=True)
         rhs = self.bytes("B", "b_zero_point", left=False)
         if self.attribute("transA", int, 0):
-            lhs = integer.Bytes(build.swap_last(lhs.value), lhs.zero)
+            lhs = Bytes(build.swap_last(lhs.value), lhs.zero)
         transpose = bool(self.attribute("transB", int, 0))
-        total = integer.product(build, lhs, rhs, transpose_rhs=transpose)
+        total = integer_product(build, lhs, rhs, transpose_rhs=transpose)
         if self.has("C"):
             total = build.map("add", total, self.operand("C"))
         factor = build.map(

@@ -12,9 +12,9 @@ import numpy as np
 from xdsl.dialects.builtin import i8, i32
 from xdsl.ir import SSAValue
 
-from ....dialects.constants import Array
-from ....dialects.elements import element_type, shape_of, ui8
-from ...builder import Builder
+from ..dialects.constants import Array
+from ..dialects.elements import element_type, shape_of, ui8
+from .builder import Builder
 
 _SHIFT = 128
 """What takes unsigned bytes to signed ones."""
@@ -36,9 +36,7 @@ class Bytes:
         if isinstance(zero, SSAValue):
             wide = build.cast(zero, i32)
             return Bytes(value, build.map("sub", wide, _SHIFT) if unsigned else wide)
-        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (
-            _SHIFT if unsigned else 0
-        )
+        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (_SHIFT if unsigned else 0)
         return Bytes(value, known if known.any() else None)
 
     def reshaped(self, build: Builder, value: SSAValue, zero_shape: tuple[int, ...]) -> Bytes:
@@ -67,7 +65,7 @@ class Bytes:
         return int(self.zero.reshape(()))
 
 
-def product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = False) -> SSAValue:
+def integer_product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = False) -> SSAValue:
     """The i32 product `[..., M, K] @ [..., K, N]` (`[..., N, K]` if `transpose_rhs`). Zero points are
     scalars, or `[..., M, 1]` on the left and `[..., 1, N]` on the right.
     """
