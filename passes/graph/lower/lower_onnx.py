@@ -66,8 +66,8 @@ def blocking_nodes(module: ModuleOp, store: ConstantStore) -> tuple[Blocking, ..
 def inputs_to_know(module: ModuleOp, store: ConstantStore) -> tuple[str, ...]:
     """The inputs of an `onnx` module that its refused nodes would have to know when compiling, in order.
 
-    These are the inputs that lead to an operand which a rule asked for as a constant in vain before it refused
-    the node: extents, axes, starts, pads and the like. The module stays as it is.
+    These are the inputs that lead to an operand which a rule asked for as a constant, in vain, before it
+    refused the node: extents, axes, starts, pads and the like. The module stays as it is.
     """
     asked = [value for function in _functions(module) for value in _Function(function, store).asked]
     leading = _leading_to(asked)
