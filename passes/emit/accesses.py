@@ -94,9 +94,7 @@ def touched(stream: Stream, machine: Machine) -> Touched:
     sizes = np.array(
         [buffer.bytes for buffer in stream.buffers] + [machine.memory_bytes(Space.REGISTER)], dtype=np.int64
     )
-    line_bytes = np.array(
-        [machine.hazard_line_bytes(Space(space)) for space in spaces.tolist()], dtype=np.int64
-    )
+    line_bytes = np.array([machine.hazard_line_bytes(Space(space)) for space in spaces.tolist()], dtype=np.int64)
     lines = -(-sizes // line_bytes)
     return Touched(
         Accesses(row, instance, footprint, write[matters]),

@@ -34,9 +34,7 @@ class ModelFacts:
     """
 
     element_types: Mapping[str, str] = field(default_factory=dict[str, str])
-    ranges: Mapping[str, tuple[float | int | None, float | int | None]] = field(
-        default_factory=dict[str, Any]
-    )
+    ranges: Mapping[str, tuple[float | int | None, float | int | None]] = field(default_factory=dict[str, Any])
     binary: frozenset[str] = frozenset()
     paths: Mapping[str, str] = field(default_factory=dict[str, str])
     forms: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -75,9 +73,7 @@ def emit(module: ModuleOp, context: CompilerContext, facts: ModelFacts | None = 
     )
 
 
-def _source_map(
-    module: ModuleOp, assembled: Assembled, facts: ModelFacts
-) -> tuple[tuple[Node, ...], Ints, Ints]:
+def _source_map(module: ModuleOp, assembled: Assembled, facts: ModelFacts) -> tuple[tuple[Node, ...], Ints, Ints]:
     """The nodes of the module, and the nodes of each row as (offsets, concatenated node numbers)."""
     origins = assembled.stream.origins
     paths: dict[str, str] = {}
@@ -115,10 +111,7 @@ def _segments(assembled: Assembled, store: ConstantStore) -> list[Segment]:
 
 def _stored(array: Array, buffer: Buffer) -> Array:
     """A constant as it lies in DRAM. Raises TypeError where it is not what the buffer says."""
-    if (
-        array.size != np.prod(buffer.shape, dtype=np.int64)
-        or Format.of_dtype(array.dtype) is not buffer.format
-    ):
+    if array.size != np.prod(buffer.shape, dtype=np.int64) or Format.of_dtype(array.dtype) is not buffer.format:
         raise TypeError(
             f"constant {buffer.key!r} is {array.dtype} {array.shape}, "
             f"tensor {buffer.label!r} holds {buffer.format} {buffer.shape}"

@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.isa import SLOT, InstructionOperation, is_address
-from ...dialects.provenance import nodes_of
+from ...dialects.provenance import Node, nodes_of
 from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
 from ...isa.blocks import Space
 from ...isa.columns import Column
@@ -38,6 +38,14 @@ class _Level:
 
     value: int
     depth: int = -1
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """A kernel and the ONNX nodes that it is located at."""
+
+    op: KernelOp
+    nodes: tuple[Node, ...]
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class _Walk:
         counts: tuple[int, ...],
         levels: tuple[_Level, ...],
         section: int,
-        kernel: KernelOp | None,
+        kernel: _Kernel | None,
     ) -> None:
         for position, op in enumerate(block.ops):
             here = section if levels else position
@@ -104,10 +112,11 @@ class _Walk:
                 case TensorOp():
                     self.storage.add(op.result, _tensor(op), ())
                 case AllocOp():
-                    label = f"{kernel.label.data}.{_hint(op, position)}" if kernel else _hint(op, position)
+                    label = f"{kernel.op.label.data}.{_hint(op, position)}" if kernel else _hint(op, position)
                     self.storage.add(op.result, _on_chip(op, label, kernel is None and not counts), counts)
                 case KernelOp():
-                    self.block(op.body.block, counts, (*levels, *_slot(op, counts, position)), here, op)
+                    place = (*levels, *_slot(op, counts, position))
+                    self.block(op.body.block, counts, place, here, _Kernel(op, nodes_of(op)))
                 case ForOp():
                     inner = (*levels, *_slot(op, counts, position))
                     self.block(op.body.block, (*counts, op.trips), inner, here, kernel)
@@ -117,16 +126,14 @@ class _Walk:
                 case ReturnOp():
                     pass
                 case _:
-                    raise TypeError(
-                        f"{op.name} cannot be emitted: only instructions, loops and buffers are left here"
-                    )
+                    raise TypeError(f"{op.name} cannot be emitted: only instructions, loops and buffers are left here")
 
-    def _origin(self, op: Operation, kernel: KernelOp | None) -> int:
+    def _origin(self, op: Operation, kernel: _Kernel | None) -> int:
         nodes = nodes_of(op)
         if kernel is None:
             origin = Origin("", "", nodes)
         else:
-            origin = Origin(kernel.label.data, kernel.path.data, nodes or nodes_of(kernel))
+            origin = Origin(kernel.op.label.data, kernel.op.path.data, nodes or kernel.nodes)
         return self.origins.setdefault(origin, len(self.origins))
 
 

@@ -55,16 +55,25 @@ class Atoms:
         """Number of atoms of a buffer; at least one for a buffer that has lines."""
         return int(self.first[buffer + 1] - self.first[buffer])
 
-    def line_atoms(self, buffer: int) -> Ints:
-        """The atom of each line of a buffer."""
-        low, high = self.first_line[buffer : buffer + 2]
-        begin, end = np.searchsorted(self.segment_line, [low, high])
-        return np.repeat(self.segment_atom[begin:end], np.diff(self.segment_line[begin : end + 1]))
+    def segments(self, buffer: int) -> tuple[Ints, Ints]:
+        """A buffer's segments: their atoms, and the lines where they begin and, last, where the last one ends.
+
+        Both count from the buffer's first.
+        """
+        begin, end = np.searchsorted(self.segment_line, self.first_line[buffer : buffer + 2])
+        atom = self.segment_atom[begin:end] - self.first[buffer]
+        return atom, self.segment_line[begin : end + 1] - self.first_line[buffer]
 
 
 def numbers(column: Ints) -> list[int]:
     """A column as Python ints, for loops that take them one by one."""
     return column.tolist()
+
+
+def distinct(values: Ints) -> Ints:
+    """The values in order, each once."""
+    values = np.sort(values)
+    return values[np.append(True, values[1:] != values[:-1])] if len(values) else values
 
 
 def ranges(starts: Ints, counts: Ints) -> Ints:
@@ -84,7 +93,7 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
     low = low + base[footprints.buffer[owner]]
     high = high + base[footprints.buffer[owner]]
 
-    bounds = np.unique(np.concatenate([low, high, base]))
+    bounds = distinct(np.concatenate([low, high, base]))
     low_at, high_at = np.searchsorted(bounds, low), np.searchsorted(bounds, high)
     # A segment's signature is the sum of the random numbers of the footprints that cover it (modulo 2^64).
     random = np.random.default_rng(0x5EED)
@@ -105,8 +114,7 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
 
     segments = high_at - low_at
     pairs = np.repeat(owner, segments) * max(atoms, 1) + atom[ranges(low_at, segments)]
-    pairs = np.sort(pairs)
-    pairs = pairs[np.append(True, pairs[1:] != pairs[:-1])] if len(pairs) else pairs
+    pairs = distinct(pairs)
     start = np.searchsorted(pairs, np.arange(len(footprints) + 1) * max(atoms, 1))
     return Atoms(
         first=first.astype(np.int64),

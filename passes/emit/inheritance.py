@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .footprint import Atoms, Ints, numbers, ranges
+from .footprint import Atoms, Ints, distinct, numbers, ranges
 
 Stretch = tuple[int, int]
 
@@ -109,9 +109,9 @@ def _taken(placed: Placed, births: Ints, touched: NDArray[np.bool_]) -> Ints:
 
 def _touched_stretches(placed: Placed, instance: int, touched: NDArray[np.bool_]) -> Sequence[Stretch]:
     """Stretches of lines, from the instance's first, that some instruction touches."""
-    buffer = int(placed.buffer[instance])
-    pattern = placed.atoms.line_atoms(buffer) - placed.atoms.first[buffer] + placed.first_atom[instance]
-    edges = np.flatnonzero(np.diff(touched[pattern], prepend=False, append=False))
+    atom, line = placed.atoms.segments(int(placed.buffer[instance]))
+    inside = touched[atom + placed.first_atom[instance]]
+    edges = line[np.flatnonzero(np.diff(inside, prepend=False, append=False))]
     return list(zip(numbers(edges[::2]), numbers(edges[1::2]), strict=True))
 
 
@@ -123,13 +123,12 @@ def _shared_atoms(placed: Placed, taken: Ints) -> tuple[Ints, Ints]:
     piece = np.concatenate([np.arange(len(taken)), *(side.edge_piece for side in sides)])
     offset = np.concatenate([np.zeros(len(taken), dtype=np.int64), *(side.edge_offset for side in sides)])
     step = int((end - start).max(initial=0)) + 1
-    key = np.sort(piece * step + offset)
-    key = key[np.append(True, key[1:] != key[:-1])] if len(key) else key
+    key = distinct(piece * step + offset)
     piece, offset = key // step, key % step
     atom, older = (side.atoms_at(piece, offset) for side in sides)
-    pair = np.sort(atom * (int(placed.first_atom[-1]) + 1) + older)
-    pair = pair[np.append(True, pair[1:] != pair[:-1])] if len(pair) else pair
-    return pair // (int(placed.first_atom[-1]) + 1), pair % (int(placed.first_atom[-1]) + 1)
+    atoms = int(placed.first_atom[-1])
+    pair = distinct(atom * atoms + older)
+    return pair // atoms, pair % atoms
 
 
 class _Side:

@@ -15,7 +15,7 @@ from ...isa.table import Group as TableGroup
 from ...isa.table import Table
 from .accesses import placed_columns
 from .dependence import Order
-from .footprint import Ints
+from .footprint import Ints, numbers
 from .stream import Stream
 from .waits import Waits
 
@@ -32,7 +32,7 @@ class Linked:
 def link(stream: Stream, order: Order, waits: Waits, address: Ints, spaces: Ints) -> Linked:
     """The table of a stream in file order with its waits; instance i lies at byte `address[i]` of
     `spaces[i]`."""
-    crowded = {row for row, targets in waits if len(targets) > HEADER_WAITS}
+    crowded = np.flatnonzero(np.bincount(waits.row, minlength=1) > HEADER_WAITS)
     before = _syncs_before(order, crowded)
     final = order.position + before
     total = stream.rows + len(crowded)
@@ -49,9 +49,8 @@ def link(stream: Stream, order: Order, waits: Waits, address: Ints, spaces: Ints
         columns = placed_columns(group, address, spaces)
         kept = {name: column[inner] for name, column in columns.items()}
         groups[group.record.mnemonic] = TableGroup(group.record, rows[inner], kept)
-    if crowded:
-        for_rows = np.array(sorted(crowded), dtype=np.int64)
-        rows = np.sort(final[for_rows] - 1)
+    if len(crowded):
+        rows = np.sort(final[crowded] - 1)
         opcode[rows] = Sync.opcode
         owner = source[rows + 1]
         queue[rows], source[rows] = stream.queue[owner], owner
@@ -62,11 +61,10 @@ def link(stream: Stream, order: Order, waits: Waits, address: Ints, spaces: Ints
     return Linked(table, source)
 
 
-def _syncs_before(order: Order, crowded: set[int]) -> Ints:
+def _syncs_before(order: Order, crowded: Ints) -> Ints:
     """For each row, how many `sync` stand before it once one is put ahead of each of the crowded rows."""
     ahead = np.zeros(len(order.position) + 1, dtype=np.int64)
-    for row in crowded:
-        ahead[order.position[row]] += 1
+    ahead[order.position[crowded]] = 1
     return np.cumsum(ahead)[order.position]
 
 
@@ -83,22 +81,28 @@ def _add_syncs(groups: dict[str, TableGroup], rows: Ints) -> None:
 
 
 def _write_waits(table: Table, order: Order, final: Ints, waits: Waits) -> None:
+    if not len(waits):
+        return
     retired = table.queue_index() + 1
-    # A wait names the n-th of the rows that were in a queue before `sync` rows came between them.
-    counts = [retired[np.sort(final[order.queue == queue])] for queue in range(order.queues)]
-    single: list[tuple[int, int, int, int]] = []
-    for row, targets in waits:
-        named = [(queue, int(counts[queue][number - 1])) for queue, number in targets]
-        if len(named) > HEADER_WAITS:
-            table.set_waits(int(final[row]) - 1, named)
-            continue
-        single.extend((row, place, queue, count) for place, (queue, count) in enumerate(named))
-    if single:
-        rows, places, queues, numbers = (
-            np.array(column, dtype=np.int64) for column in zip(*single, strict=True)
-        )
-        table.wait_queue[final[rows], places] = queues
-        table.wait_count[final[rows], places] = numbers
+    count = np.zeros(len(waits), dtype=np.int64)
+    for queue in range(order.queues):
+        # A wait names the n-th of the rows that were in a queue before `sync` rows came between them.
+        chosen = np.flatnonzero(waits.queue == queue)
+        members = retired[np.sort(final[order.queue == queue])]
+        count[chosen] = members[waits.number[chosen] - 1]
+    # Waits of a row stand in the order of their queues.
+    by_row = np.lexsort((waits.queue, waits.row))
+    row, queue, count = waits.row[by_row], waits.queue[by_row], count[by_row]
+    first = np.flatnonzero(np.append(True, row[1:] != row[:-1]))
+    sizes = np.diff(np.append(first, len(row)))
+    place = np.arange(len(row)) - np.repeat(first, sizes)
+    fits = np.repeat(sizes <= HEADER_WAITS, sizes)
+    table.wait_queue[final[row[fits]], place[fits]] = queue[fits]
+    table.wait_count[final[row[fits]], place[fits]] = count[fits]
+    for start, size in zip(first.tolist(), sizes.tolist(), strict=True):
+        if size > HEADER_WAITS:
+            named = zip(numbers(queue[start : start + size]), numbers(count[start : start + size]), strict=True)
+            table.set_waits(int(final[row[start]]) - 1, list(named))
 
 
 def origins_of(stream: Stream, linked: Linked) -> NDArray[np.int64]:

@@ -8,6 +8,8 @@ before the next is asked about.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,17 @@ from .footprint import Ints, numbers
 WINDOW = 1 << 15
 """A wait names an instruction fewer than so many retirements behind the newest in file order of its queue."""
 
-Waits = list[tuple[int, tuple[tuple[int, int], ...]]]
-"""Rows that wait, in file order, each with its (queue, number in that queue) pairs."""
+
+@dataclass(frozen=True)
+class Waits:
+    """Every wait: `row` waits for instruction `number` of `queue`. By column, a row's waits together."""
+
+    row: Ints
+    queue: Ints
+    number: Ints
+
+    def __len__(self) -> int:
+        return len(self.row)
 
 
 Clock = tuple[int, ...]
@@ -40,7 +51,7 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
     # clocks[q][n]: what has happened once instruction n of queue q has retired; of q itself out of date.
     start: Clock = (0,) * order.queues
     clocks: list[list[Clock]] = [[start] for _ in range(order.queues)]
-    result: Waits = []
+    result: list[tuple[int, int, int]] = []
     every: list[list[int]] = wanted.tolist()
     columns = (numbers(rows), numbers(order.queue[rows]), numbers(order.number[rows]))
     for row, queue, number, targets in zip(*columns, every, strict=True):
@@ -51,20 +62,17 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
             continue
         if len(unmet) > 1:
             unmet.sort(reverse=True)
-        kept: list[tuple[int, int]] = []
         for _, q, target in unmet:
             if target > clock[q]:
-                kept.append((q, target))
+                result.append((row, q, target))
                 theirs = clocks[q]
                 other = theirs[target] if target < len(theirs) else theirs[-1]
                 joined = list(map(max, clock, other))
                 joined[q] = target
                 clock = tuple(joined)
-        kept.sort()
         mine.extend([mine[-1]] * (number - len(mine)))
         mine.append(clock)
-        result.append((row, tuple(kept)))
-    return result
+    return Waits(*np.array(result, dtype=np.int64).reshape(-1, 3).T)
 
 
 def _not_implied_by_queue(order: Order, conflicts: Ints, rows_in_order: Ints) -> NDArray[np.bool_]:

@@ -8,6 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func
+from xdsl.parser import Parser
+
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.isa import load_isa
 from attnc.dialects.tile import Tile
@@ -16,9 +20,6 @@ from attnc.isa.state import State
 from attnc.isa.table import Table
 from attnc.passes.emit.assemble import Assembled, assemble
 from attnc.passes.schedule.lower_tile import LowerTile
-from xdsl.dialects.builtin import Builtin, ModuleOp
-from xdsl.dialects.func import Func
-from xdsl.parser import Parser
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,9 +42,7 @@ class Emission:
         module.verify()
         return assemble(module, self.machine)
 
-    def run(
-        self, assembled: Assembled, tensors: Arrays, order: list[int] | None = None
-    ) -> dict[str, np.ndarray]:
+    def run(self, assembled: Assembled, tensors: Arrays, order: list[int] | None = None) -> dict[str, np.ndarray]:
         """The outputs after executing the rows in `order` (file order unless given); `tensors` by their
         labels."""
         stream = assembled.stream

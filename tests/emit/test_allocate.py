@@ -1,12 +1,11 @@
 import numpy as np
-from attnc.passes.emit.allocate import ALIGNMENT, NO_PLACE, Demand, place_by_size, place_lowest
-from attnc.passes.emit.free_space import FreeSpace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-BUFFERS = st.lists(
-    st.tuples(st.integers(0, 12), st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=60
-)
+from attnc.passes.emit.allocate import ALIGNMENT, NO_PLACE, Demand, place_by_size, place_lowest
+from attnc.passes.emit.free_space import FreeSpace
+
+BUFFERS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=60)
 
 
 def demand_of(buffers: list[tuple[int, int, int]]) -> Demand:

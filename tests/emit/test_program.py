@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import ModuleOp
+from xdsl.dialects.func import FuncOp
+
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.provenance import FoldedNode, fuse, node_location, record_folded
 from attnc.dialects.tile import KernelOp
@@ -11,8 +14,6 @@ from attnc.isa.errors import CapacityError
 from attnc.isa.program import Note, Program
 from attnc.passes.emit.emit import ModelFacts, emit
 from attnc.passes.schedule.lower_tile import LowerTile
-from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
 
 TWO_KERNELS = """
 func.func @main() {
@@ -93,9 +94,7 @@ def test_equal_weights_stand_in_dram_once_and_unused_ones_not_at_all(emission: C
 
 
 def test_signatures_say_what_the_model_said(emission: Callable) -> None:
-    facts = ModelFacts(
-        element_types={"x": "double"}, ranges={"x": (0, 7)}, binary=frozenset({"y"}), batchable=True
-    )
+    facts = ModelFacts(element_types={"x": "double"}, ranges={"x": (0, 7)}, binary=frozenset({"y"}), batchable=True)
     program = emitted(emission, facts)
     (x,), (y,) = program.inputs, program.outputs
     assert (x.name, x.element_type, x.low, x.high, x.shape) == ("x", "double", 0, 7, (8, 64))
@@ -133,8 +132,7 @@ def test_what_cannot_fit_is_refused_with_what_lies_there(emission: Callable) -> 
 def test_lane_programs_beyond_the_slots_are_written_again(emission: Callable, programs: int) -> None:
     target = emission("edge")
     passes = "\n".join(
-        f'tile.pass "r0 = add(a, {n}.0); out r0" over 1 by 64 '
-        "stream %h<0 [1, 64] [64, 1]> out %h<0 [1, 64] [64, 1]>"
+        f'tile.pass "r0 = add(a, {n}.0); out r0" over 1 by 64 stream %h<0 [1, 64] [64, 1]> out %h<0 [1, 64] [64, 1]>'
         for n in range(programs)
     )
     text = f"""

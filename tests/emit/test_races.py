@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+
 from attnc.isa.analysis import Analysis
 from attnc.isa.machine import Machine
 from attnc.isa.table import Table

@@ -5,6 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from xdsl.dialects.builtin import FunctionType, ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import SSAValue
+
 from attnc.dialects.affine_form import Access
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.interpret import tile as interpreter
@@ -13,11 +19,6 @@ from attnc.dialects.tile import KernelOp, Place
 from attnc.isa.formats import Format
 from attnc.isa.lanes import LaneProgram
 from attnc.passes.tile.build import Span, TileBuilder
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from xdsl.dialects.builtin import FunctionType, ModuleOp
-from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import SSAValue
 
 SIDE = 24
 
@@ -50,9 +51,7 @@ STEPS = st.lists(
 def block(buffer: SSAValue, rows: Span, columns: Span, pitch: int = SIDE, transposed: bool = False) -> Place:
     """Rows x columns of a tensor, or of its transpose."""
     if transposed:
-        return Place(
-            buffer, Access.of(columns.start * pitch + rows.start, (rows.size, columns.size), (1, pitch))
-        )
+        return Place(buffer, Access.of(columns.start * pitch + rows.start, (rows.size, columns.size), (1, pitch)))
     return Place(buffer, Access.of(rows.start * pitch + columns.start, (rows.size, columns.size), (pitch, 1)))
 
 
@@ -73,9 +72,7 @@ def elementwise(builder: TileBuilder, step: Step, source: SSAValue, target: SSAV
             load,
         )
         places = [tile(buffer, rows, columns)]
-        builder.lane_pass(
-            program, rows.size, columns.size, places, out=tile(result, rows, columns), stage=work
-        )
+        builder.lane_pass(program, rows.size, columns.size, places, out=tile(result, rows, columns), stage=work)
         builder.copy(tile(result, rows, columns), block(target, rows, columns), max(work, store))
 
     if step.columns_outside:
@@ -118,15 +115,11 @@ def normalize(builder: TileBuilder, step: Step, source: SSAValue, target: SSAVal
     first = LaneProgram.parse("r0 = abs(a); reduce max(r0)")
     second = LaneProgram.parse("r0 = add(c0, 1.0); r1 = div(a, r0); out r1")
     with builder.loop(-(-SIDE // step.rows)) as index:
-        rows = Span(
-            index * step.rows, Span.of(0, SIDE).size.at_most(step.rows).at_most(SIDE - index * step.rows)
-        )
+        rows = Span(index * step.rows, Span.of(0, SIDE).size.at_most(step.rows).at_most(SIDE - index * step.rows))
         buffer = builder.alloc("sram", (rows.limit, SIDE), Format.F32)
         builder.copy(block(source, rows, whole), tile(buffer, rows, whole))
         places = [tile(buffer, rows, whole)]
-        builder.lane_pass(
-            first, rows.size, SIDE, places, reductions=[("rows", row)], accumulate=index, stage=1
-        )
+        builder.lane_pass(first, rows.size, SIDE, places, reductions=[("rows", row)], accumulate=index, stage=1)
     with builder.tiles(SIDE, step.columns) as rows:
         buffer = builder.alloc("sram", (rows.limit, SIDE), Format.F32)
         builder.copy(block(source, rows, whole), tile(buffer, rows, whole))
@@ -144,9 +137,7 @@ def program(steps: list[Step]) -> ModuleOp:
         target = builder.tensor(
             "y" if last else f"t{number}", "output" if last else "temporary", (SIDE, SIDE), Format.F32
         )
-        with builder.kernel(
-            KernelOp(f"{step.kind}{number}", outputs=[target]), node_location(f"n{number}", step.kind)
-        ):
+        with builder.kernel(KernelOp(f"{step.kind}{number}", outputs=[target]), node_location(f"n{number}", step.kind)):
             make: Callable = {"square": square, "normalize": normalize}.get(step.kind, elementwise)
             make(builder, step, value, target)
         value = target
@@ -161,9 +152,7 @@ def program(steps: list[Step]) -> ModuleOp:
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(STEPS, st.integers(0, 1000))
-def test_random_nests_compute_what_the_interpreter_does(
-    emission, shuffled, steps: list[Step], seed: int
-) -> None:
+def test_random_nests_compute_what_the_interpreter_does(emission, shuffled, steps: list[Step], seed: int) -> None:
     tensors = {"x": np.random.default_rng(seed).standard_normal((SIDE, SIDE), dtype=np.float32)}
     module = program(steps)
     module.verify()

@@ -1,10 +1,11 @@
 """Placing buffers and moving loads ahead, on hand-made and random tasks."""
 
 import numpy as np
-from attnc.passes.emit.allocate import NO_PLACE
-from attnc.passes.emit.sweep import Load, NoRoomError, Resident, Sweep, Swept, Task
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from attnc.passes.emit.allocate import NO_PLACE
+from attnc.passes.emit.sweep import Load, NoRoomError, Resident, Sweep, Swept, Task
 
 ROWS = 60
 SRAM = 1
@@ -110,9 +111,7 @@ def tasks(draw: st.DrawFn) -> Task:
         buffers.append(buffer(64 * draw(st.integers(0, 6)), first, last))
         if draw(st.booleans()):
             earliest = draw(st.integers(0, first))
-            head = load(
-                first, number, earliest=earliest, release=earliest * 10, busy=draw(st.integers(1, 60))
-            )
+            head = load(first, number, earliest=earliest, release=earliest * 10, busy=draw(st.integers(1, 60)))
             loads.append(head)
             if draw(st.booleans()) and first + 1 <= last:
                 follower = next((row for row in rows if first < row <= last), None)

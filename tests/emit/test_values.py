@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.interpret import tile as interpreter
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnc.passes.emit.dependence import Accesses, AtomEvents, Instances, Order
 from attnc.passes.emit.footprint import Footprints, split_into_atoms
 from attnc.passes.emit.waits import Waits, needed_waits
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 LINE = 16
 QUEUES = 4
@@ -52,9 +53,7 @@ def lines_of(touch: Touch) -> set[int]:
     return {byte // LINE for start in starts for byte in range(start, start + touch.run)}
 
 
-def analyse(
-    queues: list[int], rows: list[list[Touch]], addresses: list[int] | None
-) -> tuple[Order, np.ndarray, Waits]:
+def analyse(queues: list[int], rows: list[list[Touch]], addresses: list[int] | None) -> tuple[Order, np.ndarray, Waits]:
     flat = [(row, touch) for row, touches in enumerate(rows) for touch in touches]
     column = lambda values: np.array(list(values), dtype=np.int64)  # noqa: E731
     footprints = Footprints(
@@ -65,9 +64,7 @@ def analyse(
         run=column(touch.run for _, touch in flat),
     )
     atoms = split_into_atoms(footprints, np.full(2, BUFFER_LINES, dtype=np.int64), np.full(2, LINE))
-    instances = Instances(
-        column([0, 0, 1, 1]), column([0, 0, 0, 0]), np.full(4, BUFFER_LINES, dtype=np.int64)
-    )
+    instances = Instances(column([0, 0, 1, 1]), column([0, 0, 0, 0]), np.full(4, BUFFER_LINES, dtype=np.int64))
     accesses = Accesses(
         column(row for row, _ in flat),
         column(touch.instance for _, touch in flat),
@@ -97,7 +94,9 @@ def reference_conflicts(queues: list[int], rows: list[list[Touch]], base: list[i
 
 def is_ordered(order: Order, waits: Waits, pairs: set[tuple[int, int]]) -> bool:
     """Whether queue order and waits order every pair: reachability over whole clocks, no short cut."""
-    by_row = dict(waits)
+    by_row: dict[int, list[tuple[int, int]]] = {}
+    for row, queue, number in zip(waits.row.tolist(), waits.queue.tolist(), waits.number.tolist(), strict=True):
+        by_row.setdefault(row, []).append((queue, number))
     clocks: list[list[int]] = []
     last: dict[int, int] = {}
     row_of = {(int(q), int(n)): row for row, (q, n) in enumerate(zip(order.queue, order.number, strict=True))}
@@ -121,10 +120,10 @@ def check(queues: list[int], rows: list[list[Touch]], base: list[int], addresses
         expected[second, queue] = max(expected[second, queue], order.number[first])
     assert (conflicts == expected).all()
     assert is_ordered(order, waits, pairs)
-    for at, (row, targets) in enumerate(waits):
-        for target in targets:
-            fewer = [*waits[:at], (row, tuple(t for t in targets if t != target)), *waits[at + 1 :]]
-            assert not is_ordered(order, fewer, pairs), f"wait of row {row} for {target} is implied"
+    for at in range(len(waits)):
+        left = np.arange(len(waits)) != at
+        fewer = Waits(waits.row[left], waits.queue[left], waits.number[left])
+        assert not is_ordered(order, fewer, pairs), f"wait {at} of row {waits.row[at]} is implied"
 
 
 @settings(max_examples=200, deadline=None)
@@ -169,4 +168,5 @@ def test_an_instruction_that_retired_long_ago_is_named_through_a_later_one() -> 
     order = Order.of(np.arange(rows), queue, 2)
     conflicts = np.zeros((rows, 2), dtype=np.int64)
     conflicts[-1, 0] = 5
-    assert needed_waits(order, conflicts) == [(count, ((0, count - (1 << 15) + 1),))]
+    waits = needed_waits(order, conflicts)
+    assert (waits.row, waits.queue, waits.number) == (count, 0, count - (1 << 15) + 1)
