@@ -138,3 +138,19 @@ class AtomEvents:
         found = self.instances
         placed = Placed(self.atoms, self.first_atom, found.buffer, found.space, addresses, found.lines)
         return np.ascontiguousarray(inherited(placed, births, final).T).reshape(2, queues, -1)
+
+
+def conflicts_beyond_queue(order: Order, conflicts: Ints) -> NDArray[np.bool_]:
+    """`[row, queue]`: which conflicts go beyond all those of earlier instructions of the row's own queue.
+
+    The others are no news: the queue has waited for as much already.
+    """
+    fresh = np.zeros((len(order.position), order.queues), dtype=np.bool_)
+    in_order = np.argsort(order.position)
+    for one in range(order.queues):
+        mine = in_order[order.queue[in_order] == one]
+        wanted = conflicts[mine]
+        before = np.zeros_like(wanted)
+        before[1:] = np.maximum.accumulate(wanted, axis=0)[:-1]
+        fresh[mine] = wanted > before
+    return fresh

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .dependence import Order
+from .dependence import Order, conflicts_beyond_queue
 from .footprint import Ints, numbers
 
 
@@ -32,14 +32,17 @@ def estimate(order: Order, conflicts: Ints, busy: Ints, is_load: NDArray[np.bool
     # matters.
     done: list[list[int]] = [[0] for _ in range(order.queues)]
     start, finish = [0] * rows, [0] * rows
-    wanted: list[list[int]] = conflicts[:, others].tolist()
+    fresh = conflicts_beyond_queue(order, conflicts)[:, others]
+    waiting = np.flatnonzero(fresh.any(axis=1))
+    targets_of: list[list[int]] = conflicts[waiting][:, others].tolist()
+    wanted = dict(zip(numbers(waiting), targets_of, strict=True))
     for row, (queue, cycles) in enumerate(zip(numbers(order.queue), numbers(busy), strict=True)):
         mine = done[queue]
         if queue in load_queues:
             mine.append(0)
             continue
         begin = mine[-1]
-        for other, target in zip(others, wanted[row], strict=True):
+        for other, target in zip(others, wanted.get(row, ()), strict=False):
             begin = max(begin, done[other][target])
         start[row], finish[row] = begin, begin + cycles
         mine.append(begin + cycles)

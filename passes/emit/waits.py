@@ -11,9 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .dependence import Order
+from .dependence import Order, conflicts_beyond_queue
 from .footprint import Ints, numbers
 
 WINDOW = 1 << 15
@@ -40,7 +39,7 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
     """The fewest waits that order every conflict. `conflicts[row, queue]` as `AtomEvents.conflicts` gives
     them."""
     rows_in_order = np.argsort(order.position)
-    fresh = _not_implied_by_queue(order, conflicts, rows_in_order)
+    fresh = conflicts_beyond_queue(order, conflicts)[rows_in_order]
     waiting = np.flatnonzero(fresh.any(axis=1))
     rows = rows_in_order[waiting]
     newest = _newest_numbers(order, rows_in_order)[waiting]
@@ -73,19 +72,6 @@ def needed_waits(order: Order, conflicts: Ints) -> Waits:
         mine.extend([mine[-1]] * (number - len(mine)))
         mine.append(clock)
     return Waits(*np.array(result, dtype=np.int64).reshape(-1, 3).T)
-
-
-def _not_implied_by_queue(order: Order, conflicts: Ints, rows_in_order: Ints) -> NDArray[np.bool_]:
-    """`[position, queue]`: conflicts beyond every earlier conflict of the same queue's instructions."""
-    fresh = np.zeros((len(rows_in_order), order.queues), dtype=bool)
-    queue = order.queue[rows_in_order]
-    for one in range(order.queues):
-        mine = np.flatnonzero(queue == one)
-        wanted = conflicts[rows_in_order[mine]]
-        before = np.zeros_like(wanted)
-        before[1:] = np.maximum.accumulate(wanted, axis=0)[:-1]
-        fresh[mine] = wanted > before
-    return fresh
 
 
 def _newest_numbers(order: Order, rows_in_order: Ints) -> Ints:
