@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, helper
 
 from ...dialects.onnx_signatures import QONNX_DOMAINS, normal_domain, signature
 from .evaluate import attribute_value
 from .prototypes import Extents, code_of, shape_of, tensor_proto_type
-from .values import Value
+from .values import Known, Value
 
 Types: TypeAlias = list[TypeProto | None]
 
@@ -169,23 +170,47 @@ def _attention(call: Call) -> Types:
         return [None, None]
     sizes = call.attributes.get("qkv_hidden_sizes")
     width = sizes[2] if sizes else None if columns is None else columns // 3
-    code = call.code(0) if call.node.op_type == "Attention" else call.code(3)
-    return [_tensor(code, (shape[0], shape[1], width)), None]
+    is_float = call.node.op_type == "Attention"
+    code, past = (call.code(0), call.shape(4)) if is_float else (call.code(3), call.shape(8))
+    heads: int = call.attributes["num_heads"]
+    keys = _sum(shape[1], 0 if past is None else past[3])
+    present = (2, shape[0], heads, keys, None if width is None else width // heads)
+    return [_tensor(code, (shape[0], shape[1], width)), _tensor(code, present)]
+
+
+def _sum(*extents: int | None) -> int | None:
+    known = [extent for extent in extents if extent is not None]
+    return sum(known) if len(known) == len(extents) else None
 
 
 def _multi_head_attention(call: Call) -> Types:
     query, value = call.shape(0), call.shape(2)
-    heads = call.attributes.get("num_heads", 0)
+    heads: int = call.attributes["num_heads"]
     if query is None:
         return [None]
+    presents = [_present(call, 1, 6), _present(call, 2, 7)]
     if len(query) == 5:
         width = None if query[2] is None or query[4] is None else query[2] * query[4]
-        return [_tensor(call.code(0), (query[0], query[1], width))]
+        return [_tensor(call.code(0), (query[0], query[1], width)), *presents]
     if value is not None and len(value) == 4:
         width = None if value[3] is None else value[3] * heads
     else:
         width = query[-1] if value is None else value[-1]
-    return [_tensor(call.code(0), (query[0], query[1], width))]
+    return [_tensor(call.code(0), (query[0], query[1], width)), *presents]
+
+
+def _present(call: Call, new: int, past: int) -> TypeProto | None:
+    """The type of the keys or values, by head, of input `new` behind those of input `past`."""
+    shape, before, heads = call.shape(new), call.shape(past), call.attributes["num_heads"]
+    if shape is None or len(shape) not in (3, 4):
+        return None
+    if len(shape) == 4:
+        batch, _, count, width = shape
+    else:
+        batch, count, width = shape
+        width = None if width is None else width // heads
+    total = count if before is None else _sum(count, before[2])
+    return _tensor(call.code(0), (batch, heads, total, width))
 
 
 def _grouped_attention(call: Call) -> Types:
@@ -231,6 +256,25 @@ def _official(operator: str, version: int, *positions: int) -> Callable[[Call], 
     return rule
 
 
+def _quantized(operator: str, version: int) -> Callable[[Call], Types]:
+    """The type of an official operator that is defined for floats only, its first input quantized."""
+    official = _official(operator, version, 0)
+
+    def rule(call: Call) -> Types:
+        source = call.inputs[0]
+        made = [] if source is None else official(replace(call, inputs=[_as_float(source)]))
+        return [_tensor(call.code(0), shape_of(proto)) for proto in made]
+
+    return rule
+
+
+def _as_float(value: Value) -> Value:
+    """A value of the same shape and of float32, of which only the type counts."""
+    if isinstance(value, Known):
+        return replace(value, dtype=np.dtype(np.float32), array=None)
+    return replace(value, type=tensor_proto_type(TensorProto.FLOAT, shape_of(value.type)))
+
+
 _MICROSOFT: dict[str, Callable[[Call], Types]] = {
     "Attention": _attention,
     "BiasGelu": _like(0),
@@ -250,13 +294,13 @@ _MICROSOFT: dict[str, Callable[[Call], Types]] = {
     "QAttention": _attention,
     "QGemm": _gemm,
     "QLinearAdd": _broadcast(0, 0, 3),
-    "QLinearAveragePool": _official("AveragePool", 22, 0),
+    "QLinearAveragePool": _quantized("AveragePool", 22),
     "QLinearConcat": _concatenation,
     "QLinearConv": _official("QLinearConv", 10, 0, 1, 2, 3, 4, 5, 6, 7, 8),
-    "QLinearGlobalAveragePool": _official("GlobalAveragePool", 22, 0),
+    "QLinearGlobalAveragePool": _quantized("GlobalAveragePool", 22),
     "QLinearLeakyRelu": _like(0),
     "QLinearMul": _broadcast(0, 0, 3),
-    "QLinearReduceMean": _official("ReduceMean", 13, 0),
+    "QLinearReduceMean": _quantized("ReduceMean", 13),
     "QLinearSigmoid": _like(0),
     "QLinearSoftmax": _like(0),
     "QLinearWhere": _broadcast(1, 0, 1, 4),

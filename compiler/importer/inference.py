@@ -18,7 +18,7 @@ _TOLD = 256
 _EXTENTS_NOT_TRUSTED = frozenset(("STFT",))
 """Operators whose shape function is wrong: STFT's forgets that its result is one-sided by default."""
 
-_SAME_AS_INPUT = frozenset(("MeanVarianceNormalization",))
+_SAME_AS_INPUT = frozenset(("GroupNormalization", "MeanVarianceNormalization"))
 """Operators without a shape function whose result has the shape of their first input."""
 
 
