@@ -7,29 +7,27 @@ its tiles on chip (weight-only quantization: weights stay 8-bit in DRAM).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn
-from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.elements import shape_of
-from ...dialects.shapes import broadcast
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
-from ...isa.lanes import LaneProgram
 from ...isa.matrix import MatrixMode
-from .build import Span, TileBuilder
+from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
-from .lane_passes import Held
+from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, rebuilt
+from .matmul_emit import MatmulEmission
+from .matmul_search import Decision, MatmulPlan, MatmulProblem, Order, search
 from .product_operand import PackedOperand, ProductOperand, compose
 from .rates import Rates
-from .search import UNROLLED, Decision, MatmulPlan, MatmulProblem, Order, holds_panel, search
-from .tile_epilogue import EpilogueRun, TileEpilogue
+from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread
 from .view import View
@@ -94,6 +92,14 @@ class MatmulLowering(Lowering):
         leaves = TileLeaves(scope, tuple(leaf for leaf in spreads if leaf is not None), self.rows, self.columns)
         self.epilogue = TileEpilogue(cluster.graph, spreads, leaves, output)
         self.rates = Rates(scope.machine)
+
+    @cached_property
+    def resumed_epilogue(self) -> TileEpilogue:
+        """The epilogue of a product whose sums rested in DRAM: their last part is in ACC, leaf 1 has the others."""
+        epilogue = self.epilogue
+        graph = _resumed(epilogue.graph, self.mode.accumulator)
+        sources = (None, None, *epilogue.sources[1:])
+        return replace(epilogue, graph=graph, sources=sources, given=(Extent.FULL, Extent.FULL))
 
     def _check_mode(self) -> None:
         if self.mode.label not in self.scope.machine.matrix.rates:
@@ -174,7 +180,21 @@ class MatmulLowering(Lowering):
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.rows, self.columns):
             return
-        _Emission(self, cast(MatmulTiling, plan).tiling, builder).run()
+        MatmulEmission(self, cast(MatmulTiling, plan).tiling, builder).run()
+
+
+def _resumed(graph: LaneGraph, form: Format) -> LaneGraph:
+    """`graph` with its first leaf as the sum of two; the others move up by one."""
+
+    def rewrite(builder: LaneGraphBuilder, index: int, sources: tuple[int, ...]) -> int | None:
+        node = graph.nodes[index]
+        if not isinstance(node, Leaf):
+            return None
+        if node.index:
+            return builder.leaf(node.index + 1, node.form)
+        return builder.apply("add", builder.leaf(0, form), builder.leaf(1, form))
+
+    return rebuilt(graph, rewrite)
 
 
 def _feeding(kernel: Kernel, value: SSAValue) -> list[Operation]:
@@ -251,155 +271,3 @@ class _Folded:
         self.epilogue = tuple(None if view is None else as_rows(view) for view in self.epilogue)
         self.output = as_rows(self.output)
         self.outer, self.rows = self.outer[:-1], self.rows * count
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    """A piece of K: its number (an integer, or the index of the loop over K) and its span."""
-
-    number: AffineForm
-    span: Span
-
-
-class _Emission:
-    """Writes the loops of one matrix product."""
-
-    def __init__(self, lowering: MatmulLowering, tiling: MatmulPlan, builder: TileBuilder) -> None:
-        self.kernel = lowering
-        self.tiling = tiling
-        self.builder = builder
-        self.epilogue = EpilogueRun(lowering.epilogue, builder)
-        self.indices: tuple[AffineForm, ...] = ()
-        self.unrolled = -(-lowering.depth // max(1, tiling.k)) <= UNROLLED
-        self.packed: PackedOperand | None = None
-        if lowering.packed and lowering.depth:
-            self.packed = PackedOperand.make(
-                lowering.right, lowering.outer, lowering.right_view, min(tiling.n, lowering.columns), builder.block
-            )
-
-    def run(self) -> None:
-        """All loops."""
-        with ExitStack() as stack:
-            self.epilogue.preload(())
-            for extent in self.kernel.outer:
-                self.indices = (*self.indices, stack.enter_context(self.builder.loop(extent)))
-                self.epilogue.preload(self.indices)
-            {Order.LEFT: self._left, Order.RIGHT: self._right, Order.OUTPUT: self._output}[self.tiling.order]()
-
-    def _left(self) -> None:
-        tiling, kernel = self.tiling, self.kernel
-        with self.builder.tiles(kernel.rows, tiling.panel) as panel:
-            left = _Panel(self, kernel.left, panel, right=False)
-            with self.builder.tiles(kernel.columns, tiling.n) as columns:
-                several = bool(holds_panel(tiling.order, tiling.panel, tiling.m, Order.RIGHT, Order.LEFT))
-                right = _Panel(self, kernel.right, columns, right=True) if several else None
-                for rows in self._tiles(panel, tiling.m, kernel.rows):
-                    self._tile(rows, columns, left, right)
-
-    def _right(self) -> None:
-        tiling, kernel = self.tiling, self.kernel
-        with self.builder.tiles(kernel.columns, tiling.panel) as panel:
-            right = _Panel(self, kernel.right, panel, right=True)
-            with self.builder.tiles(kernel.rows, tiling.m) as rows:
-                several = bool(holds_panel(tiling.order, tiling.panel, tiling.n, Order.LEFT, Order.RIGHT))
-                left = _Panel(self, kernel.left, rows, right=False) if several else None
-                for columns in self._tiles(panel, tiling.n, kernel.columns):
-                    self._tile(rows, columns, left, right)
-
-    def _output(self) -> None:
-        with self.builder.tiles(self.kernel.rows, self.tiling.m) as rows:
-            with self.builder.tiles(self.kernel.columns, self.tiling.n) as columns:
-                self._tile(rows, columns, None, None)
-
-    def _tiles(self, panel: Span, size: int, extent: int) -> Iterator[Span]:
-        """Tiles of `size` of a panel; the last may be cut short by the end of the axis."""
-        count = -(-panel.limit // size)
-        if count == 1:
-            yield panel
-            return
-        with self.builder.loop(count) as index:
-            start = panel.start + index * size
-            whole = extent % size == 0 and extent % panel.limit == 0
-            forms = (AffineForm.of(size),) if whole else (AffineForm.of(size), AffineForm.of(extent) - start)
-            yield Span(start, Minimum(forms))
-
-    def chunks(self) -> Iterator[_Chunk]:
-        """The pieces of K: written out, or the one body of a loop."""
-        depth, size = self.kernel.depth, self.tiling.k
-        if self.unrolled:
-            for number, start in enumerate(range(0, depth, size)):
-                yield _Chunk(AffineForm.of(number), Span.of(start, min(size, depth - start)))
-            return
-        with self.builder.tiles(depth, size) as span:
-            yield _Chunk(AffineForm.index(self.builder.depth - 1), span)
-
-    def fetch(self, operand: ProductOperand, extent: Span, chunk: Span, right: bool) -> Held:
-        """A tile of an operand brought on chip: `extent` of its rows (left) or columns (right) by a piece of K."""
-        by_rows = not right or operand.turned
-        rows, columns = (extent, chunk) if by_rows else (chunk, extent)
-        return operand.fetch(self.builder, self.indices, rows, columns, self.packed if right else None)
-
-    def place(self, operand: ProductOperand, extent: Span, chunk: Span, right: bool) -> Held:
-        """A tile of an operand that lies on chip."""
-        by_rows = not right or operand.turned
-        return operand.place(self.indices, *((extent, chunk) if by_rows else (chunk, extent)))
-
-    def _tile(self, rows: Span, columns: Span, left: _Panel | None, right: _Panel | None) -> None:
-        kernel, builder = self.kernel, self.builder
-        acc = Held(
-            builder.alloc("acc", (rows.limit, columns.limit), kernel.mode.accumulator), AffineForm(), columns.limit
-        )
-        place = acc.full(rows.size, columns.size)
-        if kernel.depth == 0:
-            zero = "0.0" if kernel.mode.accumulator is Format.F32 else "0"
-            builder.lane_pass(LaneProgram.parse(f"out {zero}"), rows.size, columns.size, out=place)
-        else:
-            for chunk in self.chunks():
-                a = self._operand(kernel.left, left, rows, chunk, False)
-                b = self._operand(kernel.right, right, columns, chunk, True)
-                width = columns.size
-                turned = kernel.right.turned
-                b_place = b.full(width, chunk.span.size) if turned else b.full(chunk.span.size, width)
-                builder.product(
-                    a.full(rows.size, chunk.span.size), b_place, place, kernel.mode.label, turned, chunk.number
-                )
-        self.epilogue.tile(self.indices, rows, columns, {0: acc})
-
-    def _operand(self, operand: ProductOperand, panel: _Panel | None, extent: Span, chunk: _Chunk, right: bool) -> Held:
-        if operand.ready:
-            return self.place(operand, extent, chunk.span, right)
-        if panel is None:
-            return self.fetch(operand, extent, chunk.span, right)
-        return panel.tile(extent, chunk)
-
-
-class _Panel:
-    """An operand's rows (left) or columns (right) over all of K on chip: a buffer a piece of K."""
-
-    def __init__(self, emission: _Emission, operand: ProductOperand, span: Span, right: bool) -> None:
-        self._span = span
-        self._right = right
-        self._operand = operand
-        self._chunks: list[Held] = []
-        blocked = emission.packed is not None and right and operand.packing is None
-        self._block = emission.packed.packing.columns if blocked and emission.packed is not None else 0
-        if not operand.ready:
-            self._chunks = [emission.fetch(operand, span, chunk.span, right) for chunk in emission.chunks()]
-
-    def tile(self, extent: Span, chunk: _Chunk) -> Held:
-        """The part of the panel at `extent` for a piece of K."""
-        held = self._chunks[chunk.number.constant]
-        moved = extent.start - self._span.start
-        if not self._right or self._operand.turned:
-            return replace(held, offset=held.offset + moved * held.pitch)
-        if not self._block:
-            return replace(held, offset=held.offset + moved)
-        limit = chunk.span.limit
-        return replace(held, offset=held.offset + _scaled(moved, self._block, limit * self._block))
-
-
-def _scaled(form: AffineForm, unit: int, step: int) -> AffineForm:
-    """`form`, in multiples of `unit`, as multiples of `step`."""
-    factors = (*form.coefficients, form.constant)
-    assert all(factor % unit == 0 for factor in factors)
-    return AffineForm(tuple(factor // unit * step for factor in form.coefficients), form.constant // unit * step)

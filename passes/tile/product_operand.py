@@ -16,9 +16,9 @@ from .cluster import Cluster
 from .kernel import Scope
 from .lane_graph import Extent
 from .lane_passes import Held, emit_passes
+from .matmul_search import Operand
 from .pack import Packing as PassPacking
 from .pack import Slot, pack
-from .search import Operand
 from .tiles import Spread, hold, load, tile_place
 from .view import View
 from .weights import Packing, constant_of, packed_tensor

@@ -1,35 +1,23 @@
-"""Tile sizes and loop order of a matrix product, by the instruction records' own costs.
+"""Searching tile sizes: what sizes are worth trying, and the cost of all tiles of all candidates at once.
 
 Every candidate is a column of a few numpy arrays, so that one call of a record's cost function answers for all.
-Of each candidate are known the busy cycles of the array, the DRAM channel, the vector engine and the copies, and
-the bytes it needs on chip. Engines run side by side, so the estimate is the largest of them, plus what cannot
-overlap: the first loads, the last epilogue, and all that a single buffer serializes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import IntEnum
-from functools import lru_cache
 from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ...isa.errors import CapacityError
-from .rates import MAXIMUM_EXTENT, Column, Rates
+from .rates import MAXIMUM_EXTENT, Column
 
 PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192)
 """Into how many pieces an axis is tried to be cut."""
 
 MOST_SIZES = 10
 """The most sizes that are tried along one axis of a tile."""
-
-UNROLLED = 16
-"""Up to so many pieces of K are written out one by one, each with a buffer of its own; more become a loop, which no
-panel can be held for."""
 
 ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
@@ -39,101 +27,6 @@ CHANNEL_SHARE = 0.05
 
 INSTRUCTION_CYCLES = 8
 """What an instruction counts beyond its cycles: of plans about as fast, the shorter program is better."""
-
-
-class Order(IntEnum):
-    """Which operand stays on chip while the other passes by."""
-
-    LEFT = 0
-    RIGHT = 1
-    OUTPUT = 2
-
-    @property
-    def label(self) -> str:
-        """Its name in plans and recipes."""
-        return ("left-stationary", "right-stationary", "output-stationary")[self]
-
-
-@dataclass(frozen=True)
-class Operand:
-    """How one operand of a product comes on chip.
-
-    bytes: of an element as stored. resident: it lies in SRAM already. pitch: elements between its rows in DRAM (0:
-    every tile is one run, as packed weights are). turned: the array wants its rows across the stored ones, so that a
-    copy moves single elements. prepared: bytes of an element after `passes` vector passes that convert it on chip
-    (0: it is used as it comes).
-    """
-
-    bytes: int
-    resident: bool = False
-    pitch: int = 0
-    turned: bool = False
-    prepared: int = 0
-    passes: int = 0
-
-
-@dataclass(frozen=True)
-class Epilogue:
-    """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
-    passes; `rows` bytes a column that are loaded with it."""
-
-    passes: int = 1
-    loaded: int = 0
-    stored: int = 0
-    kept: int = 0
-    rows: int = 0
-
-
-@dataclass(frozen=True)
-class MatmulProblem:
-    """A product to be tiled: `batch` independent [m, k] by [k, n]."""
-
-    batch: int
-    m: int
-    n: int
-    k: int
-    mode: str
-    left: Operand
-    right: Operand
-    epilogue: Epilogue
-
-
-@dataclass(frozen=True)
-class MatmulPlan:
-    """A tiling: panels of `panel` rows (left-stationary) or columns (right-stationary) stay; tiles are m x n x k.
-
-    Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`.
-    """
-
-    order: Order
-    panel: int
-    m: int
-    n: int
-    k: int
-    cycles: int
-    array: int
-    channel: int
-    vector: int
-    sram: int
-    acc: int
-    doubled: bool
-
-    @property
-    def text(self) -> str:
-        """One line for the plan dictionary."""
-        return (
-            f"{self.order.label} panel {self.panel} tile {self.m}x{self.n}x{self.k}: {self.cycles} cycles"
-            f" (array {self.array}, dram {self.channel}, vector {self.vector}), sram {self.sram}, acc {self.acc}"
-        )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The plan that was chosen, the best one of another order (None if none is feasible), and how many were."""
-
-    chosen: MatmulPlan
-    runner_up: MatmulPlan | None
-    candidates: int
 
 
 def pieces(extent: int, unit: int) -> tuple[int, ...]:
@@ -156,13 +49,14 @@ def row_pieces(extent: int, unit: int) -> tuple[int, ...]:
     return tuple(sorted({*pieces(extent, unit), *(size for size in even if size <= MAXIMUM_EXTENT)}, reverse=True))
 
 
-def _ceil(value: Any, by: Any) -> Any:
+def ceil(value: Any, by: Any) -> Any:
+    """`value / by` rounded up; numbers and columns alike."""
     return -(-value // by)
 
 
 def aligned(size: Any) -> Any:
     """Bytes rounded up to where the next buffer can start; numbers and columns alike."""
-    return _ceil(size, ALIGNMENT) * ALIGNMENT
+    return ceil(size, ALIGNMENT) * ALIGNMENT
 
 
 def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
@@ -193,193 +87,3 @@ def distinct(cost: Callable[..., Column], *sizes: Column) -> Column:
         code = code * (MAXIMUM_EXTENT + 1) + size
     _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
     return np.asarray(cost(*(size[first] for size in sizes)))[..., inverse]
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Columns of candidates: the order, the panel and the tile."""
-
-    order: Column
-    panel: Column
-    m: Column
-    n: Column
-    k: Column
-
-
-def _candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> _Candidates:
-    """All combinations of order, panel and tile sizes whose accumulators fit; `fine` ones go below the array's size."""
-    rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
-    columns = pieces(problem.n, 1 if fine else rates.columns)
-    depths = pieces(problem.k, 1 if fine else rates.depth(problem.mode))
-    m, n, k = (axis.ravel() for axis in np.meshgrid(*map(np.array, (rows, columns, depths)), indexing="ij"))
-    fits = m * n * 4 <= rates.acc_bytes
-    if not np.any(fits):
-        fits = (m * n) == np.min(m * n)
-    m, n, k = m[fits], n[fits], k[fits]
-    found: list[Column] = [np.stack([np.full_like(m, Order.OUTPUT), m, m, n, k])]
-    for tile, extent, order in ((m, problem.m, Order.LEFT), (n, problem.n, Order.RIGHT)):
-        whole = _ceil(extent, tile)
-        for part in PARTS[:8]:
-            panel = _ceil(whole, part) * tile
-            useful = (panel > tile) | (whole == 1) | (part == 8)
-            found.append(np.stack([np.full_like(m, order), panel, m, n, k])[:, useful])
-        found.append(np.stack([np.full_like(m, order), tile, m, n, k]))
-    table = np.concatenate(found, axis=1)
-    table = table[:, (table[0] == Order.OUTPUT) | (_ceil(problem.k, table[4]) <= UNROLLED)]
-    table = np.unique(table, axis=1)
-    return _Candidates(*table.astype(np.int64))
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
-    """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer."""
-
-    candidates: _Candidates
-    array: Column
-    channel: Column
-    vector: Column
-    copies: Column
-    serial: Column
-    instructions: Column
-    single: Column
-    double: Column
-    acc: Column
-
-
-def _fetch(rates: Rates, operand: Operand) -> Callable[[Column, Column], Column]:
-    """(channel cycles, busy cycles) of loading a tile of rows x columns of an operand, as two columns."""
-
-    def cost(rows: Column, columns: Column) -> Column:
-        if operand.resident:
-            return np.zeros((2, len(rows)), dtype=np.int64)
-        if operand.turned:
-            return np.stack(rates.copy(columns, rows, operand.pitch, operand.bytes, turned=True))
-        return np.stack(rates.copy(rows, columns, operand.pitch, operand.bytes))
-
-    return cost
-
-
-@lru_cache(maxsize=256)
-def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
-    c = _candidates(problem, rates, fine)
-    m, n, k = problem.m, problem.n, problem.k
-    left, right, epilogue = problem.left, problem.right, problem.epilogue
-    is_left, is_right = c.order == Order.LEFT, c.order == Order.RIGHT
-    m_tiles, n_tiles, k_tiles = _ceil(m, c.m), _ceil(n, c.n), _ceil(k, c.k)
-    # How often each operand passes by, and the extents of one load of it.
-    left_times = np.where(is_left, 1, np.where(is_right, _ceil(n, c.panel), n_tiles))
-    right_times = np.where(is_right, 1, np.where(is_left, _ceil(m, c.panel), m_tiles))
-    left_rows = np.minimum(np.where(is_left, c.panel, c.m), m)
-    right_columns = np.minimum(np.where(is_right, c.panel, c.n), n)
-    fetch_left, fetch_right = _fetch(rates, left), _fetch(rates, right)
-    loads = left_times * total(fetch_left, (m, left_rows), (k, c.k))
-    loads = loads + right_times * total(fetch_right, (k, c.k), (n, right_columns))
-    stores = np.zeros_like(loads)
-    for size, moved in ((epilogue.loaded, loads), (epilogue.stored, stores)):
-        if size:
-            moved += total(lambda r, w, size=size: np.stack(rates.copy(r, w, n, size)), (m, c.m), (n, c.n))
-    vector = epilogue.passes * total(rates.vector, (m, c.m), (n, c.n))
-    if left.passes:
-        vector = vector + left.passes * left_times * total(rates.vector, (m, left_rows), (k, c.k))
-    if right.passes:
-        vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, right_columns))
-    first = distinct(fetch_left, left_rows, c.k)[0] + distinct(fetch_right, c.k, right_columns)[0]
-    last = epilogue.passes * distinct(rates.vector, c.m, c.n) + aligned(c.m * c.n * epilogue.stored) // ALIGNMENT
-    instructions = m_tiles * n_tiles * (k_tiles + epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded))
-    if not left.resident:
-        instructions = instructions + left_times * _ceil(m, left_rows) * k_tiles * (1 + left.passes)
-    if not right.resident:
-        instructions = instructions + right_times * _ceil(n, right_columns) * k_tiles * (1 + right.passes)
-    single, double = _sram(problem, c, left_rows, right_columns)
-    return _Table(
-        c,
-        problem.batch * total(lambda r, w, d: rates.product(problem.mode, r, w, d), (m, c.m), (n, c.n), (k, c.k)),
-        problem.batch * (loads[0] + stores[0]),
-        problem.batch * vector,
-        problem.batch * np.maximum(loads[1], stores[1]),
-        first + last + rates.start,
-        problem.batch * instructions,
-        single,
-        double,
-        aligned(c.m * c.n * 4),
-    )
-
-
-def holds_panel(order: Any, panel: Any, tile: Any, mine: Order, other: Order) -> Any:
-    """Whether an operand is on chip over its whole depth: the one that stays, and the one that passes by it in tiles
-    when the panel has several. Numbers and columns alike."""
-    return (order == mine) | ((order == other) & (panel > tile))
-
-
-def _sram(
-    problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column
-) -> tuple[Column, Column]:
-    """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
-    single: Any = np.zeros_like(c.m)
-    double: Any = np.zeros_like(c.m)
-    once = problem.batch == 1
-    left_whole = holds_panel(c.order, c.panel, c.n, Order.LEFT, Order.RIGHT)
-    right_whole = holds_panel(c.order, c.panel, c.m, Order.RIGHT, Order.LEFT)
-    left_steady = (c.order == Order.LEFT) & (c.panel >= problem.m) & once
-    right_steady = (c.order == Order.RIGHT) & (c.panel >= problem.n) & once
-    for operand, extent, whole, steady in (
-        (problem.left, left_rows, left_whole, left_steady),
-        (problem.right, right_columns, right_whole, right_steady),
-    ):
-        if operand.resident and not operand.prepared:
-            continue
-        chunk = aligned(extent * c.k * (operand.prepared or operand.bytes))
-        held = np.where(whole, chunk * _ceil(problem.k, c.k), chunk)
-        raw = aligned(extent * c.k * operand.bytes) if operand.prepared and not operand.resident else 0
-        single = single + held + raw
-        # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
-        double = double + np.where(steady, held, held + chunk) + 2 * raw
-    epilogue = problem.epilogue
-    for size in (epilogue.loaded, epilogue.stored):
-        if size:
-            single = single + aligned(c.m * c.n * size)
-            double = double + 2 * aligned(c.m * c.n * size)
-    kept = aligned(c.m * c.n * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
-    return single + kept, double + kept
-
-
-@lru_cache(maxsize=4096)
-def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
-    """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
-    table = _evaluated(problem, rates, False)
-    feasible = (table.single <= sram) & (table.acc <= acc)
-    if not np.any(feasible):
-        table = _evaluated(problem, rates, True)
-        feasible = (table.single <= sram) & (table.acc <= acc)
-    if not np.any(feasible):
-        least = int(np.argmin(table.single + table.acc))
-        lacks_acc = bool(table.acc[least] > acc)
-        raise CapacityError(
-            f"{'ACC' if lacks_acc else 'SRAM'} for the least tile of a {problem.m}x{problem.n}x{problem.k} product",
-            need=int((table.acc if lacks_acc else table.single)[least]),
-            limit=acc if lacks_acc else sram,
-            levers=("a machine with more of it",),
-        )
-    doubled = (table.double <= sram) & (2 * table.acc <= acc)
-    bound = np.maximum(np.maximum(table.array, table.channel), np.maximum(table.vector, table.copies))
-    cycles = np.where(doubled, bound, table.array + table.channel + table.vector) + table.serial
-    score = cycles + CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
-    score = np.where(feasible, score, np.inf)
-    best = int(np.argmin(score))
-    others = np.where(table.candidates.order == table.candidates.order[best], np.inf, score)
-    second = int(np.argmin(others))
-
-    def plan(index: int) -> MatmulPlan:
-        c = table.candidates
-        two = bool(doubled[index])
-        return MatmulPlan(
-            Order(int(c.order[index])),
-            *(int(column[index]) for column in (c.panel, c.m, c.n, c.k)),
-            *(int(column[index]) for column in (cycles, table.array, table.channel, table.vector)),
-            sram=int((table.double if two else table.single)[index]),
-            acc=int(table.acc[index]) * (1 + two),
-            doubled=two,
-        )
-
-    runner_up = plan(second) if np.isfinite(others[second]) else None
-    return Decision(plan(best), runner_up, int(feasible.sum()))

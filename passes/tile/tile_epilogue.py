@@ -10,8 +10,8 @@ from ...dialects.affine_form import AffineForm, Minimum
 from .build import Span, TileBuilder
 from .lane_graph import Extent, LaneGraph
 from .lane_passes import Held, emit_passes
+from .matmul_search import Epilogue
 from .pack import Packing, Slot, pack
-from .search import Epilogue
 from .tile_leaves import LeafRun, TileLeaves
 from .tiles import Spread, hold, tile_place
 

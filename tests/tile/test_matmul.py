@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from attnc.dialects import nn
 from attnc.passes.tile import matmul
-from attnc.passes.tile.search import Decision, MatmulPlan, Order
+from attnc.passes.tile.matmul_search import Decision, MatmulPlan, Order
 from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 TOLERANCE = {f32: 1e-5, i8: 0.0, f16: 3e-3, bf16: 2e-2}
@@ -43,7 +43,7 @@ def test_any_shape_and_format(tiling, element, transposed, m, n, k):
 def test_every_order_and_tile_size(tiling, monkeypatch, order, tiles, constant, pieces):
     rows, columns, depth = 67, 50, 33
     m, n, k = (min(size, extent) for size, extent in zip(tiles, (rows, columns, depth), strict=True))
-    panel = {Order.LEFT: m, Order.RIGHT: n, Order.OUTPUT: m}[order] * pieces
+    panel = {Order.LEFT: m, Order.RIGHT: n, Order.OUTPUT: m, Order.SPLIT: k}[order] * pieces
     monkeypatch.setattr(matmul, "search", forced(order, panel, m, n, k))
     weight = np.random.default_rng(1).integers(-128, 128, (depth, columns)).astype(np.int8)
     if constant:
