@@ -12,12 +12,10 @@ from ..dialects.context import CompilerContext
 from ..isa.errors import InputError
 from ..passes.precision.calibrate import calibrate
 from ..runtime.arrays import read_arrays
-from .arguments import Argument, arguments_of
+from .arguments import Argument, arguments_of, check_names
 
 
-def calibrate_module(
-    module: ModuleOp, context: CompilerContext, data: str | Path | Mapping[str, Array]
-) -> None:
+def calibrate_module(module: ModuleOp, context: CompilerContext, data: str | Path | Mapping[str, Array]) -> None:
     """Attach to the module's products the ranges they take over `data`: one array an input, samples along axis 0.
 
     Raises InputError for data that do not fit the model's inputs.
@@ -27,15 +25,14 @@ def calibrate_module(
     calibrate(module, context, _samples(subject, arguments_of(module), arrays))
 
 
-def _samples(
-    subject: str, arguments: Sequence[Argument], arrays: Mapping[str, Array]
-) -> Iterator[tuple[Array, ...]]:
+def _samples(subject: str, arguments: Sequence[Argument], arrays: Mapping[str, Array]) -> Iterator[tuple[Array, ...]]:
     """The arguments of one run after another."""
-    missing = [argument.name for argument in arguments if argument.name not in arrays]
-    if missing:
-        raise InputError(subject, f"has no array {missing[0]!r}", "give one array an input, named as the input")
-    counts = {argument.runs_in(arrays[argument.name], subject) for argument in arguments}
-    if len(counts) > 1:
-        raise InputError(subject, f"has different numbers of samples: {', '.join(map(str, sorted(counts)))}")
-    for run in range(counts.pop() if counts else 0):
-        yield tuple(argument.part(arrays[argument.name], run) for argument in arguments)
+    check_names(arguments, arrays, subject)
+    counts = {argument.name: argument.runs_in(arrays[argument.name], subject) for argument in arguments}
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name!r} has {count}" for name, count in counts.items())
+        raise InputError(subject, f"has different numbers of samples: {told}")
+    if not any(counts.values()) and counts:
+        raise InputError(subject, "has no samples")
+    for run in range(max(counts.values(), default=0)):
+        yield tuple(argument.part(arrays[argument.name], run, subject) for argument in arguments)

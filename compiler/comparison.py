@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from ..dialects.provenance import nodes_of
 from ..dialects.tile import KernelOp
 from ..isa.errors import InputError
 from ..isa.machine import Machine
-from .arguments import arguments_of
+from .arguments import arguments_of, check_names
 from .compilation import Compilation, compile
 from .recipe import Recipe
 from .reference import reference_values
@@ -39,7 +40,7 @@ class Comparison:
     """One ONNX value at one phase: the nodes that made it, whether it agrees, and how far it is off.
 
     `max_abs_error` is absolute; `relative_error` is that over the reference's greatest magnitude; `cosine` is of the
-    flattened values; `mismatches` counts elements outside the tolerance of `elements`.
+    flattened values (NaN where they are not finite); `mismatches` counts elements outside the tolerance of `elements`.
     """
 
     phase: str
@@ -52,10 +53,17 @@ class Comparison:
     mismatches: int
     elements: int
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: figures that are not finite become None."""
+        fields = asdict(self)
+        return {
+            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in fields.items()
+        }
+
 
 @dataclass(frozen=True)
 class CompareReport:
-    """All comparisons, phase by phase in the order of execution. `values` is how many ONNX values the model has."""
+    """All comparisons, phase by phase in the order of execution. `values` is how many values the model's nodes give."""
 
     comparisons: tuple[Comparison, ...]
     values: int
@@ -63,7 +71,7 @@ class CompareReport:
     @property
     def agrees(self) -> bool:
         """Whether every value that was compared agrees."""
-        return all(item.agrees for item in self.comparisons)
+        return self.first is None
 
     @property
     def first(self) -> Comparison | None:
@@ -79,7 +87,8 @@ class CompareReport:
         return {
             "agrees": self.agrees,
             "values": self.values,
-            "comparisons": [asdict(item) for item in self.comparisons],
+            "first": None if self.first is None else self.first.to_dict(),
+            "comparisons": [item.to_dict() for item in self.comparisons],
         }
 
 
@@ -94,37 +103,45 @@ def compare(
     recipe: str | Path | Recipe | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
+    progress: bool = False,
 ) -> CompareReport:
     """Compile a model, execute every phase on `inputs`, and compare each value that still is an ONNX value.
 
-    inputs: one array an input, of the shapes compiled for. The other options are `compile`'s. Raises InputError where
-    there is no reference for the model, and what `compile` raises.
+    inputs: one array an input; the model is compiled for their shapes unless `shapes` gives others. The other options
+    are `compile`'s. Raises InputError where the inputs do not fit or nothing can run the model for reference, and what
+    `compile` raises.
     """
+    from tqdm import tqdm
+
     given = shapes if shapes is not None else {name: array.shape for name, array in inputs.items()}
+    result = compile(
+        model,
+        machine=machine,
+        shapes=given,
+        precision=precision,
+        calibrate=calibrate,
+        recipe=recipe,
+        stop_after="graph",
+    )
+    arguments = _arguments(result, inputs)
     expected = reference_values(model, inputs)
     found: list[Comparison] = []
-    options: dict[str, Any] = {
-        "machine": machine, "shapes": given, "precision": precision, "calibrate": calibrate, "recipe": recipe
-    }  # fmt: skip
-    result = compile(model, stop_after="graph", **options)
-    arguments = _arguments(result, inputs)
-    named = dict(zip((item.name for item in arguments_of(result.module)), arguments, strict=True))
-    for phase in PHASES:
+    bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=not progress)
+    for phase in bar:
+        bar.set_postfix_str(phase)
         result.continue_to("schedule" if phase == SIMULATOR else phase)
-        for value, nodes, array in _values(phase, result, named, inputs):
-            if value in expected:
-                found.append(_compared(phase, value, nodes, array, expected[value], rtol, atol))
+        found += _compared(phase, _values(phase, result, arguments, inputs), expected, rtol, atol)
     return CompareReport(tuple(found), len(expected))
 
 
-def _arguments(result: Compilation, inputs: Mapping[str, Array]) -> tuple[Array, ...]:
+def _arguments(result: Compilation, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The arguments of @main by name, in order, as the graph level holds them."""
     arguments = arguments_of(result.module)
+    check_names(arguments, inputs, "inputs")
     for argument in arguments:
-        if argument.name not in inputs:
-            raise InputError("inputs", f"no array {argument.name!r}")
         if argument.runs_in(inputs[argument.name], "inputs") != 1:
-            raise InputError("inputs", f"array {argument.name!r} holds more than one inference", "give one")
-    return tuple(argument.part(inputs[argument.name], 0) for argument in arguments)
+            raise InputError("inputs", f"array {argument.name!r} is for more than one inference", "give one")
+    return {argument.name: argument.part(inputs[argument.name], 0, "inputs") for argument in arguments}
 
 
 _Value = tuple[str, tuple[str, ...], Array]
@@ -132,15 +149,14 @@ _Value = tuple[str, tuple[str, ...], Array]
 
 def _values(
     phase: str, result: Compilation, arguments: Mapping[str, Array], inputs: Mapping[str, Array]
-) -> Iterator[_Value]:
+) -> Iterable[_Value]:
     """(ONNX value, nodes, array) of everything that a phase computes, in order."""
     store = result.context.store
     if phase in GRAPH_PHASES:
-        yield from _graph_values(result.module, tuple(arguments.values()), store)
-    elif phase == SIMULATOR:
-        yield from _simulated_values(result, inputs)
-    else:
-        yield from _tile_values(result.module, arguments, store)
+        return _graph_values(result.module, tuple(arguments.values()), store)
+    if phase == SIMULATOR:
+        return _simulated_values(result, inputs)
+    return _tile_values(result.module, arguments, store)
 
 
 def _graph_values(module: ModuleOp, arguments: tuple[Array, ...], store: ConstantStore) -> list[_Value]:
@@ -170,35 +186,48 @@ def _simulated_values(result: Compilation, inputs: Mapping[str, Array]) -> Itera
     """Values read from the simulator's memories as soon as the instructions that make them are done."""
     from ..passes.emit.assemble import assemble
     from ..passes.emit.probes import probes
-    from ..runtime.session import Session
-    from ..runtime.stepper import Stepper
+    from ..runtime.inputs import prepare
+    from ..runtime.values import Executor
 
     places = probes(result.module, assemble(result.module, result.machine))
     result.continue_to("emit")
     assert result.program is not None
-    stepper = Stepper(Session(result.program), inputs)
+    executor = Executor(result.program)
+    batches = prepare(result.program, inputs)
+    for item in result.program.inputs:
+        executor.place(item.address, batches.of(item, 0))
+    done = 0
     for probe in places:
-        for _ in stepper.run(until=probe.row + 1):
-            pass
-        array = stepper.read(probe.space, probe.address, probe.shape, probe.format, probe.strides)
-        yield probe.name, result.program.row_nodes(probe.row), array
+        executor.run(done, probe.row + 1)
+        done = probe.row + 1
+        memory = executor.state.memory(probe.space)
+        yield probe.name, probe.nodes, np.ndarray(probe.shape, probe.format.dtype, memory, probe.address, probe.strides)
 
 
 def _compared(
+    phase: str, values: Iterable[_Value], expected: Mapping[str, Array], rtol: float, atol: float
+) -> Iterator[Comparison]:
+    for name, nodes, array in values:
+        if name in expected:
+            yield _comparison(phase, name, nodes, array, expected[name], rtol, atol)
+
+
+def _comparison(
     phase: str, value: str, nodes: tuple[str, ...], given: Array, expected: Array, rtol: float, atol: float
 ) -> Comparison:
+    if given.shape != expected.shape:
+        size = expected.size
+        return Comparison(phase, value, nodes, False, np.inf, np.inf, np.nan, size, size)
     left, right = given.astype(np.float64), expected.astype(np.float64)
-    if left.shape != right.shape:
-        return Comparison(phase, value, nodes, False, np.inf, np.inf, 0.0, right.size, right.size)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(left - right)
         # Infinities of one sign and NaN agree with their like.
         error[(left == right) | (np.isnan(left) & np.isnan(right))] = 0
         error[np.isnan(error)] = np.inf
-    bad = int((error > atol + rtol * np.abs(np.nan_to_num(right))).sum())
+        bad = int((error > atol + rtol * np.abs(np.where(np.isfinite(right), right, 0))).sum())
+        norm = float(np.linalg.norm(left) * np.linalg.norm(right))
+        cosine = float(left.ravel() @ right.ravel() / norm) if norm else float(bad == 0)
     worst = float(error.max(initial=0))
     magnitude = float(np.abs(right[np.isfinite(right)]).max(initial=0))
-    norm = float(np.linalg.norm(left) * np.linalg.norm(right))
-    cosine = float(left.ravel() @ right.ravel() / norm) if norm else float(bad == 0)
     relative = worst / magnitude if magnitude else worst
     return Comparison(phase, value, nodes, bad == 0, worst, relative, cosine, bad, right.size)

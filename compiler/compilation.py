@@ -148,9 +148,7 @@ def _imported(
 
     module = import_model(model, {name: tuple(shape) for name, shape in shapes.items()}, constants, context)
     context.machine, context.recipe = target, recipe.to_dict()
-    return Compilation(
-        context, target, recipe, module, IMPORT, phase_seconds={IMPORT: perf_counter() - begin}
-    )
+    return Compilation(context, target, recipe, module, IMPORT, phase_seconds={IMPORT: perf_counter() - begin})
 
 
 def _resumed(folder: object, start_from: str) -> Compilation:

@@ -1,9 +1,9 @@
 """The folder that `--dump-ir` writes: every phase readable and small, and all that is needed to go on from any of them.
 
-    00-import.mlir ... 05-schedule.mlir   the module after each phase, weights by name
-    06-emit.asm                           the program as assembly text
-    constants.safetensors                 the named constants of those modules
-    compilation.json                      machine, recipe and what import knew of the model
+00-import.mlir ... 05-schedule.mlir   the module after each phase, weights by name
+06-emit.asm                           the program as assembly text
+constants.safetensors                 the named constants of those modules
+compilation.json                      machine, recipe and what import knew of the model
 """
 
 from __future__ import annotations

@@ -12,12 +12,13 @@ from xdsl.ir import Operation, SSAValue
 from ..dialects import nn, sattn
 from ..dialects.constants import ConstantStore
 from ..dialects.elements import element_type
+from ..dialects.onnx_interface import UNKNOWN, inputs_of, main_of, outputs_of
 from ..dialects.provenance import nodes_of
 from ..isa.program import Note
 from ..passes.emit.emit import ModelFacts
 from ..passes.graph.batch import batch_dependence
 from ..passes.precision.unlowered import unlowered
-from .arguments import arguments_of, main_function
+from .arguments import arguments_of
 
 _LAYOUT = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp, nn.SliceOp, nn.CastOp)
 
@@ -90,14 +91,9 @@ def facts_from_dict(data: Mapping[str, Any]) -> ModelFacts:
 
 def _element_types(module: ModuleOp) -> dict[str, str]:
     """The model's element type of every input and output, as ONNX names it in lower case."""
-    function = main_function(module)
-    found: dict[str, str] = {}
-    for attributes in (function.arg_attrs, function.res_attrs):
-        for dictionary in attributes.data if attributes is not None else ():
-            name, element = dictionary.data.get("onnx.name"), dictionary.data.get("onnx.element")
-            if isinstance(name, StringAttr) and isinstance(element, StringAttr):
-                found[name.data] = element.data.lower()
-    return found
+    function = main_of(module)
+    declared = (*inputs_of(function), *outputs_of(function))
+    return {item.name: item.element.lower() for item in declared if item.element != UNKNOWN}
 
 
 def _users(value: SSAValue) -> Iterator[tuple[Operation, SSAValue]]:

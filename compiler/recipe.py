@@ -1,11 +1,11 @@
 """Co-design recipes: what to change in a model on its way to the machine, as TOML or as command-line shorthand.
 
-    precision = "int8"              # model, fp16, bf16 or int8
-    residual = "bf16"               # what int8 keeps between kernels: bf16 or fp32
+precision = "int8"              # model, fp16, bf16 or int8
+residual = "bf16"               # what int8 keeps between kernels: bf16 or fp32
 
-    [[layer]]                       # the first rule that matches a layer decides
-    match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
-    precision = "bf16"
+[[layer]]                       # the first rule that matches a layer decides
+match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
+precision = "bf16"
 """
 
 from __future__ import annotations

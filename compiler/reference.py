@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +14,25 @@ from ..isa.errors import InputError
 if TYPE_CHECKING:
     import onnx
 
+NUMBERS = "biuf"
+"""Kinds of numpy dtypes that are compared; what is no tensor of these (sequences, text) is left out."""
+
 
 def reference_values(model: str | Path | bytes | onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Every tensor that a node of the main graph gives, by name, for one run of the model.
+    """Every tensor of numbers that a node of the main graph gives, by name, for one run of the model.
 
-    ONNX Runtime with all optimizations off; where it refuses the model (a newer opset), the reference evaluator of the
-    onnx package. Raises InputError where neither can run it.
+    ONNX Runtime with all optimizations off; where it refuses the model (a newer operator set), the reference evaluator
+    of the onnx package. Raises InputError where neither can run it.
     """
-    import onnx
-
     proto = _loaded(model)
-    names = [name for node in proto.graph.node for name in node.output if name]
-    known = {item.name for item in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names) if name not in known)
+    names = list(dict.fromkeys(name for node in proto.graph.node for name in node.output if name))
+    _ask_for(proto, names)
     try:
-        return _by_runtime(proto, inputs, model)
-    except RuntimeError as refused:
-        try:
-            return _by_evaluator(proto, inputs)
-        except Exception as error:  # noqa: BLE001 (whatever a third party raises means the same: no reference)
-            reason = str(refused).splitlines()[0]
-            raise InputError("reference", f"neither reference can run the model: {reason}; {error}") from None
+        values = _by_runtime(proto, names, inputs)
+    except Exception as refused:
+        values = _by_evaluator(proto, names, inputs, refused)
+    arrays = {name: np.asarray(value) for name, value in values.items() if isinstance(value, np.ndarray | np.generic)}
+    return {name: array for name, array in arrays.items() if array.dtype.kind in NUMBERS}
 
 
 def _loaded(model: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
@@ -49,24 +47,36 @@ def _loaded(model: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _by_runtime(proto: onnx.ModelProto, inputs: Mapping[str, Array], _: object) -> dict[str, Array]:
+def _ask_for(proto: onnx.ModelProto, names: Sequence[str]) -> None:
+    """Make graph outputs of the values that are none yet."""
+    import onnx
+
+    known = {item.name for item in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+
+
+def _by_runtime(proto: onnx.ModelProto, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Any]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        outputs = session.run(None, dict(inputs))
-    except Exception as error:  # noqa: BLE001 (onnxruntime's errors share no base class)
-        raise RuntimeError(str(error)) from error
-    names = [item.name for item in session.get_outputs()]
-    return {name: np.asarray(array) for name, array in zip(names, outputs, strict=True) if array is not None}
+    settings: Any = onnxruntime.SessionOptions()
+    settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings.log_severity_level = 4
+    session: Any = onnxruntime.InferenceSession(proto.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return dict(zip(names, session.run(list(names), dict(inputs)), strict=True))
 
 
-def _by_evaluator(proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Any]:
+def _by_evaluator(
+    proto: onnx.ModelProto, names: Sequence[str], inputs: Mapping[str, Array], refused: Exception
+) -> dict[str, Any]:
     from onnx.reference import ReferenceEvaluator
 
-    names = [item.name for item in proto.graph.output]
-    outputs = ReferenceEvaluator(proto).run(None, dict(inputs))
-    return dict(zip(names, outputs, strict=True))
+    evaluator: Any = ReferenceEvaluator(proto)
+    try:
+        return dict(zip(names, evaluator.run(list(names), dict(inputs)), strict=True))
+    except Exception as error:
+        reasons = f"ONNX Runtime says {_first_line(refused)}, the onnx package says {_first_line(error)}"
+        raise InputError("reference", f"nothing here can run the model: {reasons}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -20,6 +20,9 @@ from xdsl.ir import Attribute
 
 NAME, ELEMENT, DIMENSIONS = "onnx.name", "onnx.element", "onnx.dims"
 
+UNKNOWN = "UNKNOWN"
+"""The element type of an input or output that was not described."""
+
 
 @dataclass(frozen=True)
 class Interface:
@@ -67,7 +70,7 @@ def _interfaces(
     return tuple(
         Interface(
             _text(entry, NAME) or f"{kind}_{index}",
-            _text(entry, ELEMENT) or "UNKNOWN",
+            _text(entry, ELEMENT) or UNKNOWN,
             _dimensions(entry),
             type_,
         )

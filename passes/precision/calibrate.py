@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn, sattn
@@ -20,6 +19,7 @@ from ...dialects.constants import Array, RefAttr
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
 from ...dialects.interpret.function import run
+from ...dialects.onnx_interface import main_of
 
 
 @dataclass
@@ -79,9 +79,8 @@ def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequ
     """Attach to every float product of `module` the ranges its operands take over `samples` (arguments of
     @main)."""
     calibration = Calibration(module)
-    function = next(op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main")
     for sample in samples:
-        for argument, array in zip(function.body.block.args, sample, strict=True):
+        for argument, array in zip(main_of(module).body.block.args, sample, strict=True):
             calibration.see(argument, array)
         run(module, sample, context.store, calibration.observe)
     calibration.attach(context)

@@ -1,8 +1,7 @@
-"""Rows of a quantized table are gathered before they are dequantized, so that the table stays 8-bit in
-memory.
+"""Rows of a quantized table are gathered before they are dequantized, so that the table stays 8-bit in memory.
 
-Exporters write embeddings of weight-only quantization as Gather(Mul(Cast(int8 table), scale)) or with
-DequantizeLinear; element by element it is the same to gather first.
+Exporters write embeddings of weight-only quantization as Gather(Mul(Cast(int8 table), scale)) or with DequantizeLinear;
+element by element it is the same to gather first.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from xdsl.passes import ModulePass
 from ...dialects import nn
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, ui8
+from ...dialects.provenance import fuse
 from ..builder import Builder
 from .retype import replace
 
@@ -28,18 +28,15 @@ class NarrowTables(ModulePass):
     name = "narrow-tables"
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the module; tables that nothing reads any more are left for dead-code elimination."""
-        context = CompilerContext.of(ctx)
+        """Rewrite the module; tables that nothing reads any more are left for `remove-unused`."""
+        store = CompilerContext.of(ctx).store
         for gather in [g for g in op.walk() if isinstance(g, nn.GatherRowsOp)]:
             if _is_narrow_table(gather.table) and not isinstance(gather.table.owner, nn.ConstantOp):
-                build = Builder.before(gather, context.store)
-                rows = _rows(build, gather.table, gather)
-                replace(gather, rows)
+                replace(gather, _Rows(gather, Builder.before(gather, store)).of(gather.table))
 
 
 def _is_narrow_table(table: SSAValue) -> bool:
-    """Whether a [rows, width] value is made element by element of one 8-bit constant of its size and small
-    ones."""
+    """Whether a [rows, width] value is made element by element of one 8-bit constant of its size and small ones."""
     maker = table.owner
     if isinstance(maker, nn.ConstantOp):
         return element_type(table) in (i8, ui8)
@@ -53,34 +50,50 @@ def _is_narrow_table(table: SSAValue) -> bool:
     return False
 
 
-def _rows(build: Builder, table: SSAValue, gather: nn.GatherRowsOp) -> SSAValue:
-    """The gathered rows of `table`, or what a [1, width], [rows, 1], [width] or scalar operand gives for
-    them."""
-    maker, shape = table.owner, shape_of(table)
-    if len(shape) < 2 or shape[0] != shape_of(gather.table)[0]:
-        return build.reshape(table, shape[1:]) if len(shape) == 2 else table
-    if isinstance(maker, nn.CastOp):
-        return build.cast(_rows(build, maker.input, gather), element_type(maker.result))
-    if isinstance(maker, nn.DequantizeOp):
-        return _dequantized_rows(build, maker, gather)
-    if isinstance(maker, nn.MapOp):
-        inputs = [_rows(build, value, gather) for value in maker.inputs]
-        return build.map(maker.function.data, *inputs, to=element_type(maker.result))
-    return build.gather_rows(table, gather.ids, gather.limit.value.data)
+@dataclass(frozen=True)
+class _Rows:
+    """Writes what the operations on a table make of the rows that `gather` picks."""
 
+    gather: nn.GatherRowsOp
+    build: Builder
 
-def _dequantized_rows(build: Builder, maker: nn.DequantizeOp, gather: nn.GatherRowsOp) -> SSAValue:
-    values = _rows(build, maker.input, gather)
-    axis = None if maker.axis is None else maker.axis.value.data
+    def of(self, table: SSAValue) -> SSAValue:
+        """The gathered rows of `table`; of an operand that only stretches along its rows, that operand."""
+        maker = table.owner
+        rows, _ = shape_of(self.gather.table)
+        shape = shape_of(table)
+        if len(shape) < 2 or shape[0] != rows:
+            return self.build.reshape(table, shape[1:]) if len(shape) == 2 else table
+        if isinstance(maker, nn.CastOp):
+            values = self.of(maker.input)
+            self._stand_for(maker)
+            return self.build.cast(values, element_type(maker.result))
+        if isinstance(maker, nn.DequantizeOp):
+            return self._dequantized(maker)
+        if isinstance(maker, nn.MapOp):
+            inputs = [self.of(value) for value in maker.inputs]
+            self._stand_for(maker)
+            return self.build.map(maker.function.data, *inputs, to=element_type(maker.result))
+        return self._picked(table)
 
-    def placed(parameter: SSAValue) -> SSAValue:
-        """A scale or zero point as it meets the gathered rows: one a table row is gathered too."""
-        if axis != 0:
-            return parameter
-        column = build.reshape(parameter, (*shape_of(parameter), 1))
-        return build.gather_rows(column, gather.ids, gather.limit.value.data)
+    def _dequantized(self, maker: nn.DequantizeOp) -> SSAValue:
+        values = self.of(maker.input)
+        self._stand_for(maker)
+        per_row = maker.axis is not None and maker.axis.value.data == 0
 
-    whole = build.cast(values, i32)
-    if maker.zero_point is not None:
-        whole = build.map("sub", whole, build.cast(placed(maker.zero_point), i32))
-    return build.map("mul", build.cast(whole, f32), placed(maker.scale), to=element_type(maker.result))
+        def placed(parameter: SSAValue) -> SSAValue:
+            """A scale or zero point as it meets the gathered rows: one a table row is gathered too."""
+            return self._picked(self.build.unsqueeze(parameter, -1)) if per_row else parameter
+
+        whole = self.build.cast(values, i32)
+        if maker.zero_point is not None:
+            whole = self.build.map("sub", whole, self.build.cast(placed(maker.zero_point), i32))
+        scaled = self.build.cast(whole, f32), placed(maker.scale)
+        return self.build.map("mul", *scaled, to=element_type(maker.result))
+
+    def _picked(self, table: SSAValue) -> SSAValue:
+        return self.build.gather_rows(table, self.gather.ids, self.gather.limit.value.data)
+
+    def _stand_for(self, maker: nn.NnOperation) -> None:
+        """What is written from here on does the work of `maker` for the gather."""
+        self.build.location = fuse(maker.location, self.gather.location)
