@@ -22,8 +22,9 @@ from .sweep import Load, NoRoomError, Resident, Sweep, Swept, Task
 
 ON_CHIP = (Space.SRAM, Space.ACC)
 
-SHARES = (100, 85, 60, 0)
-"""Percentages of a memory that moving loads ahead may fill, tried until every buffer finds a place."""
+ATTEMPTS = ((100, False), (100, True), (85, True), (60, True), (0, True))
+"""Tried until every buffer finds a place: the percentage of a memory that moving loads ahead may fill, and whether
+large buffers are placed before the others as those that last long are."""
 
 
 SKELETON = 4000
@@ -74,10 +75,10 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
     done = _done(events, timeline)
     loaded = np.zeros(len(instances), dtype=np.bool_)
     loaded[[load.instance for load in loads.values() if load.first]] = True
-    residents = _residents(members, size, first, last, done, loaded, capacity)
     time = numbers(_row_times(timeline, loads))
     crowded = 0
-    for share in SHARES:
+    for share, large in ATTEMPTS:
+        residents = _residents(members, size, first, last, done, loaded, capacity, large)
         room = {space: (total * share // 100) - live[space] for space, total in capacity.items()}
         try:
             swept = Sweep(Task(time, loads, residents, capacity, room)).run()
@@ -114,29 +115,28 @@ def _residents(
     done: Ints,
     loaded: NDArray[np.bool_],
     capacity: Mapping[int, int],
+    large: bool,
 ) -> dict[int, Resident]:
-    """The instances on chip, by number."""
+    """The instances on chip, by number.
+
+    Those that last long (and, if asked, the large ones that no load brings) get their addresses here, so that the
+    others do not scatter the space that they need.
+    """
     result: dict[int, Resident] = {}
     for space, mine in members.items():
         fixed = np.full(len(mine), NO_PLACE, dtype=np.int64)
-        chosen = _skeleton(size[mine], first[mine], last[mine], loaded[mine], capacity[int(space)])
+        life = last[mine] - first[mine] + 1
+        wanted = life > LASTING * np.median(life) if len(mine) else life > 0
+        if large:
+            wanted |= (size[mine] * LARGE_PART >= capacity[int(space)]) & ~loaded[mine]
+        chosen = np.flatnonzero(wanted)
+        chosen = chosen[np.argsort(-(size[mine] * life)[chosen], kind="stable")[:SKELETON]]
         demand = Demand(size[mine][chosen], first[mine][chosen], last[mine][chosen])
         fixed[chosen] = place_by_size(demand, capacity[int(space)])
         columns = (mine, size[mine], first[mine], last[mine], done[mine], fixed)
         for number, bytes_, begin, end, time, address in zip(*map(numbers, columns), strict=True):
             result[number] = Resident(int(space), bytes_, begin, end, time, address)
     return result
-
-
-def _skeleton(size: Ints, first: Ints, last: Ints, loaded: NDArray[np.bool_], capacity: int) -> Ints:
-    """The buffers that are placed ahead of the others, so that these do not scatter the space that those
-    need: the ones that last long, and the large ones unless a load may bring them at any time."""
-    life = last - first + 1
-    lasting = life > LASTING * np.median(life) if len(life) else life > 0
-    large = (size * LARGE_PART >= capacity) & ~loaded
-    chosen = np.flatnonzero(lasting | large)
-    area = (size * life)[chosen]
-    return chosen[np.argsort(-area, kind="stable")[:SKELETON]]
 
 
 def _file_order(rows: int, swept: Swept) -> Ints:
