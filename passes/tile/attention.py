@@ -118,7 +118,9 @@ class AttentionLowering(Lowering):
         op, split = self.op, self.split
         batch, heads, groups, queries, keys, _, width = op.extents
 
-        def spread(value: SSAValue | None, shape: tuple[int, ...], of_heads: bool, turned: bool = False) -> Spread | float | None:
+        def spread(
+            value: SSAValue | None, shape: tuple[int, ...], of_heads: bool, turned: bool = False
+        ) -> Spread | float | None:
             if value is None:
                 return None
             number = self.scope.scalar(value)

@@ -260,9 +260,8 @@ class AttentionEmission:
 
     def _finish(self, block: _Block, acc: Held, columns: Span, given: Mapping[str, Held], stage: int) -> None:
         known = {"acc": acc, **given}
-        leaves = {
-            index: known[source] for index, source in enumerate(self._kernel.finished.sources) if isinstance(source, str)
-        }
+        sources = enumerate(self._kernel.finished.sources)
+        leaves = {index: known[source] for index, source in sources if isinstance(source, str)}
         self._epilogue.tile(self._indices, block.rows, columns, leaves, stage)
 
     def _sweeps(self, block: _Block) -> None:

@@ -1,7 +1,7 @@
 """How an attention is tiled: rows of queries in a block, and what happens to a row of scores too long for ACC.
 
-`whole`: a block's scores lie in ACC at once. `rows`: pieces of keys go through ACC one after the other, their scores are
-kept in SRAM. `sweeps`: scores are computed once for their maximum and once more for the weights, nothing is kept.
+`whole`: a block's scores lie in ACC at once. `rows`: pieces of keys go through ACC one after the other, their scores
+are kept in SRAM. `sweeps`: scores are computed once for their maximum and once more for the weights, nothing is kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from ...isa.errors import CapacityError
 from .rates import Column, Rates
-from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, aligned, pieces, row_pieces, total
+from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, aligned, pieces, row_pieces, total, where
 
 UNROLLED_BLOCKS = 8
 """Up to so many blocks of a head are written out one by one, so that the last one's product with the values waits
@@ -153,7 +153,7 @@ def _share_seen(problem: AttentionProblem, rows: Column) -> Any:
     if problem.visible is None:
         return np.ones(len(rows))
     result: list[float] = []
-    for row in rows.tolist():
+    for row in map(int, rows):
         ends = np.minimum(np.arange(1, -(-problem.queries // row) + 1) * row + problem.visible - 1, problem.keys)
         result.append(float(np.maximum(ends, 1).mean()) / problem.keys)
     return np.array(result)
@@ -165,35 +165,27 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     c = _candidates(problem, rates)
     heads = problem.batches * problem.groups * problem.share
     blocks = -(-problem.queries // c.rows)
-    sweeps = np.where(c.form == ScoreForm.SWEEPS, len(problem.sweeps), 1)
+    sweeps = where(c.form == ScoreForm.SWEEPS, len(problem.sweeps), 1)
     seen = _share_seen(problem, c.rows)
-    array = total(
-        lambda m, n: rates.product(problem.score_mode, m, n, np.full_like(m, problem.key_width)),
-        (problem.queries, c.rows),
-        (problem.keys, c.keys),
-    )
-    values = total(
-        lambda m, k: rates.product(problem.value_mode, m, np.full_like(m, problem.value_width), k),
-        (problem.queries, c.rows),
-        (problem.keys, c.keys),
-    )
+    key_width, value_width = np.full_like(c.rows, problem.key_width), np.full_like(c.rows, problem.value_width)
+    queries, keys = (problem.queries, c.rows), (problem.keys, c.keys)
+    array = total(rates.products(problem.score_mode), queries, keys, (problem.key_width, key_width))
+    values = total(rates.products(problem.value_mode), queries, (problem.value_width, value_width), keys)
     array = (seen * (array * sweeps + values)).astype(np.int64) * heads
-    piece = total(rates.vector, (problem.queries, c.rows), (problem.keys, c.keys))
-    row = total(rates.vector, (problem.queries, c.rows), (problem.keys, np.full_like(c.keys, problem.keys)))
+    piece = total(rates.vector, queries, keys)
+    row = total(rates.vector, queries, (problem.keys, np.full_like(c.keys, problem.keys)))
     over_pieces = np.choose(
         c.form, [problem.whole.count, problem.pieces.count, sum(passes.count for passes in problem.sweeps)]
     )
-    finish = problem.finish.count * total(
-        rates.vector, (problem.queries, c.rows), (problem.value_width, np.full_like(c.rows, problem.value_width))
-    )
-    over_rows = np.where(c.form == ScoreForm.ROWS, problem.rows.count, 0)
+    finish = problem.finish.count * total(rates.vector, queries, (problem.value_width, value_width))
+    over_rows = where(c.form == ScoreForm.ROWS, problem.rows.count, 0)
     vector = ((seen * (piece * over_pieces + row * over_rows)).astype(np.int64) + finish) * heads
     channel = _channel(problem, rates, c, blocks, sweeps, seen) * heads
     single, double, acc_single, acc_double = _memory(problem, c, blocks)
     unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
     doubled = (double <= sram) & (acc_double <= acc)
-    stall = np.where(unrolled, 0, (vector // np.maximum(blocks, 1)))
-    cycles = np.where(doubled, np.maximum(np.maximum(array, vector), channel) + stall, array + vector + channel)
+    stall = where(unrolled, 0, (vector // np.maximum(blocks, 1)))
+    cycles = where(doubled, np.maximum(np.maximum(array, vector), channel) + stall, array + vector + channel)
     cycles = cycles + rates.start
     key_pieces = -(-problem.keys // c.keys)
     instructions = heads * blocks * (key_pieces * (sweeps + over_pieces + 1) + over_rows + problem.finish.count + 2)
@@ -237,28 +229,22 @@ def _channel(
     def moved(matrix: Matrix, rows: int, columns: int, size: Column) -> Column:
         if matrix.resident:
             return np.zeros_like(size)
-
-        def cost(r: Column) -> Column:
-            return rates.copy(r, np.full_like(r, columns), matrix.pitch, matrix.bytes)[0]
-
-        return total(cost, (rows, size))
+        return total(rates.copies(matrix.pitch, matrix.bytes), (rows, size), (columns, np.full_like(size, columns)))[0]
 
     heads_on_chip = np.full_like(c.rows, problem.share)
     key = moved(problem.key, problem.keys, problem.key_width, c.keys)
     value = moved(problem.value, problem.keys, problem.value_width, c.keys)
     streamed = ((key * sweeps + value) * blocks * seen).astype(np.int64)
-    result = np.where(c.held == 1, -(-(key + value) // heads_on_chip), streamed)
+    result = where(c.held == 1, -(-(key + value) // heads_on_chip), streamed)
     result = result + moved(problem.query, problem.queries, problem.key_width, c.rows)
     if problem.masked:
-        mask = total(lambda r, k: rates.copy(r, k, problem.keys, problem.masked)[0], (problem.queries, c.rows), (problem.keys, c.keys))
-        result = result + (mask * sweeps * seen).astype(np.int64)
+        masks = total(rates.copies(problem.keys, problem.masked), (problem.queries, c.rows), (problem.keys, c.keys))
+        result = result + (masks[0] * sweeps * seen).astype(np.int64)
+    width = problem.value_width
     for size in (problem.loaded, problem.stored):
         if size:
-
-            def cost(r: Column, size: int = size) -> Column:
-                return rates.copy(r, np.full_like(r, problem.value_width), problem.value_width, size)[0]
-
-            result = result + total(cost, (problem.queries, c.rows))
+            columns = np.full_like(c.rows, width)
+            result = result + total(rates.copies(width, size), (problem.queries, c.rows), (width, columns))[0]
     return result
 
 
@@ -266,29 +252,28 @@ def _memory(problem: AttentionProblem, c: _Candidates, blocks: Column) -> tuple[
     """SRAM and ACC bytes, each with one and with two of what changes while the kernel runs."""
     several = problem.batches * problem.groups > 1
     held = c.held == 1
-    single: Any = np.zeros_like(c.rows)
-    double: Any = np.zeros_like(c.rows)
+    single, double = np.zeros_like(c.rows), np.zeros_like(c.rows)
     for matrix, width in ((problem.key, problem.key_width), (problem.value, problem.value_width)):
         if not matrix.resident:
-            whole = aligned(problem.keys * width * matrix.bytes)
+            whole = aligned(np.full_like(c.keys, problem.keys * width * matrix.bytes))
             piece = aligned(c.keys * width * matrix.bytes)
-            single = single + np.where(held, whole, piece)
-            double = double + np.where(held, whole * (1 + several), 2 * piece)
+            single = single + where(held, whole, piece)
+            double = double + where(held, whole * (1 + several), 2 * piece)
     if not problem.query.resident:
         unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
-        rows = np.where(unrolled, problem.queries, c.rows)
+        rows = where(unrolled, problem.queries, c.rows)
         query = aligned(rows * problem.key_width * problem.query.bytes)
         single, double = single + query, double + 2 * query
     by_rows = c.form == ScoreForm.ROWS
-    columns = np.where(c.form == ScoreForm.SWEEPS, c.keys, problem.keys)
+    columns = where(c.form == ScoreForm.SWEEPS, c.keys, problem.keys)
     weights = aligned(c.rows * columns * problem.weight_bytes)
     single, double = single + weights, double + 2 * weights
     piece_kept = np.choose(
         c.form, [problem.whole.kept, problem.pieces.kept, max((passes.kept for passes in problem.sweeps), default=0)]
     )
     kept = aligned(c.rows * c.keys * (piece_kept + problem.masked))
-    kept = kept + np.where(by_rows, aligned(c.rows * problem.keys * (4 + problem.rows.kept)), 0)
-    single, double = single + kept, double + kept + np.where(problem.masked > 0, aligned(c.rows * c.keys * problem.masked), 0)
+    kept = kept + where(by_rows, aligned(c.rows * problem.keys * (4 + problem.rows.kept)), 0)
+    single, double = single + kept, double + kept + aligned(c.rows * c.keys * problem.masked)
     tile = c.rows * problem.value_width
     out = aligned(tile * (problem.finish.kept + problem.loaded)) + aligned(tile * problem.stored)
     small = 8 * aligned(c.rows * 4)

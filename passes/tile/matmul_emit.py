@@ -31,7 +31,7 @@ MORE_SUMS = LaneProgram.parse("r0 = add(a, b); out r0")
 
 @dataclass(frozen=True)
 class _Chunk:
-    """A piece of K: its number among those summed in ACC (an integer, or the index of the loop over K), and its span."""
+    """A piece of K: its number among those summed in ACC (a constant, or the index of the loop over K), its span."""
 
     number: AffineForm
     span: Span
@@ -108,9 +108,9 @@ class MatmulEmission:
                     self._tile(rows, columns, left, right, self._whole)
 
     def _output(self) -> None:
-        with self.builder.tiles(self.kernel.rows, self.tiling.m) as rows:
-            with self.builder.tiles(self.kernel.columns, self.tiling.n) as columns:
-                self._tile(rows, columns, None, None, self._whole)
+        tiles, kernel, tiling = self.builder.tiles, self.kernel, self.tiling
+        with tiles(kernel.rows, tiling.m) as rows, tiles(kernel.columns, tiling.n) as columns:
+            self._tile(rows, columns, None, None, self._whole)
 
     def _split(self) -> None:
         """All rows by a panel of K stay while the weights of the panel pass by; sums rest in DRAM between panels."""

@@ -7,7 +7,6 @@ overlap: the first loads, the last epilogue, and all that a single buffer serial
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...isa.errors import CapacityError
-from .rates import Column, Rates
+from .rates import Column, Rates, TileCost
 from .search import (
     ALIGNMENT,
     CHANNEL_SHARE,
@@ -28,6 +27,7 @@ from .search import (
     pieces,
     row_pieces,
     total,
+    where,
 )
 
 SPLITS = (2, 3, 4, 6, 8)
@@ -195,15 +195,16 @@ class _Table:
     acc: Column
 
 
-def _fetch(rates: Rates, operand: Operand) -> Callable[[Column, Column], Column]:
+def _fetch(rates: Rates, operand: Operand) -> TileCost:
     """(channel cycles, busy cycles) of loading a tile of rows x columns of an operand, as two columns."""
 
-    def cost(rows: Column, columns: Column) -> Column:
-        if operand.resident:
-            return np.zeros((2, len(rows)), dtype=np.int64)
-        if operand.turned:
-            return np.stack(rates.copy(columns, rows, operand.pitch, operand.bytes, turned=True))
-        return np.stack(rates.copy(rows, columns, operand.pitch, operand.bytes))
+    if not operand.resident and not operand.turned:
+        return rates.copies(operand.pitch, operand.bytes)
+    turned = rates.copies(operand.pitch, operand.bytes, turned=True)
+
+    def cost(*sizes: Column) -> Column:
+        rows, columns = sizes
+        return np.zeros((2, len(rows)), dtype=np.int64) if operand.resident else turned(columns, rows)
 
     return cost
 
@@ -216,21 +217,21 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     is_left, is_right, is_split = c.order == Order.LEFT, c.order == Order.RIGHT, c.order == Order.SPLIT
     m_tiles, n_tiles, k_tiles = ceil(m, c.m), ceil(n, c.n), ceil(k, c.k)
     # How often each operand passes by, and the extents of one load of it.
-    left_times = np.where(is_left | is_split, 1, np.where(is_right, ceil(n, c.panel), n_tiles))
-    right_times = np.where(is_right | is_split, 1, np.where(is_left, ceil(m, c.panel), m_tiles))
-    left_rows = np.minimum(np.where(is_left, c.panel, np.where(is_split, m, c.m)), m)
+    left_times = where(is_left | is_split, 1, where(is_right, ceil(n, c.panel), n_tiles))
+    right_times = where(is_right | is_split, 1, where(is_left, ceil(m, c.panel), m_tiles))
+    left_rows = np.minimum(where(is_left, c.panel, where(is_split, m, c.m)), m)
     # Unfinished sums: written by every panel of the depth but the last, read by every one but the first.
-    unfinished = np.where(is_split, ceil(k, c.panel) - 1, 0)
-    right_columns = np.minimum(np.where(is_right, c.panel, c.n), n)
+    unfinished = where(is_split, ceil(k, c.panel) - 1, 0)
+    right_columns = np.minimum(where(is_right, c.panel, c.n), n)
     fetch_left, fetch_right = _fetch(rates, left), _fetch(rates, right)
     loads = left_times * total(fetch_left, (m, left_rows), (k, c.k))
     loads = loads + right_times * total(fetch_right, (k, c.k), (n, right_columns))
     stores = np.zeros_like(loads)
     for size, moved in ((epilogue.loaded, loads), (epilogue.stored, stores)):
         if size:
-            moved += total(lambda r, w, size=size: np.stack(rates.copy(r, w, n, size)), (m, c.m), (n, c.n))
+            moved += total(rates.copies(n, size), (m, c.m), (n, c.n))
     if np.any(unfinished):
-        partial = total(lambda r, w: np.stack(rates.copy(r, w, n, PARTIAL_BYTES)), (m, c.m), (n, c.n))
+        partial = total(rates.copies(n, PARTIAL_BYTES), (m, c.m), (n, c.n))
         loads, stores = loads + unfinished * partial, stores + unfinished * partial
     vector = (epilogue.passes + unfinished) * total(rates.vector, (m, c.m), (n, c.n))
     if left.passes:
@@ -248,7 +249,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     single, double = _sram(problem, c, left_rows, right_columns)
     return _Table(
         c,
-        problem.batch * total(lambda r, w, d: rates.product(problem.mode, r, w, d), (m, c.m), (n, c.n), (k, c.k)),
+        problem.batch * total(rates.products(problem.mode), (m, c.m), (n, c.n), (k, c.k)),
         problem.batch * (loads[0] + stores[0]),
         problem.batch * vector,
         problem.batch * np.maximum(loads[1], stores[1]),
@@ -270,15 +271,14 @@ def _sram(
     problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column
 ) -> tuple[Column, Column]:
     """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
-    single: Any = np.zeros_like(c.m)
-    double: Any = np.zeros_like(c.m)
+    single, double = np.zeros_like(c.m), np.zeros_like(c.m)
     once = problem.batch == 1
     is_split = c.order == Order.SPLIT
     left_whole = holds_panel(c.order, c.panel, c.n, Order.LEFT, Order.RIGHT) | is_split
     right_whole = holds_panel(c.order, c.panel, c.m, Order.RIGHT, Order.LEFT) | (is_split & (c.m < problem.m))
     left_steady = (c.order == Order.LEFT) & (c.panel >= problem.m) & once
     right_steady = (c.order == Order.RIGHT) & (c.panel >= problem.n) & once
-    depth = np.where(is_split, c.panel, problem.k)
+    depth = where(is_split, c.panel, problem.k)
     for operand, extent, whole, steady in (
         (problem.left, left_rows, left_whole, left_steady),
         (problem.right, right_columns, right_whole, right_steady),
@@ -286,17 +286,18 @@ def _sram(
         if operand.resident and not operand.prepared:
             continue
         chunk = aligned(extent * c.k * (operand.prepared or operand.bytes))
-        held = np.where(whole, chunk * ceil(depth, c.k), chunk)
-        raw = aligned(extent * c.k * operand.bytes) if operand.prepared and not operand.resident else 0
+        held = where(whole, chunk * ceil(depth, c.k), chunk)
+        fetched = bool(operand.prepared) and not operand.resident
+        raw = aligned(extent * c.k * operand.bytes * fetched)
         single = single + held + raw
         # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
-        double = double + np.where(steady, held, held + chunk) + 2 * raw
+        double = double + where(steady, held, held + chunk) + 2 * raw
     epilogue = problem.epilogue
     for size in (epilogue.loaded, epilogue.stored):
         if size:
             single = single + aligned(c.m * c.n * size)
             double = double + 2 * aligned(c.m * c.n * size)
-    partial = np.where(is_split, aligned(c.m * c.n * PARTIAL_BYTES), 0)
+    partial = where(is_split, aligned(c.m * c.n * PARTIAL_BYTES), 0)
     single, double = single + 2 * partial, double + 3 * partial
     kept = aligned(c.m * c.n * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
     return single + kept, double + kept
@@ -321,7 +322,7 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         )
     doubled = (table.double <= sram) & (2 * table.acc <= acc)
     bound = np.maximum(np.maximum(table.array, table.channel), np.maximum(table.vector, table.copies))
-    cycles = np.where(doubled, bound, table.array + table.channel + table.vector) + table.serial
+    cycles = where(doubled, bound, table.array + table.channel + table.vector) + table.serial
     score = cycles + CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
     score = np.where(feasible, score, np.inf)
     best = int(np.argmin(score))

@@ -134,7 +134,8 @@ class ProductOperand:
         packing = self.packing
         if packing is None:
             return 0
-        return sum(t.form.bytes for i, t in enumerate(packing.temporaries) if i != packing.outputs[0] and t.extent is Extent.FULL)
+        kept = (t for index, t in enumerate(packing.temporaries) if index != packing.outputs[0])
+        return sum(temporary.form.bytes for temporary in kept if temporary.extent is Extent.FULL)
 
     def place(self, indices: Sequence[AffineForm], rows: Span, columns: Span) -> Held:
         """The tile of a ready operand, where it lies."""

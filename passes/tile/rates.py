@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from ...isa.machine import Machine
 from ...isa.matrix import MatrixMode
 
 Column = NDArray[np.int64]
+
+TileCost = Callable[..., Column]
+"""A cost of tiles, given a column of sizes for each axis: a column, or several as rows of an array."""
 
 MAXIMUM_EXTENT = 65535
 """The largest extent that an instruction's 16-bit field holds."""
@@ -46,6 +50,23 @@ class Rates:
         """Array cycles of products [m, k] by [k, n]."""
         record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k)
         return np.asarray(record.cost(self._machine).busy, dtype=np.int64)
+
+    def products(self, mode: str) -> TileCost:
+        """`product` in a mode, of columns of (m, n, k)."""
+
+        def cost(*sizes: Column) -> Column:
+            return self.product(mode, *sizes)
+
+        return cost
+
+    def copies(self, pitch: int, width: int, turned: bool = False) -> TileCost:
+        """`copy`, of columns of (rows, columns): two rows, channel cycles and engine cycles."""
+
+        def cost(*sizes: Column) -> Column:
+            rows, columns = sizes
+            return np.array(self.copy(rows, columns, pitch, width, turned), dtype=np.int64)
+
+        return cost
 
     def vector(self, rows: Column, columns: Column) -> Column:
         """Cycles of a pass whose streams fit the ports."""

@@ -5,13 +5,12 @@ Every candidate is a column of a few numpy arrays, so that one call of a record'
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from .rates import MAXIMUM_EXTENT, Column
+from .rates import MAXIMUM_EXTENT, Column, TileCost
 
 PARTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192)
 """Into how many pieces an axis is tried to be cut."""
@@ -39,8 +38,9 @@ def pieces(extent: int, unit: int) -> tuple[int, ...]:
             sizes[size] = None
         if size <= unit:
             break
-    found = tuple(sizes) or (MAXIMUM_EXTENT // unit * unit,)
-    return found[-MOST_SIZES:] if len(found) > MOST_SIZES and found[-MOST_SIZES] > 16 * unit else found[:MOST_SIZES]
+    found = list(sizes) or [MAXIMUM_EXTENT // unit * unit]
+    small = found[-MOST_SIZES:]
+    return tuple(small if small[0] > 16 * unit else found[:MOST_SIZES])
 
 
 def row_pieces(extent: int, unit: int) -> tuple[int, ...]:
@@ -54,9 +54,14 @@ def ceil(value: Any, by: Any) -> Any:
     return -(-value // by)
 
 
-def aligned(size: Any) -> Any:
-    """Bytes rounded up to where the next buffer can start; numbers and columns alike."""
-    return ceil(size, ALIGNMENT) * ALIGNMENT
+def aligned(size: Column) -> Column:
+    """Bytes rounded up to where the next buffer can start."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def where(condition: Any, there: Any, elsewhere: Any) -> Column:
+    """`numpy.where` of integers."""
+    return np.array(np.where(condition, there, elsewhere), dtype=np.int64)
 
 
 def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
@@ -65,7 +70,7 @@ def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
     return (extent // size, size), (np.minimum(rest, 1), np.maximum(rest, 1))
 
 
-def total(cost: Callable[..., Column], *axes: tuple[int, Column]) -> Column:
+def total(cost: TileCost, *axes: tuple[int, Column]) -> Column:
     """`cost(sizes...)` summed over all tiles of the axes, each an extent and a column of tile sizes.
 
     `cost` gives a column, or an array of several columns; it is asked once for each distinct tile.
@@ -80,7 +85,7 @@ def total(cost: Callable[..., Column], *axes: tuple[int, Column]) -> Column:
     return result
 
 
-def distinct(cost: Callable[..., Column], *sizes: Column) -> Column:
+def distinct(cost: TileCost, *sizes: Column) -> Column:
     """`cost(*sizes)`, asked once for each distinct tile."""
     code = sizes[0]
     for size in sizes[1:]:

@@ -1,7 +1,7 @@
 """Constant right operands, laid out in DRAM so that every tile of a product is one contiguous run.
 
-A weight [outer..., K, N] is cut into column blocks of `columns`; a block's rows follow each other without a gap, so that
-any piece of K of a block is one run. The last block is as wide as the others: its padding is stored, never read.
+A weight [outer..., K, N] is cut into column blocks of `columns`; a block's rows follow each other without a gap, so
+that any piece of K of a block is one run. The last block is as wide as the others: its padding is stored, never read.
 """
 
 from __future__ import annotations
