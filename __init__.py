@@ -8,14 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from .compiler.checking import check
     from .compiler.comparison import compare
     from .compiler.compilation import compile
     from .runtime.session import Session, load
 
 __all__ = ["Session", "__version__", "check", "compare", "compile", "load"]
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "check": "compiler.checking",
@@ -27,6 +26,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("attnc")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

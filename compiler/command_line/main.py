@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 
-from ... import __version__
 from ...isa.errors import AttncError
 
 COMMANDS = {
@@ -23,6 +22,8 @@ COMMANDS = {
 }
 """Every command and what it does; each is a module of this package, imported only when it is the one asked for."""
 
+INTERRUPTED = 130
+
 _EPILOG = """examples:
   attnc compile model.onnx -o model.attn
   attnc run model.attn --input inputs.npz
@@ -35,25 +36,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns 0 done, 1 the answer is no, 2 wrong usage or input, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words and words[0] in COMMANDS else None
-    parser = _parser(command)
-    options = parser.parse_args(words)
-    if command is None:
-        parser.print_help()
-        return 2
     try:
-        status = options.action(options)
-        sys.stdout.flush()
+        return _run(command, words)
+    except SystemExit as ended:
+        # argparse leaves so, its message printed.
+        return ended.code if isinstance(ended.code, int) else 0
     except AttncError as error:
         print(f"error[{error.code}]: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has closed it; what is still in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    return int(status)
+
+
+def _run(command: str | None, words: Sequence[str]) -> int:
+    parser = _parser(command)
+    options = parser.parse_args(words)
+    if command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    status: int = options.action(options)
+    sys.stdout.flush()
+    return status
 
 
 def _parser(command: str | None) -> ArgumentParser:
@@ -64,14 +72,25 @@ def _parser(command: str | None) -> ArgumentParser:
         epilog=_EPILOG,
         formatter_class=RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"attnc {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, summary in COMMANDS.items():
+        description = f"{summary[0].upper()}{summary[1:]}."
         chosen = subparsers.add_parser(
-            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", formatter_class=RawDescriptionHelpFormatter
+            name, help=summary, description=description, formatter_class=RawDescriptionHelpFormatter
         )
         if name == command:
             module = import_module(f".{name}", __package__)
             module.add_arguments(chosen)
             chosen.set_defaults(action=module.run)
     return parser
+
+
+class _Version(Action):
+    """Prints the installed version; it is looked up only when asked for."""
+
+    def __call__(self, parser: ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"attnc {version('attnc')}")
+        parser.exit()
