@@ -2,8 +2,8 @@
 
     python benchmarks/backend_score.py [--write] [PATTERN]
 
-Prints the score of all plain node tests (or of those whose names hold PATTERN); `--write` renews
-docs/onnx-backend-score.md, which `tests/backend` compares.
+Prints the score of all plain node tests, or of those whose names hold PATTERN; `--write` renews
+docs/onnx-backend-score.md. It takes about a minute.
 """
 
 from __future__ import annotations
@@ -17,32 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import attnc.compiler.backend as backend
 import numpy as np
 import onnx
-from attnc.isa.errors import AttncError, UnsupportedError
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 from tqdm import tqdm
 
+import attnc.compiler.backend as backend
+from attnc.isa.errors import AttncError, UnsupportedError
+
 PAGE = Path(__file__).parents[1] / "docs" / "onnx-backend-score.md"
 
 TYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool")
 """Element types of the machine, and int64, which travels as int32."""
-
-_CODES = frozenset(
-    (
-        TensorProto.FLOAT,
-        TensorProto.FLOAT16,
-        TensorProto.BFLOAT16,
-        TensorProto.INT8,
-        TensorProto.UINT8,
-        TensorProto.INT32,
-        TensorProto.INT64,
-        TensorProto.BOOL,
-    )
-)
 
 COMMON = frozenset(
     (
@@ -137,7 +125,7 @@ def plain_tests() -> list[Any]:
 def outcome(test: Any) -> Outcome:
     """Run one test through the backend, with the race and memory checks."""
     operators = tuple(sorted({_spelled(node) for node in test.model.graph.node}))
-    foreign = _foreign_type(test.model)
+    foreign = foreign_type(test.model)
     if foreign:
         return Outcome(test.name, operators, "excluded", foreign)
     representation = backend.prepare(test.model)
@@ -170,21 +158,22 @@ def _array(item: Any) -> Any:
     return numpy_helper.to_array(item) if isinstance(item, TensorProto) else item
 
 
-def _foreign_type(model: onnx.ModelProto) -> str:
+def foreign_type(model: onnx.ModelProto) -> str:
     """The first type of an input or output that the machine does not have, "" if it has all."""
     for value in (*model.graph.input, *model.graph.output):
         kind = value.type.WhichOneof("value") or "none"
         if kind != "tensor_type":
             return kind.removesuffix("_type")
-        code = value.type.tensor_type.elem_type
-        if code not in _CODES:
-            return str(TensorProto.DataType.Name(code)).lower().replace("double", "float64")
+        name = str(TensorProto.DataType.Name(value.type.tensor_type.elem_type)).lower()
+        name = {"float": "float32", "double": "float64"}.get(name, name)
+        if name not in TYPES:
+            return name
     return ""
 
 
 def run(tests: Sequence[Any]) -> list[Outcome]:
     """The outcomes of tests, with a progress bar on stderr."""
-    return [outcome(test) for test in tqdm(tests, desc="node tests", leave=False, delay=1)]
+    return [outcome(test) for test in tqdm(tests, desc="node tests", leave=False, delay=1, disable=None)]
 
 
 VERDICTS = ("passed", "refused", "wrong", "excluded")
@@ -202,98 +191,129 @@ def score(outcomes: Collection[Outcome]) -> float:
     return found["passed"] / tried if tried else 1.0
 
 
-def page(outcomes: Sequence[Outcome]) -> str:
-    """docs/onnx-backend-score.md."""
-    common = [item for item in outcomes if item.is_common]
-    rows = [("all plain node tests", outcomes), ("of common operators", common)]
-    passed = [item for item in outcomes if item.verdict == "passed"]
-    still = [item for item in passed if item.instructions == 0]
+_FOREIGN = {
+    "float64": "the machine computes in float32",
+    "int16": "integers are stored in 8 bits, signed or not, or in 32, signed",
+    "uint16": "as int16",
+    "uint32": "as int16",
+    "uint64": "as int16",
+    "float8": "floats of 8 bits and less are no formats of the machine",
+    "float4": "as float8",
+    "int4": "integers of less than 8 bits come with later formats",
+    "int2": "as int4",
+    "uint4": "as int4",
+    "uint2": "as int4",
+    "string": "texts do not exist on the machine",
+    "sequence": "values that are no tensors do not exist on the machine",
+    "optional": "as sequence",
+}
+"""Why a test is excluded: the first of its types that the machine does not have, by the beginning of its name."""
+
+_PAGE = """\
+# Score of the official ONNX backend suite
+
+This page is written by `benchmarks/backend_score.py --write`; a slow test compares it. It counts the {plain} plain node
+tests of onnx {version} (opset {opset}); the `_expanded` forms, which spell the same operators out in others, are left
+out. Every test is compiled for the machine `edge`, run on the simulator with the race and memory checks, and compared
+with the tolerance of the test itself.
+
+{summary}
+
+- *Refused*: compiler or simulator say clearly why not; that counts as not passed.
+- *Wrong*: other values than expected, or a crash.
+- *Excluded by type*: an input or output of the test has an element type that the machine does not have. It has {types}.
+- *Common operators* are those that three or more of 29 families of exported Transformers use: {common}.
+
+Inputs that determine shapes, axes and directions are bound to their values when compiling, as far as
+[operators.md](operators.md) asks for constants; {bound} of the passed tests have such inputs. {still} of the passed
+tests leave nothing to compute: their outputs are constants or empty.
+
+## Refused
+
+| operators | tests | reason |
+|---|---|---|
+{refused}
+
+## Wrong
+
+{wrong}
+
+## Excluded by type
+
+| type | tests | reason | operators |
+|---|---|---|---|
+{excluded}
+
+## By operator
+
+Operators with a test that is not excluded.
+
+| operators | passed | refused | wrong | excluded by type |
+|---|---|---|---|---|
+{operators}
+"""
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """The table of the score; README shows it too."""
     lines = [
-        "# Score of the official ONNX backend suite",
-        "",
-        "This page is written by `benchmarks/backend_score.py --write`; a slow test compares it. It counts the"
-        f" {len(outcomes)} plain node tests of onnx {onnx.__version__} (opset {onnx.defs.onnx_opset_version()});"
-        " the `_expanded` forms, which spell the same operators out in others, are left out. Every test is"
-        " compiled for the machine `edge` and run on the simulator with the race and memory checks, and compared"
-        " with the tolerance of the test itself.",
-        "",
-        "| tests | together | passed | refused | wrong | excluded by type | passed of those not excluded |",
+        "| node tests | together | passed | refused | wrong | excluded by type | passed of those not excluded |",
         "|---|---|---|---|---|---|---|",
     ]
-    for title, chosen in rows:
-        found = counts(chosen)
-        numbers = " | ".join(str(found[verdict]) for verdict in VERDICTS)
-        lines.append(f"| {title} | {len(chosen)} | {numbers} | {score(chosen):.1%} |")
-    lines += [
-        "",
-        "*Refused*: the compiler or the simulator says clearly why it cannot, and counts as not passed. *Wrong*:"
-        " other values than expected, or a crash. *Excluded by type*: an input or output of the test has a type"
-        f" that the machine does not have; it has {', '.join(TYPES)}. *Common operators* are those that three or"
-        f" more of 29 families of exported Transformers use: {', '.join(sorted(COMMON))}.",
-        "",
-        "Inputs that determine shapes, axes and directions are bound to their values when compiling, as"
-        f" [operators.md](operators.md) says operator by operator ({_number(passed, lambda item: item.bound)} of"
-        f" the passed tests have such inputs). {len(still)} of the passed tests then have nothing left to compute,"
-        " and their programs are empty or only copy constants.",
-        "",
-        "## Refused",
-        "",
-        "| operators | tests | reason |",
-        "|---|---|---|",
-        *_table((item for item in outcomes if item.verdict == "refused"), by_reason=True),
-        "",
-        "## Wrong",
-        "",
-        *(f"- `{item.test}`: {item.reason.splitlines()[0]}" for item in outcomes if item.verdict == "wrong"),
-        *(["None."] if not counts(outcomes)["wrong"] else []),
-        "",
-        "## Excluded by type",
-        "",
-        "| type | tests | operators |",
-        "|---|---|---|",
-        *_types(item for item in outcomes if item.verdict == "excluded"),
-        "",
-        "## By operator",
-        "",
-        "Operators with a test that is not excluded.",
-        "",
-        "| operators | passed | refused | wrong | excluded by type |",
-        "|---|---|---|---|---|",
-        *_operators(outcomes),
-    ]
-    return "\n".join(lines) + "\n"
+    chosen = (("all", outcomes), ("of common operators", [item for item in outcomes if item.is_common]))
+    for title, items in chosen:
+        numbers = " | ".join(str(counts(items)[verdict]) for verdict in VERDICTS)
+        lines.append(f"| {title} | {len(items)} | {numbers} | {score(items):.1%} |")
+    return "\n".join(lines)
 
 
-def _number(outcomes: Iterable[Outcome], holds: Callable[[Outcome], object]) -> int:
-    return sum(1 for item in outcomes if holds(item))
+def page(outcomes: Sequence[Outcome]) -> str:
+    """docs/onnx-backend-score.md."""
+    passed = [item for item in outcomes if item.verdict == "passed"]
+    wrong = [f"- `{item.test}`: {_cell(item.reason)}" for item in outcomes if item.verdict == "wrong"]
+    return _PAGE.format(
+        plain=len(outcomes),
+        version=onnx.__version__,
+        opset=onnx.defs.onnx_opset_version(),
+        summary=summary(outcomes),
+        types=", ".join(TYPES),
+        common=", ".join(sorted(COMMON)),
+        bound=sum(1 for item in passed if item.bound),
+        still=sum(1 for item in passed if not item.instructions),
+        refused="\n".join(
+            f"| {_names(items)} | {len(items)} | {_cell(reason)} |" for reason, items in _by_reason(outcomes, "refused")
+        ),
+        wrong="\n".join(wrong) or "None.",
+        excluded="\n".join(
+            f"| {kind} | {len(items)} | {_why_foreign(kind)} | {_names(items)} |"
+            for kind, items in _by_reason(outcomes, "excluded")
+        ),
+        operators="\n".join(_operators(outcomes)),
+    )
 
 
-def _table(outcomes: Iterable[Outcome], by_reason: bool) -> list[str]:
+def _by_reason(outcomes: Iterable[Outcome], verdict: str) -> list[tuple[str, list[Outcome]]]:
+    """Outcomes of a verdict in groups of one reason, the largest first."""
     groups: dict[str, list[Outcome]] = {}
     for item in outcomes:
-        groups.setdefault(item.reason, []).append(item)
-    ranked = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [f"| {_names(items)} | {len(items)} | {_cell(reason)} |" for reason, items in ranked]
+        if item.verdict == verdict:
+            groups.setdefault(item.reason, []).append(item)
+    return sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
 
 
-def _types(outcomes: Iterable[Outcome]) -> list[str]:
-    groups: dict[str, list[Outcome]] = {}
-    for item in outcomes:
-        groups.setdefault(item.reason, []).append(item)
-    ranked = sorted(groups.items(), key=lambda group: (-len(group[1]), group[0]))
-    return [f"| {kind} | {len(items)} | {_names(items)} |" for kind, items in ranked]
+def _why_foreign(kind: str) -> str:
+    return next((reason for name, reason in _FOREIGN.items() if kind.startswith(name)), "")
 
 
 def _operators(outcomes: Iterable[Outcome]) -> list[str]:
     groups: dict[str, list[Outcome]] = {}
     for item in outcomes:
         groups.setdefault(", ".join(item.operators), []).append(item)
-    lines: list[str] = []
-    for name, items in sorted(groups.items()):
-        found = counts(items)
-        if found["excluded"] < len(items):
-            lines.append(f"| {name} | " + " | ".join(str(found[verdict]) for verdict in VERDICTS) + " |")
-    return lines
+    return [
+        f"| {name} | " + " | ".join(str(counts(items)[verdict]) for verdict in VERDICTS) + " |"
+        for name, items in sorted(groups.items())
+        if counts(items)["excluded"] < len(items)
+    ]
 
 
 def _names(outcomes: Iterable[Outcome]) -> str:
@@ -312,10 +332,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     outcomes = run([test for test in plain_tests() if options.pattern in test.name])
     for item in outcomes:
-        if item.verdict in ("wrong", "refused") or options.pattern:
-            print(f"{item.verdict:9} {item.test}: {item.reason[:300] if item.reason else ''}")
-    for title, chosen in (("all", outcomes), ("common", [item for item in outcomes if item.is_common])):
-        print(f"{title}: {dict(counts(chosen))}, {score(chosen):.1%} of those not excluded")
+        if item.verdict == "wrong" or options.pattern:
+            print(f"{item.verdict:8} {item.test}: {_cell(item.reason)[:300]}")
+    print(summary(outcomes))
     if options.write and not options.pattern:
         PAGE.write_text(page(outcomes), encoding="utf-8")
     return 1 if counts(outcomes)["wrong"] else 0
