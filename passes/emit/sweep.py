@@ -19,6 +19,9 @@ from .allocate import NO_PLACE
 from .footprint import Ints
 from .free_space import FreeSpace
 
+LOOK_AHEAD = 16
+"""So many loads may stand blocked while those behind them are tried."""
+
 SEARCH_STEP = 512
 """Rows looked at together when searching backwards for a row at which a buffer does not fit."""
 
@@ -188,21 +191,27 @@ class Sweep:
         return start
 
     def _serve_ahead(self, row: int) -> None:
-        """Serve loads while the load queue would be idle before the next row."""
+        """Serve loads while the load queue would be idle before the next row.
+
+        The one needed soonest comes first; where there is no place for it yet, the next few are tried.
+        """
         time = self.task.time
         until = time[min(row + 1, len(time) - 1)] + self._slip
-        while self._clock <= until:
+        blocked: list[int] = []
+        while self._clock <= until and len(blocked) < LOOK_AHEAD:
             self._release(row)
-            while self._ready and self._is_stale(self._ready[0], row):
-                heappop(self._ready)
-            if not self._ready:
-                if not self._unwritten or self._unwritten[0][0] + self._slip > until:
-                    return
+            if self._ready:
+                load = heappop(self._ready)
+                if self._is_stale(load, row):
+                    continue
+                if self._retry.get(load, 0) > row or not self._serve(self.task.loads[load], row, must=False):
+                    blocked.append(load)
+            elif self._unwritten and self._unwritten[0][0] + self._slip <= until:
                 self._clock = max(self._clock, self._unwritten[0][0] + self._slip)
-                continue
-            load = self.task.loads[self._ready[0]]
-            if self._retry.get(load.row, 0) > row or not self._serve(load, row, must=False):
-                return
+            else:
+                break
+        for load in blocked:
+            heappush(self._ready, load)
 
     def _is_stale(self, load: int, row: int) -> bool:
         """Whether an entry of the queues is of no use any more: served, or behind a load that gave way."""
