@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from xdsl.ir import Operation, SSAValue
 
+from ...dialects import nn
 from ...dialects.elements import shape_of
 from ...dialects.shapes import broadcast
 from ...isa.formats import Format
@@ -72,7 +74,7 @@ class _Maker:
         self._lanes: dict[SSAValue, Lanes] = {}
         self._leaves: list[ClusterLeaf] = []
         self._indices: dict[tuple[View, Format], int] = {}
-        shapes = [tuple(domain_of(op)) for op in operations] + [shape_of(value) for value in given]
+        shapes = [shape_of(value) for value in given] or [tuple(domain_of(op)) for op in operations]
         self._domain = broadcast(*shapes)
         self._reduced = self._reduced_axes()
         for value, form in given.items():
@@ -98,9 +100,8 @@ class _Maker:
         self._builder.single = False
         for value in results:
             form = self._scope.form(value)
-            shape = _aligned(shape_of(value), len(self._domain))
-            full = all(shape[axis] == self._domain[axis] for axis in range(len(shape)))
-            view = _aligned_view(self._scope.view(value), len(self._domain))
+            view = self._aligned(self._scope.view(value))
+            full = view.shape == self._domain
             self._builder.output(self._lanes[value].store, form, full)
             outputs.append(ClusterOutput(value, form, full, view))
         graph = self._builder.build()
@@ -110,12 +111,12 @@ class _Maker:
         rank = len(self._domain)
         axes: set[int] = set()
         for op in self._operations:
-            lead = rank - len(domain_of(op))
-            axes.update(axis + lead for axis in reduced_axes(op) if self._domain[axis + lead] != 1)
+            shape = domain_of(op)
+            axes.update(axis + rank - len(shape) for axis in reduced_axes(op) if shape[axis] != 1)
         return tuple(sorted(axes))
 
     def _operand(self, op: Operation, value: SSAValue, axis: int | None) -> Lanes:
-        known = self._lanes.get(value)
+        known = self._known(value)
         if known is not None:
             return known
         number = self._scope.scalar(value)
@@ -127,7 +128,7 @@ class _Maker:
             shape = tuple(size if index == axis else 1 for index, size in enumerate(domain_of(op)))
             strides = tuple(view.strides[0] if index == axis else 0 for index in range(len(shape)))
             view = View(view.root, view.offset, shape, strides)
-        stretched = view.broadcast(self._domain)
+        stretched = self._aligned(view, tuple(domain_of(op))).broadcast(self._domain)
         form = self._scope.form(value)
         index = self._indices.get((stretched, form))
         if index is None:
@@ -136,16 +137,30 @@ class _Maker:
         node = self._builder.leaf(index, form)
         return Lanes(node, node)
 
+    def _known(self, value: SSAValue) -> Lanes | None:
+        """The nodes of a value that the cluster computes, seen through reshapes (which kernel formation allowed)."""
+        while value not in self._lanes:
+            if not isinstance(value.owner, nn.ReshapeOp):
+                return None
+            value = value.owner.input
+        return self._lanes[value]
 
-def _aligned(shape: Sequence[int], rank: int) -> tuple[int, ...]:
-    return (*(1 for _ in range(rank - len(shape))), *shape)
+    def _aligned(self, view: View, domain: tuple[int, ...] | None = None) -> View:
+        """A view of the domain of one operation (or a result's) as one of the cluster's: of its rank, and in its shape
+        where the operation has the same elements under another."""
+        shape = view.shape if domain is None else domain
+        if _trimmed(shape) != _trimmed(self._domain) and prod(shape) == prod(self._domain):
+            seen = view.broadcast(shape).reshape(self._domain)
+            assert seen is not None, "kernel formation only fuses through reshapes that all operands can follow"
+            return seen
+        lead = len(self._domain) - view.rank
+        if lead < 0:
+            return View(view.root, view.offset, view.shape[-lead:], view.strides[-lead:])
+        ones, still = (1,) * lead, (0,) * lead
+        return View(view.root, view.offset, ones + view.shape, still + view.strides)
 
 
-def _aligned_view(view: View, rank: int) -> View:
-    """The view with axes of extent 1 put in front (or taken from there) until it has `rank`."""
-    lead = rank - view.rank
-    if lead >= 0:
-        return View(view.root, view.offset, _aligned(view.shape, rank), (*(0 for _ in range(lead)), *view.strides))
-    return View(view.root, view.offset, view.shape[-rank:] if rank else (), view.strides[-rank:] if rank else ())
-
-
+def _trimmed(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape without leading ones."""
+    start = next((index for index, extent in enumerate(shape) if extent != 1), len(shape))
+    return tuple(shape[start:])

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from math import prod
 
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
@@ -130,7 +131,7 @@ class _Former:
             result
             for op in members
             for result in op.results
-            if any(use.operation not in inside and use.operation in self._live for use in result.uses)
+            if self._read_outside(result, inside)
         )
         if group.tail is not None:
             # What prepares an operand is read through views by the anchor alone.
@@ -138,12 +139,34 @@ class _Former:
         anchor = next((op for op in members if type(op) in HEAVY), members[0])
         return Kernel(group.kind, anchor, members, tuple(operands), results)
 
+    def _read_outside(self, value: SSAValue, inside: set[Operation]) -> bool:
+        """Whether anything but a kernel's own operations (also through reshapes that they see through) reads a value."""
+        for use in value.uses:
+            reader = use.operation
+            if reader in inside or reader not in self._live:
+                continue
+            if isinstance(reader, nn.ReshapeOp) and self._solid(reader.result) is self._solid(value):
+                if self._read_outside(reader.result, inside):
+                    return True
+                continue
+            return True
+        return False
+
     def _producer(self, value: SSAValue) -> _Group | None:
         """The group that computes what a value is a view of; None for inputs and constants."""
         owner = value.owner
         while isinstance(owner, Operation) and self._layout.is_view(owner):
             owner = owner.operands[0].owner
         return self._of.get(owner) if isinstance(owner, Operation) else None
+
+    def _solid(self, value: SSAValue) -> SSAValue:
+        """The value itself, or what it is with other leading axes of one element."""
+        while isinstance(value.owner, nn.ReshapeOp) and self._layout.is_view(value.owner):
+            before = value.owner.input
+            if _trimmed(shape_of(before)) != _trimmed(shape_of(value)):
+                break
+            value = before
+        return value
 
     def _producers(self, op: Operation) -> Iterator[_Group]:
         for value in op.operands:
@@ -186,14 +209,42 @@ class _Former:
         """Put `op` behind a product or attention whose result only it reads."""
         if len(op.results) != 1:
             return False
-        groups = [group for value in op.operands if (group := self._of_tail(value, op)) is not None]
-        for group in sorted(groups, key=lambda group: -group.number):
-            if group.tail is not None and shape_of(group.tail) == shape_of(op.results[0]):
-                if not self._would_cycle(group, op):
-                    self._add(group, op)
-                    group.tail = op.results[0]
-                    return True
+        groups = {group.number: group for value in op.operands if (group := self._of_tail(value, op)) is not None}
+        for _, group in sorted(groups.items(), reverse=True):
+            if self._follows(group, op) and not self._would_cycle(group, op):
+                self._add(group, op)
+                group.tail = op.results[0]
+                return True
         return False
+
+    def _follows(self, group: _Group, op: Operation) -> bool:
+        """Whether `op` works on the elements of a group's tail where they are: under the same shape, or (behind a
+        product) another of as many elements, if strides of all that it reads and writes can follow."""
+        heavy = next(member.results[0] for member in group.members if type(member) in HEAVY)
+        shape, wanted = shape_of(op.results[0]), shape_of(heavy)
+        if shape == wanted:
+            return True
+        if group.kind != "matmul" or prod(shape) != prod(wanted):
+            return False
+        views = [self._layout.views[value] for value in op.operands if self._producer(value) is not group]
+        seen = [view.broadcast(shape) for view in views if broadcasts_to(view.shape, shape)]
+        if len(seen) < len(views):
+            return False
+        return all(view.reshape(wanted) is not None for view in (*seen, self._layout.views[op.results[0]]))
+
+    def _of_tail(self, value: SSAValue, op: Operation) -> _Group | None:
+        """The group whose tail `value` is, perhaps reshaped, if `op` is all that reads it."""
+        group, reader = self._producer(value), op
+        while group is not None and group.tail is not None:
+            if any(use.operation is not reader for use in value.uses):
+                return None
+            if value is group.tail:
+                return group
+            reader = value.owner
+            if not isinstance(reader, nn.ReshapeOp):
+                return None
+            value = reader.input
+        return None
 
     def _take_weights(self, group: _Group, op: nn.MatmulOp) -> None:
         """Let a product prepare its right operand on chip, where that is elementwise work on constants alone."""
@@ -239,12 +290,6 @@ class _Former:
                         return False
         return not any(use.operation in group.members for use in root.uses)
 
-    def _of_tail(self, value: SSAValue, op: Operation) -> _Group | None:
-        group = self._producer(value)
-        if group is None or group.tail is not value or any(use.operation is not op for use in value.uses):
-            return None
-        return group
-
     def _join_cluster(self, op: Operation) -> None:
         domain = _domain(op)
         candidates: dict[int, _Group] = {}
@@ -270,7 +315,7 @@ class _Former:
         assert group.domain is not None
         if len(group.members) >= MAXIMUM_CLUSTER or self._would_cycle(group, op):
             return False
-        if any(self._producer(value) is group and value.owner not in group.members for value in op.operands):
+        if any(self._producer(value) is group and self._solid(value).owner not in group.members for value in op.operands):
             return False
         return _united(group.domain, domain) is not None
 
@@ -290,11 +335,11 @@ class _Former:
                 return False
         # A member of one that reads a member of the other through a view would have to wait for its own kernel.
         return all(
-            self._of.get(value.owner) is source
+            self._solid(value).owner in source.members
             for target, source in ((into, group), (group, into))
             for op in target.members
             for value in op.operands
-            if self._producer(value) is source and isinstance(value.owner, Operation)
+            if self._producer(value) is source
         )
 
     def _merge(self, into: _Group, group: _Group) -> None:

@@ -226,7 +226,8 @@ def _with_stored_outputs(graph: LaneGraph, leaves: Sequence[Extent]) -> LaneGrap
         match graph.nodes[node]:
             case Operation():
                 # A pass writes one stream: a node that others read where it is stored has to be stored as it is.
-                whole = node not in used or _rereads(graph.kinds[node], output.form)
+                alone = node not in used and len({o.form for o in graph.outputs if o.node == node}) == 1
+                whole = alone or _rereads(graph.kinds[node], output.form)
                 direct = extents[node] is wanted and whole and written.setdefault(node, output.form) is output.form
             case Reduce():
                 direct = not output.full and output.form is temporary_format(graph.kinds[node])

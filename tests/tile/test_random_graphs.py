@@ -30,6 +30,7 @@ class Grower:
         value = self.pick(self.values[-6:])
         steps = [self.unary, self.binary, self.binary, self.choice, self.reduce, self.normalize, self.cast]
         steps += [self.transpose, self.reshape, self.slice, self.broadcast, self.concat, self.pad, self.cumsum]
+        steps += [self.product, self.epilogue]
         made = self.pick(steps)(value)
         if made is not None:
             self.values.append(made.results[0])
@@ -77,6 +78,24 @@ class Grower:
 
     def cast(self, value: Any) -> Any:
         return nn.CastOp(value, self.pick([f32, i32, i8]))
+
+    def product(self, value: Any) -> Any:
+        shape = shape_of(value)
+        if len(shape) < 2 or element_type(value) == i32:
+            return None
+        random = np.random.default_rng(self.draw(st.integers(0, 9)))
+        weight = random.integers(-2, 3, (shape[-1], self.draw(EXTENTS)))
+        dtype = np.int8 if element_type(value) == i8 else np.float32
+        return nn.MatmulOp(value, nn.ConstantOp(weight.astype(dtype)).result)
+
+    def epilogue(self, value: Any) -> Any:
+        """A product, reshaped, and elementwise work on it."""
+        made = self.product(value)
+        if made is None:
+            return None
+        shape = [1, *shape_of(made.result)] if self.draw(st.booleans()) else [int(np.prod(shape_of(made.result)))]
+        seen = nn.ReshapeOp(made.result, shape).result
+        return nn.MapOp("add", [nn.MapOp("abs", [seen]).result, nn.MapOp("neg", [seen]).result])
 
     def transpose(self, value: Any) -> Any:
         return nn.TransposeOp(value, self.draw(st.permutations(range(len(shape_of(value))))))
