@@ -254,7 +254,9 @@ class AttentionLowering(Lowering):
             "candidates": decision.candidates,
             "runner_up": decision.runner_up.text if decision.runner_up else "none",
         }
-        return AttentionTiling(chosen.sram + whole, chosen.acc, chosen.cycles, details, decision=decision)
+        return AttentionTiling(
+            chosen.sram + whole, chosen.acc, chosen.cycles, details, burden=chosen.burden, decision=decision
+        )
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root

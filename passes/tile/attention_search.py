@@ -89,7 +89,7 @@ class AttentionProblem:
 @dataclass(frozen=True)
 class AttentionPlan:
     """Blocks of `rows` queries, pieces of `keys`; `held` where all keys and values of a head are on chip at once, and
-    `unrolled` where a head's blocks are written out one by one."""
+    `unrolled` where a head's blocks are written out one by one. `burden` is what counted beside the cycles."""
 
     form: ScoreForm
     rows: int
@@ -102,6 +102,7 @@ class AttentionPlan:
     vector: int
     sram: int
     acc: int
+    burden: int = 0
 
     @property
     def text(self) -> str:
@@ -189,7 +190,8 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     cycles = cycles + rates.start
     key_pieces = -(-problem.keys // c.keys)
     instructions = heads * blocks * (key_pieces * (sweeps + over_pieces + 1) + over_rows + problem.finish.count + 2)
-    score = cycles + CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * instructions
+    burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * instructions
+    score = cycles + burden
     feasible = (single <= sram) & (acc_single <= acc)
     if not np.any(feasible):
         least = int(np.argmin(single))
@@ -215,6 +217,7 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
             *(int(column[index]) for column in (cycles, array, channel, vector)),
             sram=int((double if two else single)[index]),
             acc=int((acc_double if two else acc_single)[index]),
+            burden=int(burden[index]),
         )
 
     runner_up = plan(second) if np.isfinite(others[second]) else None

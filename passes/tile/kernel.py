@@ -58,12 +58,16 @@ class Budget:
 @dataclass(frozen=True)
 class Plan:
     """How a kernel will be tiled: peak on-chip bytes (with room for two instances of streamed tiles), the predicted
-    cycles, and what the plan dictionary of the kernel says. Lowerings subclass it to carry their tile sizes."""
+    cycles, and what the plan dictionary of the kernel says. Lowerings subclass it to carry their tile sizes.
+
+    `burden` is what counts beside the cycles where plans are compared: DRAM cycles that hide, and instructions.
+    """
 
     sram_bytes: int
     acc_bytes: int
     cycles: float
     details: Mapping[str, int | float | str]
+    burden: float = field(default=0.0, kw_only=True)
 
 
 @dataclass(eq=False)

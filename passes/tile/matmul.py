@@ -166,7 +166,9 @@ class MatmulLowering(Lowering):
             "candidates": decision.candidates,
             "runner_up": decision.runner_up.text if decision.runner_up else "none",
         }
-        return MatmulTiling(chosen.sram + whole, chosen.acc, chosen.cycles, details, decision=decision)
+        return MatmulTiling(
+            chosen.sram + whole, chosen.acc, chosen.cycles, details, burden=chosen.burden, decision=decision
+        )
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root

@@ -105,7 +105,8 @@ class MatmulPlan:
     """A tiling: panels of `panel` rows (left-stationary), columns (right-stationary) or values of K (split) stay; tiles
     are m x n x k.
 
-    Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`.
+    Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`;
+    `burden` is what counted beside the cycles.
     """
 
     order: Order
@@ -120,6 +121,7 @@ class MatmulPlan:
     sram: int
     acc: int
     doubled: bool
+    burden: int = 0
 
     @property
     def text(self) -> str:
@@ -323,8 +325,8 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
     doubled = (table.double <= sram) & (2 * table.acc <= acc)
     bound = np.maximum(np.maximum(table.array, table.channel), np.maximum(table.vector, table.copies))
     cycles = where(doubled, bound, table.array + table.channel + table.vector) + table.serial
-    score = cycles + CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
-    score = np.where(feasible, score, np.inf)
+    burden = CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
+    score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
     others = np.where(table.candidates.order == table.candidates.order[best], np.inf, score)
     second = int(np.argmin(others))
@@ -339,6 +341,7 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
             sram=int((table.double if two else table.single)[index]),
             acc=int(table.acc[index]) * (1 + two),
             doubled=two,
+            burden=int(burden[index]),
         )
 
     runner_up = plan(second) if np.isfinite(others[second]) else None

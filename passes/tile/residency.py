@@ -111,7 +111,8 @@ class _Chooser:
             return self._plan(index)
 
     def _plan(self, index: int) -> float:
-        return self._lowerings[index].plan(self.budget(index)).cycles
+        plan = self._lowerings[index].plan(self.budget(index))
+        return plan.cycles + plan.burden
 
     def consider(self, tenant: Tenant) -> None:
         """Let a tensor stay, if that is possible and worth it."""
