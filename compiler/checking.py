@@ -15,12 +15,16 @@ from ..dialects.constants import Array
 from ..dialects.elements import element_type, shape_of
 from ..dialects.provenance import folded_nodes, module_nodes, nodes_of
 from ..isa.errors import Blocking, UnsupportedError
+from ..passes.precision.unlowered import Unlowered, unlowered
 from .phases import PHASES
 from .recipe import Recipe
 from .registry import new_context
 
 if TYPE_CHECKING:
     import onnx
+
+_REACHED = next(index for index, phase in enumerate(PHASES) if phase.name == "precision")
+"""How far a model is compiled to be checked."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class Layer:
 @dataclass(frozen=True)
 class CheckReport:
     """What `check` found. `operators` counts the model's nodes by operator; `folded` of them need no work when the
-    program runs; `blocking` cannot run on the accelerator; `layers` are known where nothing blocks."""
+    program runs; `blocking` cannot run on the accelerator. Where nothing blocks, `layers` are the products in the
+    formats that the model gives them, and `unlowered` those that it writes quantized and that compute in float."""
 
     operators: Mapping[str, int]
     folded: int
     blocking: tuple[Blocking, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer, ...] = ()
+    unlowered: tuple[Unlowered, ...] = ()
 
     @property
     def supported(self) -> bool:
@@ -57,6 +63,7 @@ class CheckReport:
             "folded": self.folded,
             "blocking": [asdict(item) for item in self.blocking],
             "layers": [asdict(layer) for layer in self.layers],
+            "unlowered": [asdict(item) for item in self.unlowered],
         }
 
 
@@ -74,18 +81,15 @@ def check(
 
     context = new_context()
     module = import_model(model, shapes or {}, constants or {}, context)
-    folded = folded_nodes(module)
-    operators = Counter(node.operator for node in (*module_nodes(module), *folded))
-    blocking: tuple[Blocking, ...] = ()
-    graph = next(phase for phase in PHASES if phase.name == "graph")
+    counts = Counter(node.operator for node in (*module_nodes(module), *folded_nodes(module)))
+    operators = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     try:
-        for step in graph.passes(Recipe()):
-            step.apply(context, module)
+        for phase in PHASES[: _REACHED + 1]:
+            for step in phase.passes(Recipe()):
+                step.apply(context, module)
     except UnsupportedError as error:
-        blocking = error.blocking
-    layers = () if blocking else tuple(_layers(module))
-    counts = dict(sorted(operators.items(), key=lambda item: (-item[1], item[0])))
-    return CheckReport(counts, len(folded_nodes(module)), blocking, layers)
+        return CheckReport(operators, len(folded_nodes(module)), error.blocking)
+    return CheckReport(operators, len(folded_nodes(module)), (), tuple(_layers(module)), unlowered(module))
 
 
 def _layers(module: ModuleOp) -> list[Layer]:

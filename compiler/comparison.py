@@ -13,11 +13,15 @@ from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation
 
 from ..dialects.constants import Array, ConstantStore
+from ..dialects.elements import element_type, format_of, shape_of
 from ..dialects.interpret import function, tile
 from ..dialects.provenance import nodes_of
 from ..dialects.tile import KernelOp
 from ..isa.errors import InputError
 from ..isa.machine import Machine
+from ..isa.program import Signature
+from ..runtime.inputs import prepare, random_inputs
+from ..runtime.values import Executor
 from .arguments import arguments_of, check_names
 from .compilation import Compilation, compile
 from .recipe import Recipe
@@ -74,6 +78,11 @@ class CompareReport:
         return self.first is None
 
     @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases in their order."""
+        return PHASES
+
+    @property
     def first(self) -> Comparison | None:
         """The first comparison that fails, in the order of phases and of execution."""
         return next((item for item in self.comparisons if not item.agrees), None)
@@ -94,9 +103,10 @@ class CompareReport:
 
 def compare(
     model: str | Path | bytes | onnx.ModelProto,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Array] | None = None,
     *,
-    machine: str | Path | Machine = "edge",
+    seed: int = 0,
+    machine: str | Path | Machine | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     precision: str | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
@@ -107,31 +117,51 @@ def compare(
 ) -> CompareReport:
     """Compile a model, execute every phase on `inputs`, and compare each value that still is an ONNX value.
 
-    inputs: one array an input; the model is compiled for their shapes unless `shapes` gives others. The other options
-    are `compile`'s. Raises InputError where the inputs do not fit or nothing can run the model for reference, and what
-    `compile` raises.
+    inputs: one array an input; the model is compiled for their shapes unless `shapes` gives others. None stands for
+    random ones within their valid ranges, the same for the same `seed`. The other options are `compile`'s. Raises
+    InputError where the inputs do not fit or nothing can run the model for reference, and what `compile` raises.
     """
     from tqdm import tqdm
 
-    given = shapes if shapes is not None else {name: array.shape for name, array in inputs.items()}
+    if shapes is None and inputs is not None:
+        shapes = {name: array.shape for name, array in inputs.items()}
     result = compile(
         model,
         machine=machine,
-        shapes=given,
+        shapes=shapes,
         precision=precision,
         calibrate=calibrate,
         recipe=recipe,
         stop_after="graph",
     )
+    if inputs is None:
+        inputs = random_inputs(_signatures(result), seed)
     arguments = _arguments(result, inputs)
     expected = reference_values(model, inputs)
     found: list[Comparison] = []
     bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=not progress)
     for phase in bar:
-        bar.set_postfix_str(phase)
+        bar.set_postfix_str(phase, refresh=False)
         result.continue_to("schedule" if phase == SIMULATOR else phase)
         found += _compared(phase, _values(phase, result, arguments, inputs), expected, rtol, atol)
     return CompareReport(tuple(found), len(expected))
+
+
+def _signatures(result: Compilation) -> list[Signature]:
+    """The inputs as the program will have them, but for their addresses."""
+    facts = result.facts
+    return [
+        Signature(
+            item.name,
+            item.interface.element.lower(),
+            format_of(element_type(item.value)),
+            shape_of(item.value),
+            0,
+            *facts.ranges.get(item.name, (None, None)),
+            binary=item.name in facts.binary,
+        )
+        for item in arguments_of(result.module)
+    ]
 
 
 def _arguments(result: Compilation, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -186,8 +216,6 @@ def _simulated_values(result: Compilation, inputs: Mapping[str, Array]) -> Itera
     """Values read from the simulator's memories as soon as the instructions that make them are done."""
     from ..passes.emit.assemble import assemble
     from ..passes.emit.probes import probes
-    from ..runtime.inputs import prepare
-    from ..runtime.values import Executor
 
     places = probes(result.module, assemble(result.module, result.machine))
     result.continue_to("emit")

@@ -12,6 +12,7 @@ from xdsl.dialects.builtin import ModuleOp
 
 from ..dialects.constants import Array
 from ..dialects.context import CompilerContext
+from ..dialects.provenance import date_folded, folded_nodes
 from ..isa.errors import UsageError
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import onnx
 
     from .dump import Dump
+
+DEFAULT_MACHINE = "edge"
 
 
 @dataclass
@@ -44,7 +47,8 @@ class Compilation:
     calibrate: str | Path | Mapping[str, Array] | None = None
 
     def save(self, path: str | Path) -> None:
-        """Write the program file. Raises UsageError if compilation was stopped before there was a program."""
+        """Write the program file. Raises UsageError if compilation was stopped before there was a program, OutputError
+        if the file cannot be written."""
         if self.program is None:
             raise UsageError("compilation was stopped before the program was made", "leave out stop_after")
         self.program.save(Path(path))
@@ -69,17 +73,27 @@ class Compilation:
 
     def _run(self, phase: Phase) -> None:
         if phase.name == "precision" and self.calibrate is not None:
-            from .calibration import calibrate_module
-
-            calibrate_module(self.module, self.context, self.calibrate)
+            self._calibrate(self.calibrate)
+        folded = folded_nodes(self.module)
         for step in phase.passes(self.recipe):
             begin = perf_counter()
             step.apply(self.context, self.module)
-            self.pass_seconds[f"{phase.name}/{step.name}"] = perf_counter() - begin
+            key = f"{phase.name}/{step.name}"
+            self.pass_seconds[key] = self.pass_seconds.get(key, 0.0) + perf_counter() - begin
+        date_folded(self.module, folded, phase.name)
         if phase.name == "graph":
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
             self.facts = with_unlowered(self.facts, self.module)
+
+    def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
+        if "int8" not in self.recipe.precisions:
+            raise UsageError("calibration data serve int8 only", "add --precision int8")
+        from .calibration import calibrate_module
+
+        begin = perf_counter()
+        calibrate_module(self.module, self.context, data)
+        self.pass_seconds["precision/calibrate"] = perf_counter() - begin
 
     def _emit(self) -> None:
         from ..passes.emit.emit import emit
@@ -90,7 +104,7 @@ class Compilation:
 def compile(
     model: str | Path | bytes | onnx.ModelProto,
     *,
-    machine: str | Path | Machine = "edge",
+    machine: str | Path | Machine | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Array] | None = None,
     precision: str | None = None,
@@ -103,20 +117,36 @@ def compile(
 ) -> Compilation:
     """Compile a model for a machine.
 
-    model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote.
-    shapes: of graph inputs, where the model leaves dimensions open. constants: graph inputs bound to values now.
-    precision: model, fp16, bf16 or int8; overrides the recipe's. calibrate: samples for static int8 ranges, one
-    array an input with samples along axis 0. stop_after, start_from: names of phases (`phases.PHASE_NAMES`).
-    progress: show a bar on stderr once it takes more than a second.
+    model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote. machine: a name,
+    a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
+    constants: graph inputs bound to values now. precision: model, fp16, bf16 or int8; overrides the recipe's.
+    calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:
+    names of phases (`phases.PHASE_NAMES`); a folder brings its own machine, shapes and recipe along. progress: show a
+    bar on stderr once it takes more than a second.
 
     Raises UnsupportedError with every node that cannot run on the accelerator, CapacityError for what cannot fit,
     InputError and UsageError for what is wrong with the model or the call.
     """
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
-        result = _imported(model, machine, _recipe(recipe, precision), shapes or {}, constants or {})
+        target = machine if isinstance(machine, Machine) else load_machine(machine or DEFAULT_MACHINE)
+        result = _imported(model, target, _recipe(recipe, precision), shapes or {}, constants or {})
     else:
-        result = _resumed(model, start_from)
+        settled = {
+            "machine": machine,
+            "shapes": shapes,
+            "constants": constants,
+            "precision": precision,
+            "recipe": recipe,
+        }
+        given = [name for name, value in settled.items() if value]
+        if given:
+            raise UsageError(
+                f"{given[0]} was settled when the folder was written", "leave it out, or compile the model"
+            )
+        result = _resumed(model, checked_phase(start_from), last)
+        if calibrate is not None and PHASE_NAMES.index(start_from) > PHASE_NAMES.index("precision"):
+            raise UsageError(f"calibration data come too late for {start_from}", "start from precision")
     result.calibrate = calibrate
     if dump_ir is None:
         result.continue_to(last, None, progress)
@@ -136,31 +166,32 @@ def _recipe(recipe: str | Path | Recipe | None, precision: str | None) -> Recipe
 
 def _imported(
     model: str | Path | bytes | onnx.ModelProto,
-    machine: str | Path | Machine,
+    machine: Machine,
     recipe: Recipe,
     shapes: Mapping[str, Sequence[int]],
     constants: Mapping[str, Array],
 ) -> Compilation:
     context = new_context()
-    target = machine if isinstance(machine, Machine) else load_machine(machine)
     begin = perf_counter()
     from .importer import import_model
 
-    module = import_model(model, {name: tuple(shape) for name, shape in shapes.items()}, constants, context)
-    context.machine, context.recipe = target, recipe.to_dict()
-    return Compilation(context, target, recipe, module, IMPORT, phase_seconds={IMPORT: perf_counter() - begin})
+    module = import_model(model, shapes, constants, context)
+    context.machine, context.recipe = machine, recipe.to_dict()
+    return Compilation(context, machine, recipe, module, IMPORT, phase_seconds={IMPORT: perf_counter() - begin})
 
 
-def _resumed(folder: object, start_from: str) -> Compilation:
+def _resumed(folder: object, start_from: str, last: str) -> Compilation:
     """What a dump folder holds of the state before phase `start_from`."""
     from .dump import read_dump
 
     if not isinstance(folder, str | Path):
         raise UsageError("start_from needs the folder that dump_ir wrote, as the model")
-    if checked_phase(start_from) == IMPORT:
-        raise UsageError("start_from import is a plain compilation", "give the model and no start_from")
+    if start_from == IMPORT:
+        raise UsageError("to start from import is a plain compilation", "give the model, and no phase to start from")
+    place = PHASE_NAMES.index(start_from)
+    if PHASE_NAMES.index(last) < place:
+        raise UsageError(f"{last} is over before {start_from} starts")
     context = new_context()
     module, machine, recipe, facts = read_dump(Path(folder), start_from, context)
     context.machine, context.recipe = machine, recipe.to_dict()
-    reached = PHASE_NAMES[PHASE_NAMES.index(start_from) - 1]
-    return Compilation(context, machine, recipe, module, reached, facts)
+    return Compilation(context, machine, recipe, module, PHASE_NAMES[place - 1], facts)

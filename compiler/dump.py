@@ -12,22 +12,24 @@ import json
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
 from xdsl.printer import Printer
-from xdsl.utils.exceptions import ParseError
+from xdsl.utils.exceptions import ParseError, VerifyException
 
 from ..dialects.constants import ConstantStore, RefAttr
 from ..dialects.context import CompilerContext
+from ..dialects.onnx_interface import main_of
 from ..dialects.tile import TensorOp
-from ..isa.container import read_container, write_container
-from ..isa.errors import InputError
+from ..isa.container import STORABLE, read_container, write_container
+from ..isa.errors import AttncError, InputError, OutputError
+from ..isa.files import write_beside
 from ..isa.machine import Machine, machine_from_dict
 from ..passes.emit.emit import ModelFacts
 from .facts import facts_from_dict, facts_to_dict
-from .phases import PHASE_NAMES
+from .phases import EMIT, PHASE_NAMES
 from .recipe import Recipe
 
 if TYPE_CHECKING:
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 
 CONSTANTS = "constants.safetensors"
 DESCRIPTION = "compilation.json"
+
+
+def file_of(phase: str) -> str:
+    """The name of the file that holds what a phase made."""
+    return f"{PHASE_NAMES.index(phase):02}-{phase}.{'asm' if phase == EMIT else 'mlir'}"
 
 
 def text_of(module: ModuleOp) -> str:
@@ -57,7 +64,7 @@ def named_constants(module: ModuleOp) -> Iterator[str]:
 class Dump:
     """Writes the folder phase by phase, so that what was reached is there even if a later phase fails.
 
-    Raises InputError where the folder cannot be made.
+    What an earlier compilation left in the folder is replaced. Raises OutputError where the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,8 +73,10 @@ class Dump:
         self._last: Compilation | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            for name in (*map(file_of, PHASE_NAMES), CONSTANTS, DESCRIPTION):
+                (folder / name).unlink(missing_ok=True)
         except OSError as error:
-            raise InputError(str(folder), f"cannot be made: {error.strerror}") from None
+            raise OutputError(str(folder), error.strerror or str(error)) from None
 
     def __enter__(self) -> Self:
         return self
@@ -81,49 +90,83 @@ class Dump:
             "recipe": self._last.recipe.to_dict(),
             "facts": facts_to_dict(self._last.facts),
         }
-        (self.folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        self._write(DESCRIPTION, json.dumps(description, indent=2) + "\n")
         write_constants(self.folder / CONSTANTS, self._last.context.store, list(self._keys))
 
     def phase(self, compilation: Compilation) -> None:
         """Write what the phase just reached has made: a module, or the program as assembly text."""
         self._last = compilation
-        name = compilation.phase
-        numbered = f"{PHASE_NAMES.index(name):02}-{name}"
         if compilation.program is not None:
             from ..isa.assembly import disassemble
 
-            (self.folder / f"{numbered}.asm").write_text(disassemble(compilation.program))
+            self._write(file_of(EMIT), disassemble(compilation.program))
             return
         self._keys |= dict.fromkeys(named_constants(compilation.module))
-        (self.folder / f"{numbered}.mlir").write_text(text_of(compilation.module))
+        self._write(file_of(compilation.phase), text_of(compilation.module))
+
+    def _write(self, name: str, text: str) -> None:
+        write_beside(self.folder / name, text.encode())
 
 
 def write_constants(path: Path, store: ConstantStore, keys: list[str]) -> None:
-    """Write constants of the store to a safetensors file."""
-    path.write_bytes(write_container({"content": "constants"}, {key: store.get(key) for key in keys}))
+    """Write constants of the store to a safetensors file; those of types that it cannot hold (text) are left out."""
+    arrays = {key: store.get(key) for key in keys}
+    storable = {key: array for key, array in arrays.items() if array.dtype in STORABLE}
+    write_beside(path, write_container({"content": "constants"}, storable))
 
 
 def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[ModuleOp, Machine, Recipe, ModelFacts]:
     """The module as it was before phase `before`, its constants put into the context's store, machine and recipe.
 
-    Raises InputError naming the file that is missing or damaged.
+    Raises InputError (ProgramFileError for the constants) naming the file that is missing or damaged.
     """
-    phase = PHASE_NAMES[PHASE_NAMES.index(before) - 1]
-    path = folder / f"{PHASE_NAMES.index(phase):02}-{phase}.mlir"
+    description = _described(folder / DESCRIPTION)
+    path = folder / file_of(PHASE_NAMES[PHASE_NAMES.index(before) - 1])
     try:
-        description = json.loads((folder / DESCRIPTION).read_text())
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         read_constants(folder / CONSTANTS, context.store)
     except OSError as error:
         raise InputError(str(error.filename or folder), f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(str(folder / DESCRIPTION), f"is not valid JSON: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(str(path), "is not text") from None
+    module = _parsed(path, text, context)
+    missing = [key for key in named_constants(module) if key not in context.store]
+    if missing:
+        raise InputError(str(folder / CONSTANTS), f"has no constant {missing[0]!r}")
+    try:
+        facts = facts_from_dict(description["facts"])
+        return module, machine_from_dict(description["machine"]), Recipe.of(description["recipe"]), facts
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InputError(str(folder / DESCRIPTION), "is not what --dump-ir writes") from None
+    except AttncError as error:
+        raise InputError(str(folder / DESCRIPTION), str(error)) from None
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        description: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        remedy = "--start-from needs a folder that --dump-ir wrote"
+        raise InputError(str(path), f"cannot be read: {error.strerror}", remedy) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(str(path), f"is not valid JSON: {error}") from None
+    if not isinstance(description, dict):
+        raise InputError(str(path), "is not what --dump-ir writes")
+    return cast("dict[str, Any]", description)
+
+
+def _parsed(path: Path, text: str, context: CompilerContext) -> ModuleOp:
     try:
         module = Parser(context, text, str(path)).parse_module()
+        module.verify()
+        main_of(module)
     except ParseError as error:
-        raise InputError(str(path), f"is not valid IR: {error}") from None
-    facts = facts_from_dict(description["facts"])
-    return module, machine_from_dict(description["machine"]), Recipe.of(description["recipe"]), facts
+        place = error.span.get_location()
+        raise InputError(str(path), f"is not valid IR: line {place.line}, column {place.col}: {error.msg}") from None
+    except (VerifyException, ValueError) as error:
+        # The message of a failed verification is the whole module; what it was made from is the sentence.
+        raise InputError(str(path), f"is not valid IR: {error.__cause__ or error}") from None
+    return module
 
 
 def read_constants(path: Path, store: ConstantStore) -> None:

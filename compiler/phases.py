@@ -1,4 +1,4 @@
-"""The phases of compilation, in order, and the passes of each: data made from a machine and a recipe."""
+"""The phases of compilation, in order, and the passes of each: data made from a recipe."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 from ..isa.errors import InputError, UsageError
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
-RESIDUALS = ("bf16", "fp32")
+RESIDUALS = ("bf16", "fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,23 @@ class LayerRule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A parsed recipe; the empty one changes nothing."""
+    """A parsed recipe; the empty one changes nothing. A `residual` of None is what goes with the precision."""
 
     precision: str = "model"
-    residual: str = "bf16"
+    residual: str | None = None
     layers: tuple[LayerRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
-        _one_of("residual", self.residual, RESIDUALS)
+        if self.residual is not None:
+            _one_of("residual", self.residual, RESIDUALS)
         for layer in self.layers:
             _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
+
+    @property
+    def precisions(self) -> frozenset[str]:
+        """Every precision that the recipe asks for."""
+        return frozenset((self.precision, *(layer.precision for layer in self.layers)))
 
     @staticmethod
     def read(path: Path) -> Recipe:
@@ -82,11 +88,12 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
-        return {
-            "precision": self.precision,
-            "residual": self.residual,
-            "layer": [{"match": layer.match, "precision": layer.precision} for layer in self.layers],
-        }
+        tables: dict[str, Any] = {"precision": self.precision}
+        if self.residual is not None:
+            tables["residual"] = self.residual
+        if self.layers:
+            tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
+        return tables
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def reference_values(model: str | Path | bytes | onnx.ModelProto, inputs: Mappin
         values = _by_runtime(proto, names, inputs)
     except Exception as refused:
         values = _by_evaluator(proto, names, inputs, refused)
-    arrays = {name: np.asarray(value) for name, value in values.items() if isinstance(value, np.ndarray | np.generic)}
+    arrays: dict[str, Array] = {name: np.asarray(value) for name, value in values.items() if hasattr(value, "dtype")}
     return {name: array for name, array in arrays.items() if array.dtype.kind in NUMBERS}
 
 
@@ -41,7 +42,9 @@ def _loaded(model: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
     if isinstance(model, bytes):
         return onnx.load_model_from_string(model)
     if isinstance(model, str | Path):
-        return onnx.load(str(model))
+        # Annotated in part only.
+        load: Any = import_module("onnx").load
+        return load(str(model))
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
@@ -56,12 +59,12 @@ def _ask_for(proto: onnx.ModelProto, names: Sequence[str]) -> None:
 
 
 def _by_runtime(proto: onnx.ModelProto, names: Sequence[str], inputs: Mapping[str, Array]) -> dict[str, Any]:
-    import onnxruntime
-
-    settings: Any = onnxruntime.SessionOptions()
+    # It has no annotations.
+    onnxruntime: Any = import_module("onnxruntime")
+    settings = onnxruntime.SessionOptions()
     settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     settings.log_severity_level = 4
-    session: Any = onnxruntime.InferenceSession(proto.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     return dict(zip(names, session.run(list(names), dict(inputs)), strict=True))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
-from xdsl.ir import Dialect
 from xdsl.passes import ModulePass
 
 from ..dialects.context import CompilerContext
@@ -17,17 +17,25 @@ DIALECTS = {
     "sattn": "attnc.dialects.sattn:Sattn",
     "tile": "attnc.dialects.tile:Tile",
 }
-"""Where each dialect is. `onnx` and `isa` are made from the official schemas and the instruction records."""
+"""Where each dialect is."""
 
 MADE_DIALECTS = {
     "onnx": "attnc.dialects.onnx:load_onnx",
     "isa": "attnc.dialects.isa:load_isa",
 }
+"""Where the functions are that make dialects of the official schemas and of the instruction records."""
 
 PASSES = {
     "fold-constants": "graph.fold_constants:FoldConstants",
+    "integer-products": "precision.integer_products:IntegerProducts",
+    "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
+    "lower-tile": "schedule.lower_tile:LowerTile",
     "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",
     "name-paths": "graph.paths:NamePaths",
+    "narrow-products": "precision.narrow_floats:NarrowProducts",
+    "narrow-residuals": "precision.narrow_floats:NarrowResiduals",
+    "narrow-tables": "precision.narrow_tables:NarrowTables",
+    "quantize-products": "precision.quantize_products:QuantizeProducts",
     "recognize-activations": "graph.recognize.activations:RecognizeActivations",
     "recognize-attention": "graph.recognize.attention:RecognizeAttention",
     "recognize-grouped-heads": "graph.recognize.grouped_heads:RecognizeGroupedHeads",
@@ -38,8 +46,7 @@ PASSES = {
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
-    "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
-    "lower-tile": "schedule.lower_tile:LowerTile",
+    "tile-kernels": "tile.tile:TileKernels",
 }
 """Where each pass is, in the package of passes."""
 
@@ -48,7 +55,7 @@ def new_context() -> CompilerContext:
     """A context that can read the text of every phase."""
     context = CompilerContext()
     for name, place in DIALECTS.items():
-        context.register_dialect(name, _loader(place))
+        context.register_dialect(name, lambda place=place: _found(place))
     for name, place in MADE_DIALECTS.items():
         context.register_dialect(name, lambda place=place: _found(place)())
     return context
@@ -56,13 +63,9 @@ def new_context() -> CompilerContext:
 
 def pass_loader(name: str) -> Callable[[], type[ModulePass]]:
     """What gives the class of the pass called `name`."""
-    return _loader(f"attnc.passes.{PASSES[name]}")
+    return lambda: _found(f"attnc.passes.{PASSES[name]}")
 
 
-def _loader(place: str) -> Callable[[], Dialect]:
-    return lambda: _found(place)
-
-
-def _found(place: str):
+def _found(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)

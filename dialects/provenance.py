@@ -8,7 +8,7 @@ phase and the reason, so that at every phase the nodes in the IR and the nodes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from xdsl.dialects.builtin import (
@@ -71,8 +71,21 @@ def record_folded(module: ModuleOp, nodes: Iterable[FoldedNode]) -> None:
     known = {node.name: node for node in folded_nodes(module)}
     for node in nodes:
         known.setdefault(node.name, node)
+    _list_folded(module, known.values())
+
+
+def date_folded(module: ModuleOp, before: Iterable[FoldedNode], phase: str) -> None:
+    """Say of the listed nodes that were not listed `before` that they left in `phase`: passes that serve several
+    phases do not know in which one they run."""
+    known = frozenset(node.name for node in before)
+    nodes = folded_nodes(module)
+    if any(node.name not in known for node in nodes):
+        _list_folded(module, [node if node.name in known else replace(node, phase=phase) for node in nodes])
+
+
+def _list_folded(module: ModuleOp, nodes: Iterable[FoldedNode]) -> None:
     groups: dict[tuple[str, str, str], list[StringAttr]] = {}
-    for node in known.values():
+    for node in nodes:
         groups.setdefault((node.phase, node.reason, node.operator), []).append(StringAttr(node.name))
     entries = (ArrayAttr((*map(StringAttr, group), ArrayAttr(names))) for group, names in groups.items())
     module.attributes[FOLDED] = ArrayAttr[Attribute](entries)

@@ -29,7 +29,15 @@ _DTYPES: dict[str, np.dtype[Any]] = {
     "I32": np.dtype("<i4"),
     "F32": np.dtype("<f4"),
     "I64": np.dtype("<i8"),
+    "I16": np.dtype("<i2"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+    "U64": np.dtype("<u8"),
+    "F64": np.dtype("<f8"),
 }
+
+STORABLE = frozenset(_DTYPES.values())
+"""The numpy dtypes that a container can hold."""
 
 _DIGEST_CHARACTERS = 64
 _START = b'{"__metadata__":{"attnc":"{\\"digest\\":\\"'

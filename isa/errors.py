@@ -70,6 +70,18 @@ class ProgramFileError(AttncError):
         super().__init__(f"{subject}: {reason}")
 
 
+class OutputError(AttncError):
+    """A file that cannot be written; `path` names it."""
+
+    code = "E206"
+    exit_code = 2
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"{path}: cannot be written: {reason}")
+
+
 class AssemblyError(AttncError):
     """Assembly text that is not valid; `line` and `column` count from 1."""
 

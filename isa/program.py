@@ -6,8 +6,6 @@ and every range are checked, and a wrong file is one ProgramFileError.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +19,7 @@ from .blocks import Space
 from .columns import Int64Array
 from .container import stored_digest, write_container
 from .errors import Fault, ProgramFileError
+from .files import write_beside
 from .formats import Array, Format
 from .instructions import ISA_HASH
 from .machine import Machine
@@ -223,7 +222,7 @@ class Program:
         }
 
     def save(self, path: str | Path) -> None:
-        """Write the program file: beside its place, then renamed, so that no half-written file remains."""
+        """Write the program file, whole or not at all. Raises OutputError when it cannot be written."""
         write_beside(Path(path), self.content)
 
     @staticmethod
@@ -243,25 +242,3 @@ class Program:
         from .program_file import read_program
 
         return read_program(content, subject)
-
-
-def write_beside(path: Path, content: bytes | bytearray) -> None:
-    """Write a file whole or not at all; ProgramFileError when its folder cannot be written."""
-    temporary = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise ProgramFileError(str(path), f"cannot be written: {error.strerror}") from None
-
-
-def _umask() -> int:
-    # The only way to read the mask is to set it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -72,14 +72,14 @@ def prepare(program: Program, inputs: Mapping[str, Array], strict: bool = False)
     return Batches(stored, count, nans)
 
 
-def random_inputs(program: Program, seed: int) -> dict[str, Array]:
+def random_inputs(signatures: Sequence[Signature], seed: int) -> dict[str, Array]:
     """Inputs of the model's element types within their valid ranges, the same for the same seed.
 
     Floats are normally distributed (clipped to the range); integers without a range are 0 or 1; masks are
     ones followed by zeros along the last axis, at least one 1 in each row.
     """
     generator = np.random.default_rng(seed)
-    return {item.name: _random(item, generator) for item in program.inputs}
+    return {item.name: _random(item, generator) for item in signatures}
 
 
 def _random(item: Signature, generator: np.random.Generator) -> Array:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..isa.fields import Choice, Wait
-from ..isa.program import write_beside
+from ..isa.files import write_beside
 from .measure import Measurement
 
 

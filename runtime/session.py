@@ -78,7 +78,7 @@ class Session:
 
     def random_inputs(self, seed: int) -> dict[str, Array]:
         """Inputs within their valid ranges, the same for the same seed."""
-        return random_inputs(self.program, seed)
+        return random_inputs(self.program.inputs, seed)
 
     def check(self) -> tuple[str, ...]:
         """The race check and the memory check; lines that say what was checked, RaceError or Fault if not in

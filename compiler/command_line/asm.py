@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .options import read_text, writable
+from .options import check_outputs, read_text
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def run(options: Namespace) -> int:
     """Assemble and write."""
     from ...isa.assembly import assemble
 
-    writable(options.output)
+    check_outputs([options.output], [options.source])
     program = assemble(read_text(options.source), str(options.source), options.source.parent)
     program.save(options.output)
     print(f"{options.output}: {program.describe()}")

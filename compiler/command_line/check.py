@@ -45,7 +45,11 @@ def _text(report: CheckReport) -> str:
     width = max((len(layer.path) for layer in report.layers), default=0)
     for layer in report.layers:
         shape = "x".join(map(str, layer.shape))
-        first = layer.nodes[0] if layer.nodes else ""
+        # The last node is the product itself, those before it were taken into it.
+        last = layer.nodes[-1] if layer.nodes else ""
         more = f" and {len(layer.nodes) - 1} more" if len(layer.nodes) > 1 else ""
-        lines.append(f"  {layer.path:{width}}  {layer.operator:15} {layer.format:5} {shape:16} {first}{more}")
+        lines.append(f"  {layer.path:{width}}  {layer.operator:15} {layer.format:5} {shape:16} {last}{more}")
+    if report.unlowered:
+        lines.append(f"written quantized, computed in float: {len(report.unlowered)} products")
+        lines.extend(f"  {item.node}: {item.reason}" for item in report.unlowered)
     return "\n".join(lines)

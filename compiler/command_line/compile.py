@@ -11,8 +11,9 @@ from .options import (
     add_model_options,
     add_quiet_option,
     add_recipe_options,
+    check_outputs,
     shapes_of,
-    writable,
+    write_text,
 )
 
 
@@ -24,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_recipe_options(parser)
     phases = "import, graph, precision, attention, tile, schedule or emit"
     parser.add_argument("--dump-ir", metavar="DIR", type=Path, help="write the IR of every phase to this folder")
-    parser.add_argument("--stop-after", metavar="PHASE", help=f"stop after {phases}; without -o print its IR")
+    parser.add_argument("--stop-after", metavar="PHASE", help=f"stop after {phases}, and write or print its IR")
     parser.add_argument("--start-from", metavar="PHASE", help="go on from this phase; MODEL.onnx is a --dump-ir folder")
     parser.add_argument("--time-passes", action="store_true", help="print the seconds of each phase and pass to stderr")
     add_quiet_option(parser)
@@ -39,11 +40,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compile, write, and say on stdout what was made."""
-    from ..compilation import compile
+    from ..compilation import Compilation, compile
+    from ..dump import text_of
 
-    if options.output is not None:
-        writable(options.output)
-    result = compile(
+    check_outputs([options.output], [options.model, options.calibrate, options.recipe])
+    result: Compilation = compile(
         options.model,
         machine=options.machine,
         shapes=shapes_of(options),
@@ -59,15 +60,9 @@ def run(options: Namespace) -> int:
         for name, seconds in (*result.phase_seconds.items(), *result.pass_seconds.items()):
             print(f"{seconds:8.3f} s  {name}", file=sys.stderr)
     if result.program is None:
-        from ..dump import text_of
-
-        text = text_of(result.module)
-        if options.output is None:
-            sys.stdout.write(text)
-        else:
-            options.output.write_text(text)
-        return 0
-    if options.output is not None:
+        if options.output is not None or options.dump_ir is None:
+            write_text(options.output, text_of(result.module))
+    elif options.output is not None:
         result.program.save(options.output)
         print(f"{options.output}: {result.program.describe()}")
     elif options.dump_ir is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .options import add_output_option, write_text
+from .options import add_output_option, check_outputs, write_text
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -22,6 +22,7 @@ def run(options: Namespace) -> int:
     from ...isa.assembly import disassemble
     from ...isa.program import Program
 
+    check_outputs([options.output], [options.program])
     program = Program.load(options.program)
     write_text(options.output, disassemble(program, options.program.name))
     return 0

@@ -38,7 +38,9 @@ def _text(program: Program) -> str:
     lines += ["", "memory"]
     for entry in program.memory_map:
         end = entry.address + entry.bytes
-        lines.append(f"  {entry.space.text:5} {entry.address:#010x}-{end:#010x} {entry.bytes:>12,}  {entry.role:10} {entry.name}")
+        lines.append(
+            f"  {entry.space.text:5} {entry.address:#010x}-{end:#010x} {entry.bytes:>12,}  {entry.role:10} {entry.name}"
+        )
     lines += ["", f"nodes ({len(program.nodes)}; {len(program.folded)} folded)"]
     lines += [f"  {node.operator:28} {node.path:28} {node.name}" for node in program.nodes]
     if program.unlowered:

@@ -1,15 +1,17 @@
-"""Options that several commands share, each declared once, and how their values are read."""
+"""Options that several commands share, each declared once, and how their values are read and written."""
 
 from __future__ import annotations
 
 import os
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from ...isa.errors import InputError, UsageError
+from ...isa.errors import InputError, OutputError, UsageError
+from ...isa.files import write_beside
+
+STDOUT = Path("-")
 
 
 def add_model_options(parser: ArgumentParser) -> None:
@@ -31,15 +33,15 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         choices=["model", "fp16", "bf16", "int8"],
         help="number format of the products: as the model says (default), or this one",
     )
-    parser.add_argument("--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input")
+    parser.add_argument(
+        "--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input"
+    )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")
 
 
-def add_machine_option(
-    parser: ArgumentParser, default: str | None = "edge", text: str = "machine name or file (default: edge)"
-) -> None:
+def add_machine_option(parser: ArgumentParser, text: str = "machine name or file (default: edge)") -> None:
     """What says for which machine."""
-    parser.add_argument("--machine", metavar="NAME|FILE", default=default, help=text)
+    parser.add_argument("--machine", metavar="NAME|FILE", help=text)
 
 
 def add_output_option(parser: ArgumentParser, metavar: str) -> None:
@@ -49,58 +51,56 @@ def add_output_option(parser: ArgumentParser, metavar: str) -> None:
 
 def add_quiet_option(parser: ArgumentParser) -> None:
     """What silences progress."""
-    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.add_argument("--quiet", action="store_true", help="no progress and no warnings on stderr")
 
 
 def shapes_of(options: Namespace) -> dict[str, tuple[int, ...]]:
     """The `--shape` options as a mapping. Raises UsageError for one that is not NAME=1x128."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for text in options.shape:
+    given: list[str] = options.shape
+    for text in given:
         name, separator, extents = text.rpartition("=")
-        try:
-            shape = tuple(int(extent) for extent in extents.lower().split("x")) if extents else ()
-        except ValueError:
-            shape = (-1,)
-        if not separator or not name or any(extent < 0 for extent in shape):
+        parts: list[str] = extents.lower().split("x") if extents else []
+        if not separator or not name or not all(part.isascii() and part.isdigit() for part in parts):
             raise UsageError(f"--shape {text!r} is not understood", "write NAME=1x128")
-        if name in shapes and shapes[name] != shape:
+        shape = tuple(map(int, parts))
+        if shapes.setdefault(name, shape) != shape:
             raise UsageError(f"--shape gives {name!r} twice")
-        shapes[name] = shape
     return shapes
 
 
-def writable(path: Path) -> None:
-    """Raises UsageError where a file cannot be written, before any work is spent on it."""
-    folder = path.parent
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] = ()) -> None:
+    """Refuse, before any work is spent on them, outputs that cannot be written or would replace each other or an
+    input. None is an option that was not given; `-` is stdout.
+
+    Raises OutputError and UsageError.
+    """
+    taken = {path.resolve(): "the input" for path in inputs if path is not None}
+    for path in outputs:
+        if path is None or path == STDOUT:
+            continue
+        _check_writable(path)
+        use = taken.get(path.resolve())
+        if use is not None:
+            raise UsageError(f"{path} is {use} too", "name another file")
+        taken[path.resolve()] = "another output"
+
+
+def _check_writable(path: Path) -> None:
     if path.is_dir():
-        raise UsageError(f"{path} is a folder", "name a file")
-    if not folder.is_dir():
-        raise UsageError(f"the folder {folder} of {path} does not exist")
-    if not os.access(path if path.exists() else folder, os.W_OK):
-        raise UsageError(f"{path} cannot be written: permission denied")
-
-
-@contextmanager
-def written(path: Path) -> Generator[Path]:
-    """A path beside `path` to write to; it takes the place of `path` only when all is written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield beside
-        beside.replace(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+        raise OutputError(str(path), "it is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(str(path), "its folder does not exist")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(str(path), "permission denied")
 
 
 def write_text(path: Path | None, text: str) -> None:
-    """Write text to a file, or to stdout where there is none."""
-    if path is None:
+    """Write text to a file, whole or not at all, or to stdout where there is none."""
+    if path is None or path == STDOUT:
         sys.stdout.write(text)
-        return
-    writable(path)
-    with written(path) as beside:
-        beside.write_text(text)
+    else:
+        write_beside(path, text.encode())
 
 
 def read_text(path: Path) -> str:
@@ -111,3 +111,9 @@ def read_text(path: Path) -> str:
         raise InputError(str(path), f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(str(path), "is not text") from None
+
+
+def warn(options: Namespace, text: str) -> None:
+    """Print a warning, unless it was asked to be quiet."""
+    if not options.quiet:
+        print(f"warning: {text}", file=sys.stderr)

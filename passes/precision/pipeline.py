@@ -11,16 +11,15 @@ from .narrow_tables import NarrowTables
 from .quantize_products import QuantizeProducts
 
 
-def precision(default: str, residual: str, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
-    """The model's own formats first; then those of a recipe: `default`, overridden by `layers`
-    (`pattern=precision`).
+def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
+    """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
-    With int8 what passes between kernels is kept as `residual` (bf16 or fp32); with bf16 and fp16, in that
-    format.
+    What passes between kernels is kept as `residual` (bf16, fp16, fp32); None is bf16 with int8, the default precision
+    with bf16 and fp16, and the model's own otherwise.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [NarrowTables(), IntegerProducts()]
-    stream = residual if default == "int8" else default
+    stream = residual or ("bf16" if default == "int8" else default)
     if stream in NARROW:
         passes.append(NarrowResiduals(stream))
     if layers or default in NARROW:

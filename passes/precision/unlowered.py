@@ -56,7 +56,8 @@ def _is_quantized(value: SSAValue) -> bool:
         case nn.DequantizeOp() | nn.CastOp():
             return element_type(made.input) in (i8, ui8)
         case nn.MapOp():
-            return made.function.data in ("mul", "sub") and any(map(_is_quantized, made.inputs))
+            varying = [operand for operand in made.inputs if not isinstance(operand.owner, nn.ConstantOp)]
+            return made.function.data in ("mul", "sub") and len(varying) == 1 and _is_quantized(varying[0])
         case nn.PadOp():
             return _is_quantized(made.input)
         case nn.ConcatOp():

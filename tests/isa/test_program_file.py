@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import safetensors
 from attnc.isa.container import read_container, write_container
-from attnc.isa.errors import ProgramFileError
+from attnc.isa.errors import OutputError, ProgramFileError
 from attnc.isa.program import Program, Segment
 from attnc.isa.state import State
 from attnc.isa.table import TableBuilder
@@ -166,7 +166,7 @@ def test_two_weights_of_one_name_cannot_be_written(small_program):
 
 
 def test_saving_into_a_missing_folder_leaves_nothing(small_program, tmp_path):
-    with pytest.raises(ProgramFileError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot be written"):
         small_program.save(tmp_path / "none" / "p.attn")
     assert not list(tmp_path.iterdir())
 
