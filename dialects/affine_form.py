@@ -76,7 +76,7 @@ class AffineForm:
         return -self + other
 
     def evaluate(self, indices: Sequence[Any]) -> Any:
-        """The value at loop `indices`: integers, or integer arrays of one shape (then an array, or an int if constant)."""
+        """The value at loop `indices`: integers, or integer arrays of one shape (an int where no index occurs)."""
         value: Any = self.constant
         for coefficient, index in zip(self.coefficients, indices, strict=False):
             if coefficient:
@@ -184,9 +184,7 @@ class Access:
             raise ValueError(f"{len(self.sizes)} sizes but {len(self.strides)} strides")
 
     @staticmethod
-    def of(
-        offset: AffineForm | int, sizes: Sequence[Minimum | AffineForm | int], strides: Sequence[int]
-    ) -> Access:
+    def of(offset: AffineForm | int, sizes: Sequence[Minimum | AffineForm | int], strides: Sequence[int]) -> Access:
         """An access from plain integers and forms."""
         return Access(AffineForm.of(offset), tuple(Minimum.of(size) for size in sizes), tuple(strides))
 

@@ -480,9 +480,7 @@ class CopyOp(TileOperation):
     source_access = prop_def(AccessAttr)
     target_access = prop_def(AccessAttr)
 
-    def __init__(
-        self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access
-    ) -> None:
+    def __init__(self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access) -> None:
         properties = {"source_access": AccessAttr(source_access), "target_access": AccessAttr(target_access)}
         super().__init__(operands=[source, target], properties=properties)
 
@@ -603,7 +601,7 @@ class _RowsByIndex(TileOperation):
 
 @irdl_op_definition
 class GatherOp(_RowsByIndex):
-    """`rows[i] = table[ids[i]]`: ids in SRAM, the table in DRAM (sizes: limit, row length); an id outside [0, limit) faults.
+    """`rows[i] = table[ids[i]]`: ids in SRAM, the table in DRAM; an id outside [0, limit) faults.
 
     `tile.gather ids %0<0 [16] [1]> table %1<0 [1000, 128] [128, 1]> rows %2<0 [16, 128] [128, 1]> limit 1000`
     """
@@ -681,9 +679,7 @@ class ProductOp(TileOperation):
         if self.transpose_b is not None:
             inner, n = n, inner
         if inner != k or self.acc_access.data.sizes != (m, n):
-            raise VerifyException(
-                "sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]"
-            )
+            raise VerifyException("sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]")
 
     @classmethod
     def parse(cls, parser: Parser) -> ProductOp:
@@ -775,9 +771,7 @@ class PassOp(TileOperation):
             "directions": ArrayAttr([StringAttr(direction) for direction, _ in reductions]),
             "accumulate": None if accumulate is None else ExtentAttr(accumulate),
         }
-        super().__init__(
-            operands=[[place.buffer for place in group] for group in groups], properties=properties
-        )
+        super().__init__(operands=[[place.buffer for place in group] for group in groups], properties=properties)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
@@ -809,9 +803,7 @@ class PassOp(TileOperation):
     def reduction_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
         """(direction, buffer, access) of the reductions."""
         start = len(self.streams) + len(self.broadcasts) + len(self.out)
-        return tuple(
-            (way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True)
-        )
+        return tuple((way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True))
 
     def verify_(self) -> None:
         super().verify_()
@@ -828,25 +820,15 @@ class PassOp(TileOperation):
                 raise VerifyException("streams and output of a pass are [rows, columns] with contiguous rows")
         shapes: dict[str, tuple[Minimum, ...]] = {"scalar": (), "row": (columns,), "column": (rows,)}
         for kind, _, access in self.broadcast_places:
-            if (
-                kind not in BROADCAST_KINDS
-                or access.sizes != shapes[kind]
-                or any(s != 1 for s in access.strides)
-            ):
-                raise VerifyException(
-                    "a broadcast is a scalar [], a row [columns] or a column [rows], contiguous"
-                )
+            if kind not in BROADCAST_KINDS or access.sizes != shapes[kind] or any(s != 1 for s in access.strides):
+                raise VerifyException("a broadcast is a scalar [], a row [columns] or a column [rows], contiguous")
         for direction, _, access in self.reduction_places:
             length = rows if direction == "columns" else columns
             if direction not in DIRECTIONS or access.sizes != (length,) or access.strides != (1,):
-                raise VerifyException(
-                    "a reduction across columns has [rows] values, one across rows [columns]"
-                )
+                raise VerifyException("a reduction across columns has [rows] values, one across rows [columns]")
         program = self.lane_program
         if (program.output is not None) != bool(self.out) or len(program.reductions) != len(self.reductions):
-            raise VerifyException(
-                "the lane program and the operands disagree on the output or the reductions"
-            )
+            raise VerifyException("the lane program and the operands disagree on the output or the reductions")
 
     @classmethod
     def parse(cls, parser: Parser) -> PassOp:
@@ -892,9 +874,7 @@ class PassOp(TileOperation):
         places = [("stream", *place) for place in self.stream_places]
         places += list(self.broadcast_places)
         places += [("out", *self.out_place)] if self.out_place else []
-        places += [
-            (f"across {direction}", buffer, access) for direction, buffer, access in self.reduction_places
-        ]
+        places += [(f"across {direction}", buffer, access) for direction, buffer, access in self.reduction_places]
         for keyword, buffer, access in places:
             printer.print_string(f" {keyword} ")
             _print_place(printer, buffer, access)

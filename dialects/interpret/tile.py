@@ -106,9 +106,7 @@ def _reach(access: Access, indices: Sequence[int], length: int) -> tuple[int, tu
 
 
 class _Runner:
-    def __init__(
-        self, inputs: Mapping[str, Array], store: ConstantStore, observe: Observer | None
-    ) -> None:
+    def __init__(self, inputs: Mapping[str, Array], store: ConstantStore, observe: Observer | None) -> None:
         self._inputs = inputs
         self._store = store
         self._observe = observe
@@ -187,9 +185,7 @@ class _Runner:
             raise Fault(f"elements that nothing wrote are read: {place[1]} at {tuple(indices)}")
         return _view(buffer.elements, offset, sizes, place[1].strides)
 
-    def _write(
-        self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope, values: Array
-    ) -> None:
+    def _write(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope, values: Array) -> None:
         buffer = scope.find(place[0])
         offset, sizes = _reach(place[1], indices, len(buffer.elements))
         _view(buffer.elements, offset, sizes, place[1].strides)[...] = values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 
 from .view import View
@@ -71,7 +72,7 @@ def merged(axes: Sequence[Axis]) -> list[Axis]:
 def even_step(steps: Sequence[tuple[int, int]]) -> int | None:
     """The one stride of (extent, stride) axes that are walked as one axis; 0 for a single element, None if uneven."""
     kept = [(extent, stride) for extent, stride in steps if extent != 1]
-    for (_, outer), (extent, inner) in zip(kept, kept[1:], strict=False):
+    for (_, outer), (extent, inner) in pairwise(kept):
         if outer != extent * inner:
             return None
     return kept[-1][1] if kept else 0

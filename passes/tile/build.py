@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -96,7 +96,7 @@ class TileBuilder:
         return op.result
 
     @contextmanager
-    def kernel(self, op: KernelOp, location: LocationAttr) -> Iterator[None]:
+    def kernel(self, op: KernelOp, location: LocationAttr) -> Generator[None]:
         """Append a kernel and build inside it."""
         op.location = location
         self.insert(op)
@@ -115,7 +115,7 @@ class TileBuilder:
         return op.result
 
     @contextmanager
-    def loop(self, count: int, stage: int = 0) -> Iterator[AffineForm]:
+    def loop(self, count: int, stage: int = 0) -> Generator[AffineForm]:
         """`count` iterations; gives the index. No loop is made for one iteration: its index is the constant 0."""
         if count == 1 and not stage:
             yield AffineForm()
@@ -129,14 +129,14 @@ class TileBuilder:
         self.depth -= 1
 
     @contextmanager
-    def tiles(self, extent: int, size: int, stage: int = 0) -> Iterator[Span]:
+    def tiles(self, extent: int, size: int, stage: int = 0) -> Generator[Span]:
         """A loop over the pieces of `size` of an axis of `extent`; gives the piece."""
         size = max(1, min(size, extent))
         with self.loop(-(-extent // size), stage) as index:
             yield tile_span(extent, size, index)
 
     @contextmanager
-    def _inside(self, block: Block) -> Iterator[None]:
+    def _inside(self, block: Block) -> Generator[None]:
         outer = self._builder.insertion_point
         self._builder.insertion_point = InsertPoint.at_end(block)
         try:
@@ -162,13 +162,13 @@ class TileBuilder:
             axis = next(axis for axis, size in enumerate(sizes) if size.constant is not None)
             count = sizes[axis].constant
             assert count is not None
+            rest = [part[:axis] + part[axis + 1 :] for part in (source_strides, target_strides)]
             with self.loop(count, stage) as index:
-                moved = [
+                here = [
                     Place(place.buffer, Access(place.access.offset + index * strides[axis], (), ()))
                     for place, strides in ((source, source_strides), (target, target_strides))
                 ]
-                rest = [part[:axis] + part[axis + 1 :] for part in (source_strides, target_strides)]
-                self._copy(*moved, sizes[:axis] + sizes[axis + 1 :], *rest, 0)
+                self._copy(here[0], here[1], sizes[:axis] + sizes[axis + 1 :], rest[0], rest[1], 0)
             return
         accesses = [
             Access(place.access.offset, tuple(sizes), tuple(strides))
@@ -192,8 +192,10 @@ class TileBuilder:
         stage: int = 0,
     ) -> None:
         """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`."""
-        places = (a.buffer, a.access, b.buffer, b.access, acc.buffer, acc.access)
-        self.insert(ProductOp(*places, mode, transpose_b, _switch(accumulate)), stage)
+        op = ProductOp(
+            a.buffer, a.access, b.buffer, b.access, acc.buffer, acc.access, mode, transpose_b, _switch(accumulate)
+        )
+        self.insert(op, stage)
 
     def lane_pass(
         self,
@@ -221,7 +223,9 @@ class TileBuilder:
         self.insert(op, stage)
 
 
-def block_place(buffer: SSAValue, sizes: Sequence[Size], pitch: int | None = None, start: AffineForm | int = 0) -> Place:
+def block_place(
+    buffer: SSAValue, sizes: Sequence[Size], pitch: int | None = None, start: AffineForm | int = 0
+) -> Place:
     """The first `sizes` elements of a buffer whose rows (its last dimension) lie `pitch` elements apart.
 
     Without `pitch` the block is dense in the sizes' bounds: what a buffer of these bounds holds.

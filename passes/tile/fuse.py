@@ -127,12 +127,7 @@ class _Former:
         inside = set(members)
         made = {result for op in members for result in op.results}
         operands = dict.fromkeys(value for op in members for value in op.operands if value not in made)
-        results = tuple(
-            result
-            for op in members
-            for result in op.results
-            if self._read_outside(result, inside)
-        )
+        results = tuple(result for op in members for result in op.results if self._read_outside(result, inside))
         if group.tail is not None:
             # What prepares an operand is read through views by the anchor alone.
             results = (group.tail,)
@@ -140,7 +135,7 @@ class _Former:
         return Kernel(group.kind, anchor, members, tuple(operands), results)
 
     def _read_outside(self, value: SSAValue, inside: set[Operation]) -> bool:
-        """Whether anything but a kernel's own operations (also through reshapes that they see through) reads a value."""
+        """Whether anything but a kernel's own operations (through reshapes that they see through) reads a value."""
         for use in value.uses:
             reader = use.operation
             if reader in inside or reader not in self._live:
@@ -259,7 +254,9 @@ class _Former:
             return
         domain = shape_of(root)
         through = self._layout.views[op.rhs]
-        operands = [value for member in source.members for value in member.operands if value.owner not in source.members]
+        operands = [
+            value for member in source.members for value in member.operands if value.owner not in source.members
+        ]
         if self._layout.views[root] != View.dense(root, domain) or any(
             compose(through, domain, self._layout.views[value].broadcast(domain)) is None
             for value in operands
@@ -315,13 +312,16 @@ class _Former:
         assert group.domain is not None
         if len(group.members) >= MAXIMUM_CLUSTER or self._would_cycle(group, op):
             return False
-        if any(self._producer(value) is group and self._solid(value).owner not in group.members for value in op.operands):
+        if any(
+            self._producer(value) is group and self._solid(value).owner not in group.members for value in op.operands
+        ):
             return False
         return _united(group.domain, domain) is not None
 
     def _merges(self, into: _Group, group: _Group) -> bool:
         """Whether two clusters may be one: the same domain, and nothing between them."""
-        assert into.domain is not None and group.domain is not None
+        assert into.domain is not None
+        assert group.domain is not None
         if len(into.members) + len(group.members) > MAXIMUM_CLUSTER:
             return False
         if into.domain[0] != group.domain[0] or _united(into.domain, group.domain) is None:
@@ -343,7 +343,8 @@ class _Former:
         )
 
     def _merge(self, into: _Group, group: _Group) -> None:
-        assert into.domain is not None and group.domain is not None
+        assert into.domain is not None
+        assert group.domain is not None
         into.domain = _united(into.domain, group.domain)
         into.members += group.members
         for op in group.members:

@@ -72,7 +72,9 @@ class GatherLowering(Lowering):
             listed = builder.alloc("sram", tiles.bounds, Format.I32)
             builder.copy(ids, Place(listed, Access(AffineForm(), tiles.sizes(span), dense)))
             count = _times(span.size, tiles.elements // tiles.tile)
-            source = Access.of(table.strides[1] * piece.start + table.offset, (table.shape[0], piece.size), (table.strides[0], 1))
+            source = Access.of(
+                table.strides[1] * piece.start + table.offset, (table.shape[0], piece.size), (table.strides[0], 1)
+            )
             held = builder.alloc("sram", (tiles.elements, columns), scope.form(op.table))
             block = Access.of(0, (count, piece.size), (columns, 1))
             listed_ids = Place(listed, Access.of(0, (count,), (1,)))
@@ -91,7 +93,9 @@ class GatherLowering(Lowering):
         form = self.scope.form(self._op.table)
         buffer = builder.temporary("table", table.shape, form)
         target = View.dense(table.root, table.shape)
-        copy_view(builder, Side(table, self.scope.buffers[table.root], False), Side(target, buffer, False), form, most_bytes)
+        copy_view(
+            builder, Side(table, self.scope.buffers[table.root], False), Side(target, buffer, False), form, most_bytes
+        )
         return buffer, target
 
 

@@ -14,6 +14,7 @@ from .lane_graph import Extent
 from .pack import Packing, PassPlan, Slot
 
 ONE = Minimum.of(1)
+START = AffineForm()
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class Held:
     """
 
     buffer: SSAValue
-    offset: AffineForm = AffineForm()
+    offset: AffineForm = START
     pitch: int = 0
 
     def full(self, rows: Minimum, columns: Minimum) -> Place:

@@ -223,7 +223,7 @@ def _with_stored_outputs(graph: LaneGraph, leaves: Sequence[Extent]) -> LaneGrap
     places = builder.extend(graph)
     for output in graph.outputs:
         node, wanted = output.node, Extent.FULL if output.full else Extent.COLUMN
-        match graph.nodes[node]:
+        match source := graph.nodes[node]:
             case Operation():
                 # A pass writes one stream: a node that others read where it is stored has to be stored as it is.
                 alone = node not in used and len({o.form for o in graph.outputs if o.node == node}) == 1
@@ -232,7 +232,7 @@ def _with_stored_outputs(graph: LaneGraph, leaves: Sequence[Extent]) -> LaneGrap
             case Reduce():
                 direct = not output.full and output.form is temporary_format(graph.kinds[node])
             case Stored():
-                direct = extents[node] is wanted and graph.nodes[node].form is output.form
+                direct = extents[node] is wanted and source.form is output.form
             case _:
                 direct = False
         place = places[node] if direct else builder.stored(places[node], output.form, wanted)

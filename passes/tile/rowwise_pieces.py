@@ -157,28 +157,27 @@ class _Pieces:
     def _over_pieces(self, plan: PassPlan, row: Sequence[AffineForm]) -> None:
         tiling, builder = self.tiling, self.builder
         with ExitStack() as loops:
-            indices = list(row)
-            for axis in tiling.axes.all[len(row) : tiling.cut]:
-                indices.append(loops.enter_context(builder.loop(axis.extent)))
+            outer = tiling.axes.all[len(row) : tiling.cut]
+            indices = [*row, *(loops.enter_context(builder.loop(axis.extent)) for axis in outer)]
             span = loops.enter_context(builder.tiles(tiling.cut_axis.extent, tiling.tile))
             indices.append(span.start)
             here = dict(self.held)
             for slot in plan.streams:
                 here[slot] = self._piece(self.homes[slot][0], self._form(slot), indices, span.size, load=True)
-            if plan.out is not None:
-                home = self.homes[plan.out][0]
-                here[plan.out] = self._piece(home, self._form(plan.out), indices, span.size, load=False)
+            out = plan.out
+            if out is not None:
+                here[out] = self._piece(self.homes[out][0], self._form(out), indices, span.size, load=False)
             # Above zero in every piece but the first: the starts of pieces and the indices of outer column axes.
             later = sum(indices[len(row) :], AffineForm()) if plan.reductions else 0
             emit_pass(builder, plan, ONE, tiling.columns(span), here.__getitem__, later)
-            for home in self.homes[plan.out] if plan.out is not None else ():
+            if out is None:
+                return
+            for home in self.homes[out]:
                 if not home.on_chip:
-                    source, target = self._sides(home, here[plan.out].buffer, indices, span.size)
+                    source, target = self._sides(home, here[out].buffer, indices, span.size)
                     builder.copy(source, target)
 
-    def _piece(
-        self, home: _Home, form: Format, indices: Sequence[AffineForm], size: Minimum, load: bool
-    ) -> Held:
+    def _piece(self, home: _Home, form: Format, indices: Sequence[AffineForm], size: Minimum, load: bool) -> Held:
         if home.on_chip:
             return Held(home.buffer, _start(home, indices))
         held = Held(self.builder.alloc("sram", (self.tiling.column_bound,), form))

@@ -144,10 +144,9 @@ class _Tiler:
         outputs = [self._buffers[root] for root in roots]
         values = [
             StoredValue(name.data, roots.index(self._layout.views[value].root), self._layout.views[value].whole)
-            for value in kernel.results
-            if isinstance(name := value.owner.attributes.get("value"), StringAttr)
-            and isinstance(value.owner, Operation)
-            and value is value.owner.results[0]
+            for member in kernel.operations
+            if (value := member.results[0]) in kernel.results
+            and isinstance(name := member.attributes.get("value"), StringAttr)
         ]
         label = f"{kernel.kind}_{len(dict.fromkeys(self._made.values()))}"
         op = KernelOp(label, kernel.path, _plan_attributes(plan), outputs, values)

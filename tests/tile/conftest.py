@@ -5,6 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from xdsl.builder import ImplicitBuilder
+from xdsl.dialects.builtin import Builtin, ModuleOp
+from xdsl.dialects.func import Func, FuncOp, ReturnOp
+from xdsl.ir import SSAValue
+
 from attnc.dialects import nn
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.elements import dtype_of, element_type, tensor
@@ -13,10 +18,6 @@ from attnc.dialects.sattn import Sattn
 from attnc.dialects.tile import KernelOp, Tile
 from attnc.isa.machine import Machine, load_machine
 from attnc.passes.tile.tile import TileKernels
-from xdsl.builder import ImplicitBuilder
-from xdsl.dialects.builtin import Builtin, ModuleOp
-from xdsl.dialects.func import Func, FuncOp, ReturnOp
-from xdsl.ir import SSAValue
 
 Body = Callable[..., Sequence[SSAValue]]
 
@@ -94,5 +95,3 @@ class Tiling:
 @pytest.fixture(scope="session")
 def tiling() -> Tiling:
     return Tiling(load_machine("edge"))
-
-

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from attnc.dialects import nn
 from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
+
+from attnc.dialects import nn
 
 
 def kinds(kernels):
@@ -40,13 +41,16 @@ def test_reductions_over_any_axes(tiling, axes, kind):
     tiling.check(module, tiling.arrays(module))
 
 
-@pytest.mark.parametrize("body", [
-    lambda x: [nn.SoftmaxOp(x, 1).result],
-    lambda x: [nn.LayerNormOp(x, None, None, 1, 1e-5).result],
-    lambda x: [nn.DynamicQuantizeOp(x).result, nn.DynamicQuantizeOp(x).scale],
-    lambda x: [nn.ReduceOp("variance", x, [1]).result],
-    lambda x: [nn.SoftmaxOp(nn.TransposeOp(x, [1, 0]).result, 0).result],
-])
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda x: [nn.SoftmaxOp(x, 1).result],
+        lambda x: [nn.LayerNormOp(x, None, None, 1, 1e-5).result],
+        lambda x: [nn.DynamicQuantizeOp(x).result, nn.DynamicQuantizeOp(x).scale],
+        lambda x: [nn.ReduceOp("variance", x, [1]).result],
+        lambda x: [nn.SoftmaxOp(nn.TransposeOp(x, [1, 0]).result, 0).result],
+    ],
+)
 def test_rows_that_do_not_fit_go_in_pieces(tiling, body):
     module = tiling.module([(f32, (3, 2000))], body)
     kernels = tiling.check(module, tiling.arrays(module), sram_bytes=4096)

@@ -3,12 +3,13 @@
 from typing import Any
 
 import numpy as np
-from attnc.dialects import nn
-from attnc.dialects.elements import element_type, is_float, shape_of
-from attnc.dialects.shapes import broadcasts_to
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from xdsl.dialects.builtin import f32, i8, i32
+
+from attnc.dialects import nn
+from attnc.dialects.elements import element_type, is_float, shape_of
+from attnc.dialects.shapes import broadcasts_to
 
 EXTENTS = st.sampled_from([1, 1, 2, 3, 4, 6])
 UNARY = {True: ["neg", "abs", "tanh", "rint", "sigmoid"], False: ["neg", "abs", "sign"]}
