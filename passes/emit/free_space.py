@@ -6,6 +6,9 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 
+NEVER = 1 << 62
+
+
 class FreeSpace:
     """Free pieces of a memory by address. `since[i]` is the time at which the last users of piece i are done.
 
@@ -16,6 +19,8 @@ class FreeSpace:
         self.starts = [0]
         self.ends = [capacity]
         self.since = [0]
+        # The earliest time at which a piece that was not joined with its neighbours is settled.
+        self._unjoined = NEVER
 
     def release(self, start: int, end: int, since: int) -> None:
         """Give [start, end) back; its last users are done at time `since`."""
@@ -23,6 +28,8 @@ class FreeSpace:
         self.starts.insert(at, start)
         self.ends.insert(at, end)
         self.since.insert(at, since)
+        if since < self._unjoined:
+            self._unjoined = since
 
     def choose(self, size: int, now: int, kept: Sequence[tuple[int, int]] = ()) -> int | None:
         """A start for a buffer of `size` bytes at time `now`, or None where no free run is long enough.
@@ -30,9 +37,14 @@ class FreeSpace:
         Stretches of `kept` are left alone. Least waiting first, then the shortest run, then the highest
         place: buffers of one size take each other's places.
         """
-        self._join_settled(now)
+        if self._unjoined <= now:
+            self._join_settled(now)
         starts, ends, since = self._without(sorted(kept)) if kept else (self.starts, self.ends, self.since)
         count = len(starts)
+        # A settled piece of just this size is the best there can be.
+        for at in range(count - 1, -1, -1):
+            if ends[at] - starts[at] == size and since[at] <= now:
+                return starts[at]
         best: tuple[int, int, int] | None = None
         found: int | None = None
         for first in range(count):
@@ -41,10 +53,11 @@ class FreeSpace:
                 if last + 1 == count or starts[last + 1] != ends[last]:
                     break
                 last += 1
-                worst = max(worst, since[last])
+                if since[last] > worst:
+                    worst = since[last]
             else:
                 start = ends[last] - size
-                rank = (max(worst - now, 0), ends[last] - starts[first], -start)
+                rank = (worst - now if worst > now else 0, ends[last] - starts[first], -start)
                 if best is None or rank < best:
                     best, found = rank, start
         return found
@@ -115,6 +128,7 @@ class FreeSpace:
         """Adjacent pieces that nothing has to wait for become one."""
         starts, ends, since = self.starts, self.ends, self.since
         joined = 0
+        self._unjoined = min((when for when in since if when > now), default=NEVER)
         for at in range(1, len(starts)):
             if starts[at] == ends[joined] and since[at] <= now and since[joined] <= now:
                 ends[joined] = ends[at]
