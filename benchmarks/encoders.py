@@ -1,6 +1,6 @@
 """Random-weight Transformer encoders of known sizes, as exporters write them: the workloads of the benchmark tables.
 
-    python benchmarks/encoders.py bert-base bert_base.onnx
+python benchmarks/encoders.py bert-base bert_base.onnx
 """
 
 from __future__ import annotations

@@ -161,9 +161,7 @@ class InstructionOperation(TileOperation):
             if item.default is None and item.name not in given and item.name != SLOT:
                 raise VerifyException(f"{self.RECORD.mnemonic} needs {item.name}")
         if (SLOT in by_name) != (self.program is not None):
-            raise VerifyException(
-                f"{self.RECORD.mnemonic} has {'no' if self.program is None else 'a'} lane program"
-            )
+            raise VerifyException(f"{self.RECORD.mnemonic} has {'no' if self.program is None else 'a'} lane program")
         for name, value in self.values.data:
             if is_address(by_name[name]):
                 raise VerifyException(f"{name} is an address: it needs a buffer")
@@ -195,11 +193,7 @@ class InstructionOperation(TileOperation):
             elif isinstance(item.kind, Choice):
                 # Some choices are named by a number: the width of an element.
                 number = parser.parse_optional_integer(allow_boolean=False)
-                word = (
-                    parser.parse_identifier(f" (one of {item.kind.describe()})")
-                    if number is None
-                    else str(number)
-                )
+                word = parser.parse_identifier(f" (one of {item.kind.describe()})") if number is None else str(number)
                 values[name] = item.kind.parse(word)
             else:
                 values[name] = _parse_value(parser)

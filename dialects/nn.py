@@ -91,9 +91,7 @@ class TensorOf(AttrConstraint[Tensor]):
         """Tensors only."""
         return {TensorType}
 
-    def mapping_type_vars(
-        self, type_var_mapping: Mapping[TypeVar, AttrConstraint | IntConstraint]
-    ) -> TensorOf:
+    def mapping_type_vars(self, type_var_mapping: Mapping[TypeVar, AttrConstraint | IntConstraint]) -> TensorOf:
         """No type variables inside."""
         return self
 
@@ -350,9 +348,7 @@ class ReduceOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$kind $input `axes` $axes attr-dict `:` type($input) `->` type($result)"
 
-    def __init__(
-        self, kind: Reduction | str, operand: Value, axes: Sequence[int], element: Element | None = None
-    ):
+    def __init__(self, kind: Reduction | str, operand: Value, axes: Sequence[int], element: Element | None = None):
         value = SSAValue.get(operand)
         kind = Reduction(kind)
         shape = shape_of(value)
@@ -360,9 +356,7 @@ class ReduceOp(NnOperation):
         super().__init__(
             operands=[value],
             properties={"kind": ReductionAttr(kind), "axes": integers(axes)},
-            result_types=[
-                tensor(element or reduction_element(kind, element_type(value)), *shapes.reduce(shape, axes))
-            ],
+            result_types=[tensor(element or reduction_element(kind, element_type(value)), *shapes.reduce(shape, axes))],
         )
 
     def verify_(self) -> None:
@@ -370,9 +364,7 @@ class ReduceOp(NnOperation):
         _expect_shape(self.result, shapes.reduce(shape_of(self.input), self.axes.get_values()))
         kind = reduction_kind(self.kind.data, element_type(self.input))
         if format_of(element_type(self.result)).kind != kind:
-            raise VerifyException(
-                f"{self.kind.data} gives {kind}, which is not stored as {element_type(self.result)}"
-            )
+            raise VerifyException(f"{self.kind.data} gives {kind}, which is not stored as {element_type(self.result)}")
 
 
 def reduction_kind(reduction: Reduction, element: Attribute) -> Kind:
@@ -405,13 +397,9 @@ class SoftmaxOp(NnOperation):
     axis = prop_def(INTEGER)
     empty_row = prop_def(EmptyRowAttr, default_value=EmptyRowAttr(EmptyRow.NAN))
     result = result_def(FLOATS)
-    assembly_format = (
-        "$input `axis` $axis (`empty_row` $empty_row^)? attr-dict `:` type($input) `->` type($result)"
-    )
+    assembly_format = "$input `axis` $axis (`empty_row` $empty_row^)? attr-dict `:` type($input) `->` type($result)"
 
-    def __init__(
-        self, operand: Value, axis: int, empty_row: EmptyRow = EmptyRow.NAN, element: Element | None = None
-    ):
+    def __init__(self, operand: Value, axis: int, empty_row: EmptyRow = EmptyRow.NAN, element: Element | None = None):
         value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
@@ -496,9 +484,7 @@ class RmsNormOp(NnOperation):
         " `:` type($input) `->` type($result)"
     )
 
-    def __init__(
-        self, operand: Value, scale: Value | None, axis: int, epsilon: float, element: Element | None = None
-    ):
+    def __init__(self, operand: Value, scale: Value | None, axis: int, epsilon: float, element: Element | None = None):
         value = SSAValue.get(operand)
         shape = shape_of(value)
         super().__init__(
@@ -551,12 +537,8 @@ class MatmulOp(NnOperation):
             self.result, shapes.matmul(shape_of(self.lhs), shape_of(self.rhs), self.transpose_rhs is not None)
         )
         left, right, result = element_type(self.lhs), element_type(self.rhs), element_type(self.result)
-        if not (
-            (left == right == i8 and result == i32) or (left == right and is_float(left) and is_float(result))
-        ):
-            raise VerifyException(
-                f"no product of {left} by {right} giving {result}: i8 gives i32, floats give floats"
-            )
+        if not ((left == right == i8 and result == i32) or (left == right and is_float(left) and is_float(result))):
+            raise VerifyException(f"no product of {left} by {right} giving {result}: i8 gives i32, floats give floats")
 
 
 @irdl_op_definition
@@ -610,9 +592,7 @@ class ReshapeOp(NnOperation):
         """The number of elements stays."""
         before, after = shape_of(self.input), shape_of(self.result)
         if shapes.elements(before) != shapes.elements(after):
-            raise VerifyException(
-                f"{shapes.dims(before)} and {shapes.dims(after)} differ in their number of elements"
-            )
+            raise VerifyException(f"{shapes.dims(before)} and {shapes.dims(after)} differ in their number of elements")
         _expect_element(self.result, self.input)
 
 
@@ -659,9 +639,7 @@ class SliceOp(NnOperation):
     result = result_def(TENSOR)
     assembly_format = "$input `starts` $starts `steps` $steps attr-dict `:` type($input) `->` type($result)"
 
-    def __init__(
-        self, operand: Value, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None
-    ):
+    def __init__(self, operand: Value, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None):
         value = SSAValue.get(operand)
         super().__init__(
             operands=[value],
@@ -706,9 +684,7 @@ class ConcatOp(NnOperation):
         """There is an input; all agree outside the axis and in their elements."""
         if not self.inputs:
             raise VerifyException("nothing to join")
-        _expect_shape(
-            self.result, shapes.concat([shape_of(value) for value in self.inputs], self.axis.value.data)
-        )
+        _expect_shape(self.result, shapes.concat([shape_of(value) for value in self.inputs], self.axis.value.data))
         for value in self.inputs:
             _expect_element(self.result, value)
 
@@ -729,8 +705,7 @@ class PadOp(NnOperation):
     high = prop_def(INTEGERS)
     result = result_def(TENSOR)
     assembly_format = (
-        "$input `with` $fill `:` type($fill) `low` $low `high` $high attr-dict"
-        " `:` type($input) `->` type($result)"
+        "$input `with` $fill `:` type($fill) `low` $low `high` $high attr-dict `:` type($input) `->` type($result)"
     )
 
     def __init__(self, operand: Value, fill: Value, low: Sequence[int], high: Sequence[int]):
@@ -743,9 +718,7 @@ class PadOp(NnOperation):
 
     def verify_(self) -> None:
         """Borders are not negative; the fill is a scalar of the same element type."""
-        _expect_shape(
-            self.result, shapes.pad(shape_of(self.input), self.low.get_values(), self.high.get_values())
-        )
+        _expect_shape(self.result, shapes.pad(shape_of(self.input), self.low.get_values(), self.high.get_values()))
         _expect_shape(self.fill, ())
         _expect_element(self.result, self.input)
         _expect_element(self.result, self.fill)
@@ -789,9 +762,7 @@ class WindowsOp(NnOperation):
                 "strides": integers(strides),
                 "dilations": integers(dilations),
             },
-            result_types=[
-                tensor(element_type(value), *shapes.windows(shape_of(value), kernel, strides, dilations))
-            ],
+            result_types=[tensor(element_type(value), *shapes.windows(shape_of(value), kernel, strides, dilations))],
         )
 
     def verify_(self) -> None:
@@ -824,8 +795,7 @@ class GatherRowsOp(NnOperation):
     limit = prop_def(INTEGER)
     result = result_def(TENSOR)
     assembly_format = (
-        "$table `[` $ids `]` `limit` $limit attr-dict"
-        " `:` `(` type($table) `,` type($ids) `)` `->` type($result)"
+        "$table `[` $ids `]` `limit` $limit attr-dict `:` `(` type($table) `,` type($ids) `)` `->` type($result)"
     )
 
     def __init__(self, table: Value, ids: Value, limit: int | None = None):
@@ -1022,15 +992,11 @@ class DynamicQuantizeOp(NnOperation):
     result = result_def(tensors_of(ui8))
     scale = result_def(tensors_of(f32))
     zero_point = result_def(tensors_of(ui8))
-    assembly_format = (
-        "$input attr-dict `:` type($input) `->` type($result) `,` type($scale) `,` type($zero_point)"
-    )
+    assembly_format = "$input attr-dict `:` type($input) `->` type($result) `,` type($scale) `,` type($zero_point)"
 
     def __init__(self, operand: Value):
         value = SSAValue.get(operand)
-        super().__init__(
-            operands=[value], result_types=[tensor(ui8, *shape_of(value)), tensor(f32), tensor(ui8)]
-        )
+        super().__init__(operands=[value], result_types=[tensor(ui8, *shape_of(value)), tensor(f32), tensor(ui8)])
 
     def verify_(self) -> None:
         """The shape stays; scale and zero point are scalars."""

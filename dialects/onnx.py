@@ -579,9 +579,7 @@ def _dense_array(attribute: Attribute) -> Array:
     dense = cast("DenseIntOrFPElementsAttr[Any]", attribute)
     element: Attribute = dense.get_element_type()
     raw = dense.data.data
-    values = (
-        np.frombuffer(raw, np.int8) != 0 if element == i1 else np.frombuffer(raw, types.dtype_of(element))
-    )
+    values = np.frombuffer(raw, np.int8) != 0 if element == i1 else np.frombuffer(raw, types.dtype_of(element))
     array = values.reshape(dense.get_shape())
     array.flags.writeable = False
     return array

@@ -241,8 +241,7 @@ _CONTRIBUTED: dict[tuple[str, str], str] = {
     ("com.microsoft", "QLinearConv"): "x x_scale x_zero_point w w_scale w_zero_point y_scale y_zero_point"
     " B? -> y; auto_pad=NOTSET, group=1, channels_last=0, kernel_shape:ints, pads:ints, strides:ints,"
     " dilations:ints",
-    ("com.microsoft", "QLinearGlobalAveragePool"): "X x_scale x_zero_point y_scale y_zero_point -> Y;"
-    " channels_last=0",
+    ("com.microsoft", "QLinearGlobalAveragePool"): "X x_scale x_zero_point y_scale y_zero_point -> Y; channels_last=0",
     ("com.microsoft", "QLinearLeakyRelu"): f"{_LINEAR_UNARY}; alpha=0.01",
     ("com.microsoft", "QLinearMul"): _LINEAR,
     ("com.microsoft", "QLinearReduceMean"): "data data_scale data_zero_point? reduced_scale"

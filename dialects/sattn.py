@@ -119,9 +119,7 @@ class AttentionOp(NnOperation):
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        optional = [
-            None if x is None else SSAValue.get(x) for x in (mask, q_scale, k_scale, v_scale, p_scale)
-        ]
+        optional = [None if x is None else SSAValue.get(x) for x in (mask, q_scale, k_scale, v_scale, p_scale)]
         if element is None:
             element = f32 if element_type(queries) == i8 else element_type(queries)
         super().__init__(
@@ -160,9 +158,7 @@ class AttentionOp(NnOperation):
             expected = shapes.dims((batch, groups, keys, key_width))
             raise VerifyException(f"k is {shapes.dims(shape_of(self.k))}, expected {expected}")
         if shape_of(self.v)[0] != batch or groups == 0 or heads % groups:
-            raise VerifyException(
-                f"{heads} query heads do not share {groups} key heads of batch {shape_of(self.v)[0]}"
-            )
+            raise VerifyException(f"{heads} query heads do not share {groups} key heads of batch {shape_of(self.v)[0]}")
         if shape_of(self.result) != (batch, heads, queries, value_width):
             raise VerifyException(f"result is {shapes.dims(shape_of(self.result))}")
         for value, target, what in (

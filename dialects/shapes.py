@@ -56,9 +56,7 @@ def matmul(lhs: Sequence[int], rhs: Sequence[int], transpose_rhs: bool = False) 
     """`[..., M, K] @ [..., K, N]` (or `[..., N, K]` if `transpose_rhs`) -> `[..., M, N]`, leading axes
     broadcast."""
     if len(lhs) < 2 or len(rhs) < 2:
-        raise VerifyException(
-            f"a matrix product needs two axes on each side, got {dims(lhs)} and {dims(rhs)}"
-        )
+        raise VerifyException(f"a matrix product needs two axes on each side, got {dims(lhs)} and {dims(rhs)}")
     inner, columns = (rhs[-1], rhs[-2]) if transpose_rhs else (rhs[-2], rhs[-1])
     if lhs[-1] != inner:
         raise VerifyException(f"contracted extents differ: {lhs[-1]} in {dims(lhs)}, {inner} in {dims(rhs)}")
@@ -94,9 +92,7 @@ def pad(shape: Sequence[int], low: Sequence[int], high: Sequence[int]) -> Shape:
     return tuple(extent + a + b for extent, a, b in zip(shape, low, high, strict=True))
 
 
-def windows(
-    shape: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> Shape:
+def windows(shape: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Shape:
     """`[N, C, spatial...]` -> `[N, C, out..., kernel...]` with out = (extent - dilation * (kernel - 1) - 1)
     // stride + 1."""
     spatial = shape[2:]
@@ -113,9 +109,7 @@ def windows(
     return (*shape[:2], *out, *kernel)
 
 
-def check_slice(
-    shape: Sequence[int], starts: Sequence[int], steps: Sequence[int], result: Sequence[int]
-) -> None:
+def check_slice(shape: Sequence[int], starts: Sequence[int], steps: Sequence[int], result: Sequence[int]) -> None:
     """Refuse a slice whose first or last element of an axis lies outside the operand."""
     if not len(shape) == len(starts) == len(steps) == len(result):
         raise VerifyException(f"starts, steps and result must each name {len(shape)} axes")
@@ -124,9 +118,7 @@ def check_slice(
             raise VerifyException(f"step of axis {axis} is zero")
         last = start + (size - 1) * step
         if size and not (0 <= start < extent and 0 <= last < extent):
-            raise VerifyException(
-                f"axis {axis}: elements {start} to {last} lie outside an extent of {extent}"
-            )
+            raise VerifyException(f"axis {axis}: elements {start} to {last} lie outside an extent of {extent}")
 
 
 def elements(shape: Sequence[int]) -> int:

@@ -122,9 +122,7 @@ def _unused(values: Sequence[SSAValue], block: Block | None) -> Iterator[Operati
         owner = pending.pop().owner
         if not isinstance(owner, Operation) or owner in gone or owner.parent is not block:
             continue
-        if all(
-            use.operation in gone for result in owner.results for use in result.uses
-        ) and is_side_effect_free(owner):
+        if all(use.operation in gone for result in owner.results for use in result.uses) and is_side_effect_free(owner):
             gone.add(owner)
             yield owner
             pending.extend(owner.operands)

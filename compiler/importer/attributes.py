@@ -17,9 +17,7 @@ from .tensors import TensorReader
 from .values import Constants, Known
 
 
-def encode(
-    attribute: AttributeProto, owner: str, reader: TensorReader, constants: Constants
-) -> Attribute | None:
+def encode(attribute: AttributeProto, owner: str, reader: TensorReader, constants: Constants) -> Attribute | None:
     """An attribute of node `owner`; None for a graph, which becomes a region, and for an empty one."""
 
     def tensor(array: Array, index: int = 0) -> Attribute:

@@ -247,9 +247,7 @@ def _official(operator: str, version: int, *positions: int) -> Callable[[Call], 
         forms = signature("", operator, version)
         kept = [a for a in call.node.attribute if forms is not None and a.name in forms.attributes]
         names = [call.node.input[p] for p in chosen]
-        official = helper.make_node(
-            operator, names, [n or f"_{i}" for i, n in enumerate(call.node.output[:1])]
-        )
+        official = helper.make_node(operator, names, [n or f"_{i}" for i, n in enumerate(call.node.output[:1])])
         official.attribute.extend(kept)
         return infer(official, version, [call.inputs[p] for p in chosen])
 

@@ -56,9 +56,7 @@ def is_direct(node: NodeProto, dtypes: Sequence[types.DType]) -> bool:
 def node_attributes(node: NodeProto, form: Signature) -> dict[str, Any]:
     """The node's attributes as Python values (tensors stay TensorProto), defaults filled in."""
     attributes: dict[str, Any] = {
-        name: attribute.default
-        for name, attribute in form.attributes.items()
-        if attribute.default is not None
+        name: attribute.default for name, attribute in form.attributes.items() if attribute.default is not None
     }
     for attribute in node.attribute:
         attributes[attribute.name] = attribute_value(attribute)

@@ -56,9 +56,7 @@ class ExternalData:
         if not location:
             raise InputError(subject, "names no file")
         if self.folder is None:
-            raise InputError(
-                subject, "cannot be found beside a model that is no file", "give the model's path"
-            )
+            raise InputError(subject, "cannot be found beside a model that is no file", "give the model's path")
         try:
             home = self.folder.resolve(strict=True)
             path = (home / location).resolve()

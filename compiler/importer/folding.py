@@ -80,9 +80,7 @@ _REARRANGE = frozenset(
 
 _COMPARE = frozenset(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"))
 
-_DISCRETIZE = frozenset(
-    ("Ceil", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Round", "Sign")
-)
+_DISCRETIZE = frozenset(("Ceil", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Round", "Sign"))
 """Operators that make few values of many: on trained weights, the first step of a quantizer or binarizer."""
 
 _MASKED = -1000.0
@@ -114,9 +112,7 @@ def stays(operator: str, attributes: Attributes, inputs: Sequence[Known | None])
     return operator == "Where" and _chooses_weights(known)
 
 
-def fold(
-    node: NodeProto, form: Signature, inputs: Sequence[Known | None], constants: Constants
-) -> list[Known] | None:
+def fold(node: NodeProto, form: Signature, inputs: Sequence[Known | None], constants: Constants) -> list[Known] | None:
     """What a node of the default domain makes of known inputs; None if it stays in the graph."""
     attributes = node_attributes(node, form)
     if stays(node.op_type, attributes, inputs):
@@ -162,9 +158,7 @@ def _later(
         given = iter(arrays)
         return evaluate(node, form, [None if value is None else next(given) for value in inputs])[index]
 
-    return [
-        constants.derive(like.key, partial(result, index), known, like) for index, like in enumerate(made)
-    ]
+    return [constants.derive(like.key, partial(result, index), known, like) for index, like in enumerate(made)]
 
 
 def _expected(
@@ -212,7 +206,5 @@ def _chooses_weights(inputs: Sequence[Known]) -> bool:
     condition, *branches = inputs
     if condition.dtype != np.bool_ or condition.elements <= LARGE or not condition.trained:
         return False
-    scalars = [
-        float(np.asarray(b.array).reshape(())) for b in branches if b.elements == 1 and b.array is not None
-    ]
+    scalars = [float(np.asarray(b.array).reshape(())) for b in branches if b.elements == 1 and b.array is not None]
     return not any(scalar < _MASKED for scalar in scalars)

@@ -43,9 +43,7 @@ class Call:
     def __post_init__(self) -> None:
         function, node = self.function, self.node
         if len(node.input) > len(function.input) or len(node.output) > len(function.output):
-            raise InputError(
-                self.model, f"node {self.name!r} has more inputs or outputs than {function.name!r}"
-            )
+            raise InputError(self.model, f"node {self.name!r} has more inputs or outputs than {function.name!r}")
         given = [*node.input, *[""] * (len(function.input) - len(node.input))]
         self.names.update(zip(function.input, given, strict=True))
         self.names.update((f, n) for f, n in zip(function.output, node.output, strict=False) if n)
@@ -63,9 +61,7 @@ class Call:
         # A function may hand an input straight through, under the name of an output.
         passed = set(self.function.input) & set(self.function.output)
         for name in passed:
-            outputs = [
-                n for f, n in zip(self.function.output, self.node.output, strict=False) if f == name and n
-            ]
+            outputs = [n for f, n in zip(self.function.output, self.node.output, strict=False) if f == name and n]
             source = self.node.input[list(self.function.input).index(name)]
             nodes += [NodeProto(op_type="Identity", input=[source], output=[output]) for output in outputs]
         return nodes

@@ -108,9 +108,7 @@ class GraphBuilder:
         if value.key not in self.placed:
             array, constants = value.array, self.shared.constants
             is_made = array is not None
-            attribute = (
-                constant_attribute(array, lambda: constants.key(value)) if is_made else RefAttr(value.key)
-            )
+            attribute = constant_attribute(array, lambda: constants.key(value)) if is_made else RefAttr(value.key)
             element = types.element_of_dtype(value.dtype)
             operation = ConstantOp(attribute, TensorType(element, value.shape))
             operation.result.name_hint = name_hint(value.key)
@@ -128,14 +126,10 @@ class GraphBuilder:
             return
         version = opsets.get(domain)
         if version is None and not domain:
-            raise shared.error(
-                f"node {name!r} is ONNX's own {node.op_type}, and no version of ONNX is imported"
-            )
+            raise shared.error(f"node {name!r} is ONNX's own {node.op_type}, and no version of ONNX is imported")
         form = signature(domain, node.op_type, version or 1)
         if form is None and not domain:
-            raise shared.error(
-                f"node {name!r} is a {node.op_type}, which operator set {version} does not have"
-            )
+            raise shared.error(f"node {name!r} is a {node.op_type}, which operator set {version} does not have")
         if domain or form is None or newest(node.op_type) is None:
             self._emit(node, name, form, version or 1)
         elif node.op_type == "Constant":
@@ -177,16 +171,12 @@ class GraphBuilder:
             shape = static_shape(inputs[0].type)
             # Only the extents are read, so a tensor of zeros that takes no memory stands for the value.
             stand_in = (
-                None
-                if shape is None
-                else Known("", shape, np.dtype(np.bool_), np.broadcast_to(np.False_, shape))
+                None if shape is None else Known("", shape, np.dtype(np.bool_), np.broadcast_to(np.False_, shape))
             )
             made = None if stand_in is None else folding.fold(node, form, [stand_in], self.shared.constants)
         if made is None:
             return False
-        self.scope.values.update(
-            (output, value) for output, value in zip(node.output, made, strict=True) if output
-        )
+        self.scope.values.update((output, value) for output, value in zip(node.output, made, strict=True) if output)
         self.shared.reasons[name] = "all it depends on is constant"
         return True
 
@@ -261,14 +251,10 @@ class GraphBuilder:
 
     def _constant(self, node: NodeProto, name: str) -> Known:
         if len(node.attribute) != 1 or len(node.output) != 1:
-            raise self.shared.error(
-                f"node {name!r} (Constant): it holds {len(node.attribute)} values, not one"
-            )
+            raise self.shared.error(f"node {name!r} (Constant): it holds {len(node.attribute)} values, not one")
         array = constant_value(node.attribute[0], self.shared.reader)
         if array is None:
-            raise self.shared.error(
-                f"node {name!r} (Constant): {node.attribute[0].name!r} is no kind of value"
-            )
+            raise self.shared.error(f"node {name!r} (Constant): {node.attribute[0].name!r} is no kind of value")
         return folding.initializer(node.output[0], array)
 
     def _made_constant(self, name: str) -> Callable[[Array], str]:

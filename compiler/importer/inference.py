@@ -97,10 +97,7 @@ def _sequence_of_any_rank(types: Mapping[str, TypeProto]) -> TypeProto:
 
 def _is_told(value: Known) -> bool:
     return (
-        len(value.shape) <= 1
-        and value.elements <= _TOLD
-        and value.dtype.isbuiltin == 1
-        and value.dtype.kind in "biuf"
+        len(value.shape) <= 1 and value.elements <= _TOLD and value.dtype.isbuiltin == 1 and value.dtype.kind in "biuf"
     )
 
 

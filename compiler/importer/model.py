@@ -76,17 +76,13 @@ def import_model(
     return module
 
 
-def _check_constants(
-    constants: Mapping[str, Array], inputs: Sequence[ValueInfoProto], held: set[str]
-) -> None:
+def _check_constants(constants: Mapping[str, Array], inputs: Sequence[ValueInfoProto], held: set[str]) -> None:
     names = [value.name for value in inputs]
     for name in constants:
         if name in held:
             raise UsageError(f"{name!r} is a constant of the model already")
         if name not in names:
-            raise UsageError(
-                f"there is no input {name!r}; the model's inputs are: {', '.join(names) or 'none'}"
-            )
+            raise UsageError(f"there is no input {name!r}; the model's inputs are: {', '.join(names) or 'none'}")
 
 
 def _bound(name: str, array: Array, proto: TypeProto) -> Array:
@@ -94,9 +90,7 @@ def _bound(name: str, array: Array, proto: TypeProto) -> Array:
     array = np.asarray(array)
     element = types.element_of_code(code_of(proto))
     if isinstance(element, types.UnknownType) or array.dtype != types.dtype_of(element):
-        raise UsageError(
-            f"the constant for {name!r} is {array.dtype}, and the input is {types.name_of(element)}"
-        )
+        raise UsageError(f"the constant for {name!r} is {array.dtype}, and the input is {types.name_of(element)}")
     return array
 
 

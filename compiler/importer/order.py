@@ -9,9 +9,7 @@ from onnx import AttributeProto, GraphProto, NodeProto
 from ...isa.errors import InputError
 
 
-def ordered(
-    nodes: Sequence[NodeProto], is_known: Callable[[str], bool], names: Sequence[str], model: str
-) -> list[int]:
+def ordered(nodes: Sequence[NodeProto], is_known: Callable[[str], bool], names: Sequence[str], model: str) -> list[int]:
     """The positions of `nodes` in an order in which each comes after the nodes that make its inputs.
 
     That is their own order if it is one. `is_known` tells values that are there before the nodes; `names` are

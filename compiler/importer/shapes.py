@@ -74,9 +74,7 @@ class Binding:
         if dims is None:
             return
         if len(dims) != len(shape):
-            raise UsageError(
-                f"{flag} has {len(shape)} dimensions, and the input has {len(dims)}: {spell(dims)}"
-            )
+            raise UsageError(f"{flag} has {len(shape)} dimensions, and the input has {len(dims)}: {spell(dims)}")
         for dimension, extent in zip(dims, shape, strict=True):
             if isinstance(dimension, int) and dimension != extent:
                 raise UsageError(f"{flag} does not fit the model's own {spell(dims)}")
@@ -103,9 +101,7 @@ class Binding:
         for name, proto in inputs.items():
             dims = dimensions(proto)
             shown.append(f"{name} {'of unknown rank' if dims is None else spell(dims)}")
-            example = [
-                _example(d, axis, sizes) for axis, d in enumerate((None, None) if dims is None else dims)
-            ]
+            example = [_example(d, axis, sizes) for axis, d in enumerate((None, None) if dims is None else dims)]
             flags.append(f"--shape {name}={'x'.join(map(str, example))}")
         plural = "input has" if len(shown) == 1 else "inputs have"
         return InputError(

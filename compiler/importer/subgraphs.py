@@ -118,9 +118,7 @@ class ControlFlow:
             raise self._error("its body does not fit its inputs")
         axes = attributes.get("scan_input_axes", [0] * scanned)
         slices = [_unstacked(proto, axis) for proto, axis in zip(inputs[states:], axes, strict=False)]
-        count = next(
-            (n for p, a in zip(inputs[states:], axes, strict=False) if (n := _extent(p, a)) is not None), None
-        )
+        count = next((n for p, a in zip(inputs[states:], axes, strict=False) if (n := _extent(p, a)) is not None), None)
         body, carried = self._fixed_point(graph, [], inputs[:states], 0, slices)
         out_axes = attributes.get("scan_output_axes", [0] * (len(body.types) - states))
         collected = [_stacked(p, a, count) for p, a in zip(body.types[states:], out_axes, strict=False)]
@@ -129,9 +127,7 @@ class ControlFlow:
     def other(self) -> None:
         """Any other node with graphs: their inputs are as they are declared, or slices of sequences."""
         bodies = {
-            a.name: self._body(a.g, self._declared(a.g))
-            for a in self.node.attribute
-            if a.type == AttributeProto.GRAPH
+            a.name: self._body(a.g, self._declared(a.g)) for a in self.node.attribute if a.type == AttributeProto.GRAPH
         }
         version = self.opsets.get(normal_domain(self.node.domain), 1)
         try:
@@ -196,9 +192,7 @@ class ControlFlow:
             inner.scope.values[value.name] = Live(argument, proto)
         inner.initializers(graph)
         inner.nodes(graph.node, self.opsets)
-        yields = tuple(
-            inner.value(output.name, f"outputs of a graph of node {self.name!r}") for output in graph.output
-        )
+        yields = tuple(inner.value(output.name, f"outputs of a graph of node {self.name!r}") for output in graph.output)
         block.add_op(YieldOp(*(inner.operand(value) for value in yields)))
         return Body(Region(block), yields)
 
@@ -210,9 +204,7 @@ class ControlFlow:
         inner.nodes(graph.node, self.opsets)
         for name, output in zip(self.node.output, graph.output, strict=False):
             if name:
-                builder.scope.values[name] = inner.value(
-                    output.name, f"outputs of a branch of node {self.name!r}"
-                )
+                builder.scope.values[name] = inner.value(output.name, f"outputs of a branch of node {self.name!r}")
         builder.shared.reasons[self.name] = "its condition is constant"
 
     def _drop(self, graph: GraphProto) -> None:
@@ -239,9 +231,7 @@ class ControlFlow:
         raise self._error(f"it is without its graph {name!r}")
 
     def _inputs(self) -> list[Value | None]:
-        return [
-            self.builder.value(n, f"the inputs of node {self.name!r}") if n else None for n in self.node.input
-        ]
+        return [self.builder.value(n, f"the inputs of node {self.name!r}") if n else None for n in self.node.input]
 
     def _input(self, index: int) -> Value | None:
         inputs = self._inputs()

@@ -47,13 +47,9 @@ class TensorReader:
             return self._typed(tensor, shape, dtype)
         need = _stored_bytes(element, prod(shape))
         if len(raw) != need:
-            raise self._error(
-                tensor, f"has {len(raw)} bytes of data, and its shape {list(shape)} needs {need}"
-            )
+            raise self._error(tensor, f"has {len(raw)} bytes of data, and its shape {list(shape)} needs {need}")
         if types.bits_of(element) < 8:
-            packed = TensorProto(
-                name=tensor.name, data_type=tensor.data_type, dims=shape, raw_data=bytes(raw)
-            )
+            packed = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=shape, raw_data=bytes(raw))
             return np.asarray(numpy_helper.to_array(packed))
         array = np.frombuffer(raw, dtype).reshape(shape)
         return array if sys.byteorder == "little" else array.byteswap()
@@ -70,9 +66,7 @@ class TensorReader:
             else:
                 dense[tuple(indices.T)] = values
         except (IndexError, ValueError) as error:
-            raise self._error(
-                tensor.values, f"has indices that do not fit its shape {list(shape)}"
-            ) from error
+            raise self._error(tensor.values, f"has indices that do not fit its shape {list(shape)}") from error
         return dense
 
     def _typed(self, tensor: TensorProto, shape: tuple[int, ...], dtype: types.DType) -> Array:

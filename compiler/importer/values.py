@@ -99,9 +99,7 @@ class Constants:
         self.placed[key] = known.array
         return self.store.add(key, known.array)
 
-    def derive(
-        self, name: str, function: Callable[..., Array], sources: tuple[Known, ...], like: Known
-    ) -> Known:
+    def derive(self, name: str, function: Callable[..., Array], sources: tuple[Known, ...], like: Known) -> Known:
         """Make known what `function` makes of `sources` when first needed.
 
         `like` says shape, dtype and marks.

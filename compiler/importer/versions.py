@@ -69,17 +69,13 @@ class OldNode:
         while names and not names[-1]:
             names.pop()
         made = helper.make_node(operator or self.node.op_type, names, list(self.node.output), self.node.name)
-        made.attribute.extend(
-            a for a in self.node.attribute if a.name not in drop and a.name not in attributes
-        )
+        made.attribute.extend(a for a in self.node.attribute if a.name not in drop and a.name not in attributes)
         made.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
         return made
 
     def inner(self, operator: str, inputs: Sequence[str], suffix: str, **attributes: Any) -> NodeProto:
         """A further node that stands for a part of this one; its result's name ends in `suffix`."""
-        return helper.make_node(
-            operator, inputs, [f"{self.node.output[0]}{suffix}"], self.node.name, **attributes
-        )
+        return helper.make_node(operator, inputs, [f"{self.node.output[0]}{suffix}"], self.node.name, **attributes)
 
 
 def upgrade(old: OldNode, form: Signature) -> list[NodeProto] | None:

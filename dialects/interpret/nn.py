@@ -120,9 +120,7 @@ def _broadcast(op: nn.BroadcastOp, arguments: Sequence[Array], _: ConstantStore)
 def _slice(op: nn.SliceOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
     index = tuple(
         np.arange(size) * step + start
-        for start, step, size in zip(
-            op.starts.get_values(), op.steps.get_values(), shape_of(op.result), strict=True
-        )
+        for start, step, size in zip(op.starts.get_values(), op.steps.get_values(), shape_of(op.result), strict=True)
     )
     return (arguments[0][np.ix_(*index)] if index else arguments[0],)
 
@@ -133,9 +131,7 @@ def _concat(op: nn.ConcatOp, arguments: Sequence[Array], _: ConstantStore) -> tu
 
 def _pad(op: nn.PadOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
     result = np.full(shape_of(op.result), arguments[1], arguments[0].dtype)
-    inside = tuple(
-        slice(low, low + size) for low, size in zip(op.low.get_values(), arguments[0].shape, strict=True)
-    )
+    inside = tuple(slice(low, low + size) for low, size in zip(op.low.get_values(), arguments[0].shape, strict=True))
     result[inside] = arguments[0]
     return (result,)
 
@@ -164,9 +160,7 @@ def _gather_rows(op: nn.GatherRowsOp, arguments: Sequence[Array], _: ConstantSto
 
 def _iota(op: nn.IotaOp, _: Sequence[Array], __: ConstantStore) -> tuple[Array, ...]:
     shape, axis = shape_of(op.result), op.axis.value.data
-    index = np.arange(shape[axis], dtype=np.int32).reshape(
-        [-1 if i == axis else 1 for i in range(len(shape))]
-    )
+    index = np.arange(shape[axis], dtype=np.int32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     return (np.broadcast_to(index, shape),)
 
 
@@ -187,9 +181,7 @@ def _cumsum(op: nn.CumsumOp, arguments: Sequence[Array], _: ConstantStore) -> tu
 def _along(row: Array, axis: Any, rank: int) -> Array:
     """A row of scales put along its axis; a scalar as it is."""
     values = lanes(row)
-    return (
-        values if axis is None else values.reshape([-1 if i == axis.value.data else 1 for i in range(rank)])
-    )
+    return values if axis is None else values.reshape([-1 if i == axis.value.data else 1 for i in range(rank)])
 
 
 def _quantize(op: nn.QuantizeOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
@@ -210,9 +202,7 @@ def _dequantize(op: nn.DequantizeOp, arguments: Sequence[Array], _: ConstantStor
     return (stored(values, op.result),)
 
 
-def _dynamic_quantize(
-    op: nn.DynamicQuantizeOp, arguments: Sequence[Array], _: ConstantStore
-) -> tuple[Array, ...]:
+def _dynamic_quantize(op: nn.DynamicQuantizeOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
     values = arguments[0]
     zero = np.float32(0)
     low, high = min(zero, values.min(initial=zero)), max(zero, values.max(initial=zero))

@@ -73,9 +73,7 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
-def _integer_values(
-    scores: Array, values: Array, v_scale: Array, p_scale: Array | None, zero_nan: bool
-) -> Array:
+def _integer_values(scores: Array, values: Array, v_scale: Array, p_scale: Array | None, zero_nan: bool) -> Array:
     """int8 probabilities by int8 values: levels of a row's greatest unless `p_scale` fixes them."""
     if p_scale is not None:
         levels = np.clip(np.rint(softmax(scores, 3, zero_nan) / p_scale), -LEVELS - 1, LEVELS)
@@ -89,11 +87,7 @@ def _integer_values(
 
 def _shared(factor: Array | None, share: int) -> Array | None:
     """A factor of key heads repeated for the query heads that share them."""
-    return (
-        factor
-        if factor is None or factor.ndim < 3 or factor.shape[-3] == 1
-        else np.repeat(factor, share, axis=-3)
-    )
+    return factor if factor is None or factor.ndim < 3 or factor.shape[-3] == 1 else np.repeat(factor, share, axis=-3)
 
 
 SEMANTICS: dict[type[Operation], Semantics] = {sattn.AttentionOp: _attention}

@@ -67,9 +67,7 @@ def batch_dependence(module: ModuleOp, store: ConstantStore) -> BatchDependence:
     for index, value in enumerate(returned.operands):
         state = analysis.states[value]
         if state is None or state.axis != 0:
-            return BatchDependence(
-                False, f"output {index} does not hold a sample per index of its first axis"
-            )
+            return BatchDependence(False, f"output {index} does not hold a sample per index of its first axis")
     return BatchDependence(True)
 
 
@@ -210,9 +208,7 @@ def _concat(analysis: _Analysis, op: nn.ConcatOp) -> _State:
 
 
 def _pad(analysis: _Analysis, op: nn.PadOp) -> _State:
-    bordered = [
-        a for a, n in enumerate(zip(op.low.get_values(), op.high.get_values(), strict=True)) if any(n)
-    ]
+    bordered = [a for a, n in enumerate(zip(op.low.get_values(), op.high.get_values(), strict=True)) if any(n)]
     if analysis.states[op.fill] is not None:
         raise _MixedSamplesError("fills with samples")
     return analysis.apart(op.input, *bordered)

@@ -159,9 +159,7 @@ def attention_parts(operations: Sequence[Operation]) -> AttentionParts | None:
     for op in operations:
         if not isinstance(op, nn.SoftmaxOp):
             continue
-        products = [
-            o for o in upstream((op.input,), within) if isinstance(o, nn.MatmulOp) and not is_projection(o)
-        ]
+        products = [o for o in upstream((op.input,), within) if isinstance(o, nn.MatmulOp) and not is_projection(o)]
         values = next((o for o in _downstream(op, within) if isinstance(o, nn.MatmulOp)), None)
         if products and isinstance(values, nn.MatmulOp):
             scores = products[0]
@@ -178,9 +176,7 @@ def is_cross(parts: AttentionParts, within: set[Operation]) -> bool:
 def _entries(value: SSAValue, within: set[Operation]) -> set[SSAValue]:
     """The values from outside a set of operations that `value` depends on, parameters left out."""
     read = [value, *(operand for op in upstream((value,), within) for operand in op.operands)]
-    return {
-        v for v in read if not (isinstance(v.owner, Operation) and v.owner in within) and not is_parameter(v)
-    }
+    return {v for v in read if not (isinstance(v.owner, Operation) and v.owner in within) and not is_parameter(v)}
 
 
 def _downstream(op: Operation, within: set[Operation]) -> Iterator[Operation]:
@@ -188,13 +184,7 @@ def _downstream(op: Operation, within: set[Operation]) -> Iterator[Operation]:
     level = [op]
     seen = {op}
     while level:
-        level = [
-            u
-            for made in level
-            for result in made.results
-            for u in users(result)
-            if u in within and u not in seen
-        ]
+        level = [u for made in level for result in made.results for u in users(result) if u in within and u not in seen]
         for user in dict.fromkeys(level):
             seen.add(user)
             yield user

@@ -43,9 +43,7 @@ class Layer:
 
     def is_decoder(self, store: ConstantStore) -> bool:
         """Whether the layer hides later tokens, or attends to others."""
-        return any(self.crosses) or any(
-            parts is not None and _is_causal(parts, store) for parts in self.attentions
-        )
+        return any(self.crosses) or any(parts is not None and _is_causal(parts, store) for parts in self.attentions)
 
     def named(self, prefix: str) -> Names:
         """The paths of all operations of the layer."""
@@ -98,9 +96,7 @@ def _attention_roles(block: ResidualBlock, parts: AttentionParts) -> Names:
         roles[parts.core[1]] = "softmax"
         roles[parts.core[2]] = "values"
     for op in block.operations:
-        if op not in roles and any(
-            _role_of(operand, roles) in ("scores", "values", "out") for operand in op.operands
-        ):
+        if op not in roles and any(_role_of(operand, roles) in ("scores", "values", "out") for operand in op.operands):
             roles[op] = "out"
     return roles
 
@@ -188,11 +184,7 @@ def _is_causal(parts: AttentionParts, store: ConstantStore) -> bool:
             continue
         seen.add(owner)
         pending.extend(owner.operands)
-        if (
-            isinstance(owner, nn.ConstantOp)
-            and shape_of(owner.result)[-2:] == (queries, keys)
-            and queries > 1
-        ):
+        if isinstance(owner, nn.ConstantOp) and shape_of(owner.result)[-2:] == (queries, keys) and queries > 1:
             rows = store.array(owner.data).reshape(-1, queries, keys)[0]
             triangle = np.tri(queries, keys, keys - queries, dtype=np.bool_)
             if ((rows == rows[-1, 0]) == triangle).all():

@@ -60,9 +60,7 @@ def scalar(value: SSAValue, store: ConstantStore) -> float | None:
     """The number that a constant of one element holds, seen through changes of shape and between floats."""
     while isinstance(value.owner, nn.ReshapeOp | nn.BroadcastOp | nn.CastOp):
         made = value.owner
-        if isinstance(made, nn.CastOp) and not (
-            is_float(element_type(made.input)) and is_float(element_type(value))
-        ):
+        if isinstance(made, nn.CastOp) and not (is_float(element_type(made.input)) and is_float(element_type(value))):
             return None
         value = made.input
     made = producer(value, nn.ConstantOp)

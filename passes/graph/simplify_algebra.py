@@ -45,11 +45,7 @@ class DropNeutral(RewritePattern):
             return
         if scalar(right, self.store) == neutral and left.type == op.result.type:
             bypass(rewriter, op, left)
-        elif (
-            function in ("mul", "add")
-            and scalar(left, self.store) == neutral
-            and right.type == op.result.type
-        ):
+        elif function in ("mul", "add") and scalar(left, self.store) == neutral and right.type == op.result.type:
             bypass(rewriter, op, right)
 
 

@@ -92,14 +92,10 @@ class BroadcastsInMaps(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
-        stretched = {
-            i: made for i, v in enumerate(op.inputs) if (made := producer(v, nn.BroadcastOp)) is not None
-        }
+        stretched = {i: made for i, v in enumerate(op.inputs) if (made := producer(v, nn.BroadcastOp)) is not None}
         if not stretched:
             return
-        operands: list[SSAValue] = [
-            stretched[i].input if i in stretched else v for i, v in enumerate(op.inputs)
-        ]
+        operands: list[SSAValue] = [stretched[i].input if i in stretched else v for i, v in enumerate(op.inputs)]
         if shapes.broadcast(*map(shape_of, operands)) != shape_of(op.result):
             return
         narrower = nn.MapOp(op.function.data, operands, op.result.type.get_element_type())
@@ -140,9 +136,7 @@ class ComposeSlices(RewritePattern):
         inner_steps = inner.steps.get_values()
         starts = [
             start + step * offset
-            for start, step, offset in zip(
-                inner.starts.get_values(), inner_steps, op.starts.get_values(), strict=True
-            )
+            for start, step, offset in zip(inner.starts.get_values(), inner_steps, op.starts.get_values(), strict=True)
         ]
         composed = [a * b for a, b in zip(inner_steps, steps, strict=True)]
         supersede(rewriter, op, nn.SliceOp(inner.input, starts, sizes, composed), covered=(inner,))

@@ -1,9 +1,10 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from xdsl.context import Context
+
 from attnc.dialects.constants import ConstantStore, RefAttr, dense, dense_array, derived_key
 from attnc.dialects.context import CompilerContext
-from xdsl.context import Context
 
 
 def test_derived_constants_are_made_once_and_when_asked_for():
@@ -15,9 +16,7 @@ def test_derived_constants_are_made_once_and_when_asked_for():
 
     store = ConstantStore()
     store.add("w", np.arange(6, dtype=np.float32).reshape(2, 3))
-    key = store.derive(
-        derived_key("transpose", "w", permutation=(1, 0)), turn, "w", shape=(3, 2), dtype=np.dtype("f4")
-    )
+    key = store.derive(derived_key("transpose", "w", permutation=(1, 0)), turn, "w", shape=(3, 2), dtype=np.dtype("f4"))
     assert key == "transpose(w; permutation=1,0)"
     assert store.shape(key) == (3, 2)
     assert store.dtype(key) == np.float32

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from xdsl.utils.test_value import create_ssa_value
+
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.elements import element_of_dtype, tensor
 from attnc.dialects.interpret.function import evaluate
 from attnc.dialects.nn import EmptyRow
 from attnc.dialects.sattn import AttentionOp
-from xdsl.utils.test_value import create_ssa_value
 
 GENERATOR = np.random.default_rng(0)
 Q = GENERATOR.standard_normal((2, 4, 5, 8)).astype(np.float32)
@@ -15,9 +16,7 @@ V = GENERATOR.standard_normal((2, 2, 6, 3)).astype(np.float32)
 
 def run(arrays, **options):
     """The attention of the named arrays."""
-    values = {
-        name: create_ssa_value(tensor(element_of_dtype(a.dtype), *a.shape)) for name, a in arrays.items()
-    }
+    values = {name: create_ssa_value(tensor(element_of_dtype(a.dtype), *a.shape)) for name, a in arrays.items()}
     operation = AttentionOp(values.pop("q"), values.pop("k"), values.pop("v"), **values, **options)
     operation.verify()
     return evaluate(operation, list(arrays.values()), ConstantStore())[0]

@@ -1,13 +1,14 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
+from xdsl.utils.test_value import create_ssa_value
+
 from attnc.dialects import nn
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.elements import element_of_dtype, tensor, ui8
 from attnc.dialects.interpret.function import evaluate
 from attnc.isa.errors import InputError
-from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
-from xdsl.utils.test_value import create_ssa_value
 
 X = np.random.default_rng(0).standard_normal((2, 3, 4)).astype(np.float32)
 
@@ -93,9 +94,7 @@ def test_norms():
     centred = X - X.mean(-1, keepdims=True)
     expected = centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-5) * row
     assert np.allclose(run(lambda x, r: nn.LayerNormOp(x, r, r, -1, 1e-5), X, row), expected + row, atol=1e-5)
-    assert np.allclose(
-        run(lambda x, r: nn.LayerNormOp(x, None, r, -1, 1e-5), X, row), expected / row + row, atol=1e-5
-    )
+    assert np.allclose(run(lambda x, r: nn.LayerNormOp(x, None, r, -1, 1e-5), X, row), expected / row + row, atol=1e-5)
     expected = X / np.sqrt((X * X).mean((1, 2), keepdims=True) + 1e-6)
     assert np.allclose(run(lambda x: nn.RmsNormOp(x, None, 1, 1e-6), X), expected, atol=1e-5)
 
@@ -117,9 +116,7 @@ def test_layout():
     assert np.array_equal(run(lambda x: nn.TransposeOp(x, (2, 0, 1)), X), X.transpose(2, 0, 1))
     assert np.array_equal(run(lambda x: nn.ReshapeOp(x, (6, 4)), X), X.reshape(6, 4))
     assert np.array_equal(run(lambda x: nn.BroadcastOp(x, (5, 2, 3, 4)), X), np.broadcast_to(X, (5, 2, 3, 4)))
-    assert np.array_equal(
-        run(lambda x: nn.SliceOp(x, (1, 2, 0), (1, 3, 2), (1, -1, 3)), X), X[1:2, ::-1, ::3]
-    )
+    assert np.array_equal(run(lambda x: nn.SliceOp(x, (1, 2, 0), (1, 3, 2), (1, -1, 3)), X), X[1:2, ::-1, ::3])
     assert np.array_equal(run(lambda x: nn.SliceOp(x, (0, 0, 0), (2, 0, 4)), X), X[:, :0])
     assert np.array_equal(run(lambda x: nn.ConcatOp((x, x), 1), X), np.concatenate((X, X), 1))
     padded = run(lambda x, f: nn.PadOp(x, f, (0, 1, 0), (0, 0, 2)), X, np.array(7, np.float32))

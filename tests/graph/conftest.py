@@ -4,15 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import FunctionType, ModuleOp
+from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.ir import Block, Operation, Region, SSAValue
+
 from attnc.dialects import nn
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.elements import dtype_of, element_of_dtype, element_type, shape_of, tensor
 from attnc.dialects.interpret.function import run
 from attnc.dialects.provenance import folded_nodes, module_nodes, node_location
 from attnc.passes.graph.pipeline import recognition
-from xdsl.dialects.builtin import FunctionType, ModuleOp
-from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, Region, SSAValue
 
 
 class Graph:
@@ -56,9 +57,7 @@ class Graph:
 
     def random_inputs(self, seed: int = 0) -> list[np.ndarray]:
         generator = np.random.default_rng(seed)
-        return [
-            generator.standard_normal(shape_of(a)).astype(dtype_of(element_type(a))) for a in self.block.args
-        ]
+        return [generator.standard_normal(shape_of(a)).astype(dtype_of(element_type(a))) for a in self.block.args]
 
     def run(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         assert self.module is not None
@@ -86,9 +85,7 @@ def graph():
 def same_values():
     """Checks that a graph's values stay as they are when it is recognised; gives the operations left."""
 
-    def check(
-        made: Graph, inputs: Sequence[np.ndarray] | None = None, tolerance: float = 2e-6
-    ) -> list[Operation]:
+    def check(made: Graph, inputs: Sequence[np.ndarray] | None = None, tolerance: float = 2e-6) -> list[Operation]:
         given = made.random_inputs() if inputs is None else inputs
         expected = made.run(given)
         operations = made.recognise()
@@ -97,9 +94,7 @@ def same_values():
             assert before.shape == after.shape
             assert np.array_equal(np.isnan(before), np.isnan(after))
             scale = max(float(np.nanmax(np.abs(before.astype(np.float64)), initial=0.0)), 1e-30)
-            assert (
-                float(np.nanmax(np.abs(before.astype(np.float64) - after), initial=0.0)) <= tolerance * scale
-            )
+            assert float(np.nanmax(np.abs(before.astype(np.float64) - after), initial=0.0)) <= tolerance * scale
         return operations
 
     return check

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32, i32
+
 from attnc.dialects import nn, sattn
 from attnc.dialects.elements import tensor
 from attnc.passes.graph.batch import batch_dependence
-from xdsl.dialects.builtin import f32, i32
 
 
 def answer(made):
@@ -17,9 +18,7 @@ def test_an_encoder_is_batchable(graph, samples):
     flat = made.add(nn.ReshapeOp(x, (samples * 5, 8)))
     flat = made.add(nn.MatmulOp(flat, made.constant(np.zeros((8, 8)))))
     heads = made.add(nn.TransposeOp(made.add(nn.ReshapeOp(flat, (samples, 5, 2, 4))), (0, 2, 1, 3)))
-    mask = made.map(
-        "sub", 1.0, made.add(nn.CastOp(made.add(nn.ReshapeOp(made.inputs[1], (samples, 1, 1, 5))), f32))
-    )
+    mask = made.map("sub", 1.0, made.add(nn.CastOp(made.add(nn.ReshapeOp(made.inputs[1], (samples, 1, 1, 5))), f32)))
     y = made.add(sattn.AttentionOp(heads, heads, heads, mask, scale=0.5))
     y = made.add(nn.ReshapeOp(made.add(nn.TransposeOp(y, (0, 2, 1, 3))), (samples, 5, 8)))
     first = made.add(nn.BroadcastOp(made.constant(np.zeros((1, 1, 8))), (samples, 1, 8)))

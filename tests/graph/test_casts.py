@@ -2,9 +2,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
+
 from attnc.dialects import nn
 from attnc.dialects.elements import dtype_of, tensor, ui8
-from xdsl.dialects.builtin import bf16, f16, f32, i1, i8, i32
 
 ELEMENTS = (i1, i8, ui8, i32, f16, bf16, f32)
 
@@ -15,9 +16,7 @@ def test_chains_of_conversions_keep_their_values(graph, same_values, source, bet
     made.done(made.add(nn.CastOp(made.add(nn.CastOp(made.inputs[0], between)), target)))
     numbers = np.array([-200.5, -128, -5, -0.5, 0, 1, 127, 200, 65000], np.float64)
     if source not in (f16, bf16, f32):
-        numbers = np.clip(
-            np.trunc(numbers), *{i1: (0, 1), i8: (-128, 127), ui8: (0, 255)}.get(source, (-1e6, 1e6))
-        )
+        numbers = np.clip(np.trunc(numbers), *{i1: (0, 1), i8: (-128, 127), ui8: (0, 255)}.get(source, (-1e6, 1e6)))
     same_values(made, [numbers.astype(dtype_of(source))], tolerance=0.0)
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32, i32
+
 from attnc.dialects import nn
 from attnc.dialects.elements import element_type, tensor
-from xdsl.dialects.builtin import f32, i32
 
 
 def test_rows_of_constant_ids_are_taken_without_the_table(graph, same_values):

@@ -2,13 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f32, i32
+
 from attnc.compiler.importer.model import import_model
 from attnc.dialects import nn, sattn
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.elements import tensor
 from attnc.passes.graph.lower.lower_onnx import LowerOnnx
 from attnc.passes.graph.pipeline import recognition
-from xdsl.dialects.builtin import f32, i32
 
 WIDTH = 8
 
@@ -20,9 +21,7 @@ def linear(made, x, columns=WIDTH):
 
 
 def norm(made, x):
-    return made.add(
-        nn.LayerNormOp(x, made.constant(np.ones(WIDTH)), made.constant(np.zeros(WIDTH)), -1, 1e-5)
-    )
+    return made.add(nn.LayerNormOp(x, made.constant(np.ones(WIDTH)), made.constant(np.zeros(WIDTH)), -1, 1e-5))
 
 
 def attention(made, x, source, causal=False):

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f16, f32, i32
+
 from attnc.dialects import nn, sattn
 from attnc.dialects.elements import tensor
-from xdsl.dialects.builtin import f16, f32, i32
 
 BATCH, ROWS, HEADS, WIDTH = 2, 5, 4, 16
 LEAST = float(np.finfo(np.float32).min)
@@ -192,9 +193,7 @@ def test_repeated_heads_are_shared(graph, same_values, late):
         if late:
             split = made.add(nn.ReshapeOp(value, (1, ROWS, groups, 1, WIDTH)))
             wide = made.add(nn.BroadcastOp(split, (1, ROWS, groups, HEADS // groups, WIDTH)))
-            return made.add(
-                nn.TransposeOp(made.add(nn.ReshapeOp(wide, (1, ROWS, HEADS, WIDTH))), (0, 2, 1, 3))
-            )
+            return made.add(nn.TransposeOp(made.add(nn.ReshapeOp(wide, (1, ROWS, HEADS, WIDTH))), (0, 2, 1, 3)))
         split = made.add(nn.ReshapeOp(with_heads(made, value, groups), (1, groups, 1, ROWS, WIDTH)))
         wide = made.add(nn.BroadcastOp(split, (1, groups, HEADS // groups, ROWS, WIDTH)))
         return made.add(nn.ReshapeOp(wide, (1, HEADS, ROWS, WIDTH)))

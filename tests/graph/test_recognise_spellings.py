@@ -3,9 +3,10 @@ from math import pi, sqrt
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import f16, f32
+
 from attnc.dialects import nn
 from attnc.dialects.elements import tensor
-from xdsl.dialects.builtin import f16, f32
 
 
 def names(operations):

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from xdsl.dialects.builtin import ModuleOp
+
 from attnc.compiler.importer import import_model
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.onnx import ConstantOp, OnnxOperation, constant_array
 from attnc.dialects.onnx_interface import main_of
 from attnc.dialects.provenance import folded_nodes, module_nodes
-from onnx import TensorProto, helper, numpy_helper
-from xdsl.dialects.builtin import ModuleOp
 
 
 @dataclass

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import onnx
 import pytest
+from onnx import TensorProto, helper
+
 from attnc.compiler.importer import import_model
 from attnc.isa.errors import InputError
-from onnx import TensorProto, helper
 
 
 def relu(build) -> onnx.ModelProto:
@@ -134,9 +135,7 @@ def test_missing_operand_and_attribute(build) -> None:
 
 def test_tensor_whose_data_does_not_fit_its_shape(build) -> None:
     model = build.model([build.node("Add", ["x", "w"], ["y"])], [build.value("x", 2)], ["y"])
-    model.graph.initializer.append(
-        TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], raw_data=bytes(12))
-    )
+    model.graph.initializer.append(TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], raw_data=bytes(12)))
     assert "the tensor 'w' has 12 bytes of data, and its shape [4] needs 16" in refused(model)
 
 

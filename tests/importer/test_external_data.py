@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+
 from attnc.compiler.importer import import_model
 from attnc.isa.errors import InputError
 

@@ -21,9 +21,7 @@ def test_shape_arithmetic_folds(build) -> None:
     imported = build.imported(build.model(nodes, [build.value("x", 2, 3, 4)], ["y"], constants))
     assert imported.operators == ["Reshape"]
     assert imported.outputs() == ["tensor<2x12xf32>"]
-    assert imported.folded == dict.fromkeys(
-        ("shape", "gather", "unsqueeze", "concat"), "all it depends on is constant"
-    )
+    assert imported.folded == dict.fromkeys(("shape", "gather", "unsqueeze", "concat"), "all it depends on is constant")
     assert imported.nodes == ["concat", "gather", "reshape", "shape", "unsqueeze"]
 
 
@@ -162,9 +160,7 @@ def test_masks_fold(build) -> None:
     constants = {"mask": mask, "zero": ZERO, "low": np.array(-np.inf, np.float32)}
     imported = build.imported(build.model(nodes, [build.value("x", 1, 1, 64, 64)], ["y"], constants))
     assert imported.operators == ["Add"]
-    np.testing.assert_array_equal(
-        imported.context.store.get("additive"), np.where(mask, 0, -np.inf).astype(np.float32)
-    )
+    np.testing.assert_array_equal(imported.context.store.get("additive"), np.where(mask, 0, -np.inf).astype(np.float32))
 
 
 def test_random_numbers_stay(build) -> None:

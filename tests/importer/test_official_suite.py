@@ -6,10 +6,11 @@ import warnings
 
 import numpy as np
 import pytest
-from attnc.dialects import onnx_types
 from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 from xdsl.dialects.builtin import DYNAMIC_INDEX, TensorType
+
+from attnc.dialects import onnx_types
 
 TO_GIVE = {"x1": (4,)}
 """A few tests name a dimension of an input that they then feed with several lengths."""

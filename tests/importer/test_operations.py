@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+
 from attnc.dialects.onnx_interface import Interface, inputs_of, main_of, outputs_of
 from attnc.dialects.provenance import Node, nodes_of
-from onnx import TensorProto, helper, numpy_helper
 
 
 def test_unnamed_nodes_get_unique_names(build) -> None:
@@ -52,9 +53,7 @@ def test_variadic_operands(build) -> None:
 
 def test_inputs_and_outputs_are_kept_as_declared(build) -> None:
     inputs = [build.value("ids", "N", 4, element=TensorProto.INT64)]
-    module = build.imported(
-        build.model([build.node("Neg", ["ids"], ["y"])], inputs, ["y"]), {"ids": (2, 4)}
-    ).module
+    module = build.imported(build.model([build.node("Neg", ["ids"], ["y"])], inputs, ["y"]), {"ids": (2, 4)}).module
     main = main_of(module)
     (given,) = inputs_of(main)
     assert given == Interface("ids", "INT64", ("N", 4), given.type)
@@ -112,9 +111,7 @@ def test_opaque_types(build) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "code", [c for n, c in TensorProto.DataType.items() if n not in ("UNDEFINED", "STRING")]
-)
+@pytest.mark.parametrize("code", [c for n, c in TensorProto.DataType.items() if n not in ("UNDEFINED", "STRING")])
 def test_every_element_type_is_read(build, code: int) -> None:
     dtype = helper.tensor_dtype_to_np_dtype(code)
     values = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
@@ -130,12 +127,9 @@ def test_sparse_initializer_is_dense(build) -> None:
     values = numpy_helper.from_array(np.array([5, 7], np.float32), "w")
     indices = numpy_helper.from_array(np.array([1, 5]), "at")
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2, 3]))
-    (constant,) = [
-        operation for operation in build.imported(model).module.walk() if operation.name == "onnx.Constant"
-    ]
-    assert (
-        "dense<[[0.000000e+00, 5.000000e+00, 0.000000e+00], [0.000000e+00, 0.000000e+00, 7.000000e+00]]>"
-        in str(constant)
+    (constant,) = [operation for operation in build.imported(model).module.walk() if operation.name == "onnx.Constant"]
+    assert "dense<[[0.000000e+00, 5.000000e+00, 0.000000e+00], [0.000000e+00, 0.000000e+00, 7.000000e+00]]>" in str(
+        constant
     )
 
 

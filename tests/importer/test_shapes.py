@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from onnx import TensorProto
+
 from attnc.compiler.importer import import_model, parse_shapes
 from attnc.isa.errors import InputError, UsageError
-from onnx import TensorProto
 
 
 def two_inputs(build):

@@ -3,6 +3,7 @@
 from time import process_time
 
 import numpy as np
+
 from attnc.compiler.importer import import_model
 from attnc.dialects.provenance import folded_nodes, module_nodes
 

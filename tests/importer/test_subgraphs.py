@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
 from attnc.compiler.importer import import_model
 from attnc.isa.errors import InputError
-from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 
 def branch(build, operator: str, output: str):
@@ -135,9 +136,7 @@ def test_function_is_inlined_with_its_attributes(build) -> None:
         build.node("Biased", ["x", "x"], ["y"], "first", domain="local", slope=0.25),
         build.node("Biased", ["y", "x"], ["z"], "second", domain="local", slope=0.5),
     ]
-    imported = build.imported(
-        build.model(nodes, [build.value("x", 2)], ["z"], functions=[made], opsets=LOCAL)
-    )
+    imported = build.imported(build.model(nodes, [build.value("x", 2)], ["z"], functions=[made], opsets=LOCAL))
     assert imported.operators == ["LeakyRelu", "Add"] * 2
     assert [imported.operations[index].attribute("alpha", float) for index in (0, 2)] == [0.25, 0.5]
     assert imported.nodes == ["first", "first/add", "first/leaky", "second", "second/add", "second/leaky"]

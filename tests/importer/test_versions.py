@@ -27,9 +27,7 @@ AXES_INPUT = [
 ]
 
 
-def agree(
-    build, operator: str, opset: int, inputs: list[np.ndarray], outputs: int = 1, **attributes: Any
-) -> None:
+def agree(build, operator: str, opset: int, inputs: list[np.ndarray], outputs: int = 1, **attributes: Any) -> None:
     """The node's outputs as folded at import, after rewriting, are ONNX Runtime's."""
     names = [f"i{index}" for index in range(len(inputs))]
     results = [f"o{index}" for index in range(outputs)]
@@ -37,9 +35,7 @@ def agree(
         helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in zip(names, inputs, strict=True)
     ]
-    model = build.model(
-        [build.node(operator, names, results, "node", **attributes)], arguments, results, opset=opset
-    )
+    model = build.model([build.node(operator, names, results, "node", **attributes)], arguments, results, opset=opset)
     feeds = dict(zip(names, inputs, strict=True))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -51,9 +47,7 @@ def agree(
 
 
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax", "Hardmax"])
-@pytest.mark.parametrize(
-    "attributes", [{}, {"axis": 0}, {"axis": 1}, {"axis": 2}, {"axis": -1}, {"axis": -2}]
-)
+@pytest.mark.parametrize("attributes", [{}, {"axis": 0}, {"axis": 1}, {"axis": 2}, {"axis": -1}, {"axis": -2}])
 def test_softmax_flattened_before_13(build, operator: str, attributes: dict[str, int]) -> None:
     agree(build, operator, 11, [DATA], **attributes)
 

@@ -11,16 +11,17 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx.backend.test.runner import Runner
+from xdsl.dialects.builtin import ModuleOp
+
 from attnc.compiler.importer import import_model
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.interpret.function import run
 from attnc.dialects.onnx_interface import inputs_of, main_of
 from attnc.isa.errors import UnsupportedError
 from attnc.passes.graph.lower.lower_onnx import LowerOnnx
-from onnx import TensorProto, helper, numpy_helper
-from onnx.backend.test.loader import load_model_tests
-from onnx.backend.test.runner import Runner
-from xdsl.dialects.builtin import ModuleOp
 
 Arrays = Sequence[np.ndarray | None]
 
@@ -172,10 +173,7 @@ def _outcome(test: Any) -> Outcome:
     inputs, expected = ([_array(item) for item in items] for items in test.data_sets[0])
     feed = dict(zip([value.name for value in graph.input], inputs, strict=False))
     shaping = {
-        node.input[place]
-        for node in graph.node
-        for place in SHAPING.get(node.op_type, ())
-        if place < len(node.input)
+        node.input[place] for node in graph.node for place in SHAPING.get(node.op_type, ()) if place < len(node.input)
     }
     constants = {name: array for name, array in feed.items() if name in shaping}
     shapes = {name: array.shape for name, array in feed.items() if name not in constants}

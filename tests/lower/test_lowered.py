@@ -8,13 +8,14 @@ from typing import Any
 
 import onnx
 import onnx.parser
+from xdsl.dialects.builtin import ModuleOp, StringAttr, UnknownLoc
+from xdsl.dialects.func import FuncOp
+
 from attnc.dialects.nn import NnOperation
 from attnc.dialects.provenance import folded_nodes, module_nodes
 from attnc.passes.graph.lower.manual import manual
 from attnc.passes.graph.lower.refused import REASONS
 from attnc.passes.graph.lower.table import LOWERINGS
-from xdsl.dialects.builtin import ModuleOp, StringAttr, UnknownLoc
-from xdsl.dialects.func import FuncOp
 
 MODEL = onnx.parser.parse_model("""
 <ir_version: 10, opset_import: ["" : 22]>

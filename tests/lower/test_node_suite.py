@@ -100,11 +100,7 @@ Suite = Callable[[Collection[str] | None], Sequence[Any]]
 
 
 def wrong(outcomes: Sequence[Any]) -> list[str]:
-    return [
-        f"{outcome.test}: {outcome.reason[:300]}"
-        for outcome in outcomes
-        if outcome.verdict == "wrong"
-    ]
+    return [f"{outcome.test}: {outcome.reason[:300]}" for outcome in outcomes if outcome.verdict == "wrong"]
 
 
 def test_no_node_test_of_the_intricate_operators_gives_wrong_values(node_suite: Suite) -> None:
@@ -114,9 +110,7 @@ def test_no_node_test_of_the_intricate_operators_gives_wrong_values(node_suite: 
 
 
 @pytest.mark.slow
-def test_common_operators_score_at_least_95_percent(
-    node_suite: Suite, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_common_operators_score_at_least_95_percent(node_suite: Suite, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = node_suite(COMMON)
     by_operator: dict[str, Counter[str]] = {}
     for outcome in outcomes:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+
 from attnc.compiler.importer import import_model
 from attnc.dialects.context import CompilerContext
 from attnc.isa.errors import UnsupportedError
@@ -64,8 +65,7 @@ def test_all_refused_nodes_are_listed_and_their_users_are_not() -> None:
             "float32",
         ),
         (
-            "g (int64[4] x) => (int64[4] y)"
-            " { big = Constant <value = int64[1] {3000000000}> () y = Add (x, big) }",
+            "g (int64[4] x) => (int64[4] y) { big = Constant <value = int64[1] {3000000000}> () y = Add (x, big) }",
             "3000000000 is outside int32",
             "int32 range",
         ),
@@ -82,8 +82,7 @@ def test_all_refused_nodes_are_listed_and_their_users_are_not() -> None:
             "inference",
         ),
         (
-            "g (float[4] x) => (float[k] y, int64[k] i)"
-            " { n = Constant <value = int64[1] {2}> () y, i = TopK (x, n) }",
+            "g (float[4] x) => (float[k] y, int64[k] i) { n = Constant <value = int64[1] {2}> () y, i = TopK (x, n) }",
             "sorting",
             "behind",
         ),

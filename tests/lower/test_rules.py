@@ -67,9 +67,7 @@ CASES = {
     ),
     "conv of three axes": Case("Conv", [f32(1, 2, 5, 6, 7), f32(3, 2, 2, 3, 2)], {"strides": [1, 2, 1]}),
     "grouped conv": Case("Conv", [f32(2, 6, 7, 8), f32(4, 3, 3, 3), f32(4)], {"group": 2, "pads": [1] * 4}),
-    "depthwise conv": Case(
-        "Conv", [f32(1, 4, 7, 8), f32(8, 1, 3, 3), f32(8)], {"group": 4, "dilations": [1, 2]}
-    ),
+    "depthwise conv": Case("Conv", [f32(1, 4, 7, 8), f32(8, 1, 3, 3), f32(8)], {"group": 4, "dilations": [1, 2]}),
     "conv padded above": Case(
         "Conv", [f32(1, 2, 7, 8), f32(3, 2, 3, 2)], {"auto_pad": "SAME_UPPER", "strides": [2, 3]}
     ),
@@ -121,30 +119,22 @@ CASES = {
     "average pool with dilation": Case(
         "AveragePool", [f32(2, 3, 8, 9)], {"kernel_shape": [3, 2], "dilations": [2, 1], "pads": [1, 0, 1, 1]}
     ),
-    "gather along the middle by the run's ids": Case(
-        "Gather", [f32(4, 6, 7), ids(2, 3, extent=6)], {"axis": 1}
-    ),
+    "gather along the middle by the run's ids": Case("Gather", [f32(4, 6, 7), ids(2, 3, extent=6)], {"axis": 1}),
     "gather along the middle by known ids": Case(
         "Gather", [f32(4, 6, 7), ids(2, 3, extent=6)], {"axis": 1}, known=(1,)
     ),
     "gather of one known row": Case("Gather", [f32(4, 6, 7), np.array(-2)], {"axis": 1}, known=(1,)),
     "gather of elements": Case("GatherElements", [f32(4, 6, 7), ids(4, 9, 7, extent=6)], {"axis": 1}),
-    "gather of tuples within batches": Case(
-        "GatherND", [f32(3, 3, 3, 5), ids(3, 4, 2, extent=3)], {"batch_dims": 1}
-    ),
+    "gather of tuples within batches": Case("GatherND", [f32(3, 3, 3, 5), ids(3, 4, 2, extent=3)], {"batch_dims": 1}),
     "gather of known tuples in order": Case(
         "GatherND", [f32(3, 4), np.stack(np.indices((3, 4)), -1).astype(np.int64)], known=(1,)
     ),
-    "one-hot outside the depth": Case(
-        "OneHot", [ids(2, 9, extent=9), np.array(6), f32(2)], {"axis": 1}, known=(1,)
-    ),
+    "one-hot outside the depth": Case("OneHot", [ids(2, 9, extent=9), np.array(6), f32(2)], {"axis": 1}, known=(1,)),
     "triangle by the run's diagonal": Case("Trilu", [f32(2, 4, 5), np.array(-1)], {"upper": 0}),
     "slice backwards to the start": Case(
         "Slice", [f32(4, 5), i64(-1), i64(-(2**63)), i64(1), i64(-1)], known=(1, 2, 3, 4)
     ),
-    "pad by reflection wider than the axis": Case(
-        "Pad", [f32(4, 5), i64(3, 2, 1, 4)], {"mode": "reflect"}, known=(1,)
-    ),
+    "pad by reflection wider than the axis": Case("Pad", [f32(4, 5), i64(3, 2, 1, 4)], {"mode": "reflect"}, known=(1,)),
     "pad with cuts": Case("Pad", [f32(4, 5), i64(-1, 2, 1, -1), real(2.5)], known=(1,)),
     "einsum of three terms": Case("Einsum", [f32(3, 4), f32(4, 5), f32(5, 6)], {"equation": "ij,jk,kl->il"}),
     "einsum of heads": Case("Einsum", [f32(2, 3, 4, 6), f32(2, 3, 6, 5)], {"equation": "bhij,bhjd->bihd"}),
@@ -205,9 +195,7 @@ CASES = {
         known=(1, 2, 3, 4),
         domain=RUNTIME,
     ),
-    "skip layer norm": Case(
-        "SkipLayerNormalization", [f32(2, 3, 4), f32(2, 3, 4), f32(4), f32(4)], domain=RUNTIME
-    ),
+    "skip layer norm": Case("SkipLayerNormalization", [f32(2, 3, 4), f32(2, 3, 4), f32(4), f32(4)], domain=RUNTIME),
     "fused attention with lengths": Case(
         "Attention",
         [f32(2, 5, 8), f32(8, 36), f32(36), np.array([5, 3], np.int32)],
@@ -291,6 +279,4 @@ def test_node_gives_what_onnx_runtime_gives(name: str, single: Callable[..., Any
         else:
             assert output.dtype == wanted.dtype
             half = wanted.dtype == np.float16
-            np.testing.assert_allclose(
-                output, wanted, rtol=2e-3 if half else 2e-5, atol=2e-4 if half else 1e-6
-            )
+            np.testing.assert_allclose(output, wanted, rtol=2e-3 if half else 2e-5, atol=2e-4 if half else 1e-6)

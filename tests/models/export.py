@@ -57,7 +57,11 @@ def bert() -> tuple[nn.Module, dict[str, Tensor]]:
     """Post-norm encoder with embeddings and a padding mask."""
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     model = BertModel(BertConfig(vocab_size=60, max_position_embeddings=16, **size), add_pooling_layer=False)
-    inputs = {"input_ids": ids(60), "attention_mask": mask(), "token_type_ids": torch.zeros(1, TOKENS, dtype=torch.int64)}
+    inputs = {
+        "input_ids": ids(60),
+        "attention_mask": mask(),
+        "token_type_ids": torch.zeros(1, TOKENS, dtype=torch.int64),
+    }
     return FirstOutput(model, *inputs), inputs
 
 

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[2]
 def test_first_command_prints_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("pip install . &&"))
+    command = next(
+        line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("pip install . &&")
+    )
     steps = [step.strip().split()[1:] for step in command.split("&&")[1:]]
     monkeypatch.chdir(ROOT)
     for words in steps:

@@ -61,9 +61,7 @@ class Leaky(Lowering):
     def lower(self) -> SSAValue:
         """Three maps."""
         build, value = self.build, self.wide(0)
-        slope = (
-            self.attribute("alpha", float, 0.01) if self.node.operator == "LeakyRelu" else self.wide("slope")
-        )
+        slope = self.attribute("alpha", float, 0.01) if self.node.operator == "LeakyRelu" else self.wide("slope")
         return build.map("select", build.map("lt", value, 0), build.map("mul", value, slope), value)
 
 

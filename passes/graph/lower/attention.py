@@ -168,12 +168,8 @@ class Attention(Lowering):
     def window(self, name: str, size: int, queries: int, keys: int, offset: SSAValue | int) -> SSAValue:
         """Where a key lies at most `size` places before (left) or behind (right) the query."""
         build = self.build
-        distance = build.map(
-            "sub", position(build, queries, keys, offset), build.iota((1, 1, queries, keys), 3)
-        )
-        return (
-            build.map("le", distance, size) if name.startswith("left") else build.map("ge", distance, -size)
-        )
+        distance = build.map("sub", position(build, queries, keys, offset), build.iota((1, 1, queries, keys), 3))
+        return build.map("le", distance, size) if name.startswith("left") else build.map("ge", distance, -size)
 
     def spelled_out(
         self, query: SSAValue, key: SSAValue, value: SSAValue, mask: Mask, scale: float, softcap: float

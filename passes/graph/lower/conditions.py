@@ -98,6 +98,4 @@ def no_result(*names: str, why: str) -> Condition:
 def attribute_is(name: str, *allowed: object, remedy: str = "") -> Condition:
     """The attribute `name` is absent or has one of the values `allowed`."""
     values = ", ".join(map(str, allowed[:-1])) + " or " * (len(allowed) > 1) + str(allowed[-1])
-    return Condition(
-        f"`{name}` is {values}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy
-    )
+    return Condition(f"`{name}` is {values}", lambda rule: rule.raw_attribute(name, allowed[0]) in allowed, remedy)

@@ -36,14 +36,9 @@ class Einsum(Lowering):
     def lower(self) -> SSAValue:
         """The result's axes in the order of the equation."""
         operands = self.operands(0)
-        inputs, output = parse(
-            self.attribute("equation", str, ""), [len(shape_of(value)) for value in operands]
-        )
+        inputs, output = parse(self.attribute("equation", str, ""), [len(shape_of(value)) for value in operands])
         build = self.build
-        terms = [
-            diagonal(build, build.widen(value), labels)
-            for value, labels in zip(operands, inputs, strict=True)
-        ]
+        terms = [diagonal(build, build.widen(value), labels) for value, labels in zip(operands, inputs, strict=True)]
         result = terms[0]
         for place, term in enumerate(terms[1:], 1):
             needed = set(output).union(*(later.labels for later in terms[place + 1 :]))
@@ -62,29 +57,17 @@ def parse(equation: str, ranks: Sequence[int]) -> tuple[list[tuple[str, ...]], t
     left, arrow, right = equation.replace(" ", "").partition("->")
     texts = left.split(",")
     if len(texts) != len(ranks):
-        raise RefusalError(
-            f"the equation {equation!r} has {len(texts)} terms for {len(ranks)} operands", "correct it"
-        )
-    widths = [
-        rank - len(text.replace("...", "")) for text, rank in zip(texts, ranks, strict=True) if "..." in text
-    ]
+        raise RefusalError(f"the equation {equation!r} has {len(texts)} terms for {len(ranks)} operands", "correct it")
+    widths = [rank - len(text.replace("...", "")) for text, rank in zip(texts, ranks, strict=True) if "..." in text]
     width = max(widths, default=0)
 
     def labels(text: str, hidden: int) -> tuple[str, ...]:
         before, dots, after = text.partition("...")
-        return (
-            (*before, *(f".{place}" for place in range(width - hidden, width)), *after)
-            if dots
-            else tuple(text)
-        )
+        return (*before, *(f".{place}" for place in range(width - hidden, width)), *after) if dots else tuple(text)
 
-    inputs = [
-        labels(text, rank - len(text.replace("...", ""))) for text, rank in zip(texts, ranks, strict=True)
-    ]
+    inputs = [labels(text, rank - len(text.replace("...", ""))) for text, rank in zip(texts, ranks, strict=True)]
     if any(len(found) != rank for found, rank in zip(inputs, ranks, strict=True)):
-        raise RefusalError(
-            f"the equation {equation!r} does not fit operands of ranks {list(ranks)}", "correct it"
-        )
+        raise RefusalError(f"the equation {equation!r} does not fit operands of ranks {list(ranks)}", "correct it")
     if arrow:
         return inputs, labels(right, width)
     letters = left.replace("...", "").replace(",", "")
@@ -140,14 +123,10 @@ def aligned(build: Builder, term: Term, labels: Sequence[str]) -> SSAValue:
     return build.reshape(build.transpose(term.value, order), [term.extent(label) for label in labels])
 
 
-def grouped(
-    build: Builder, term: Term, batch: Sequence[str], rows: Sequence[str], inner: Sequence[str]
-) -> SSAValue:
+def grouped(build: Builder, term: Term, batch: Sequence[str], rows: Sequence[str], inner: Sequence[str]) -> SSAValue:
     """The term as `[batch..., rows, inner]`."""
     value = aligned(build, term, (*batch, *rows, *inner))
-    return build.reshape(
-        value, [*map(term.extent, batch), prod(map(term.extent, rows)), prod(map(term.extent, inner))]
-    )
+    return build.reshape(value, [*map(term.extent, batch), prod(map(term.extent, rows)), prod(map(term.extent, inner))])
 
 
 RULES: Rules = (Einsum,)

@@ -120,9 +120,7 @@ class Power(Lowering):
         base, exponent = self.operand("X"), self.operand("Y")
         element = element_type(base)
         if is_float(element):
-            return build.map(
-                "pow", base, exponent if is_float(element_type(exponent)) else build.cast(exponent, f32)
-            )
+            return build.map("pow", base, exponent if is_float(element_type(exponent)) else build.cast(exponent, f32))
         if is_float(element_type(exponent)):
             return build.cast(build.map("pow", build.cast(base, f32), exponent), element)
         return build.map("pow", base, exponent)

@@ -23,20 +23,14 @@ class Indexing(Lowering):
 
     def ids(self, name: str) -> SSAValue | Array:
         """The ids as an array if they are known, else as an i32 value."""
-        return (
-            self.constant(name).astype(np.int64)
-            if self.is_constant(name)
-            else self.build.widen(self.operand(name))
-        )
+        return self.constant(name).astype(np.int64) if self.is_constant(name) else self.build.widen(self.operand(name))
 
     def checked(self, ids: SSAValue | Array, extent: int) -> SSAValue | Array:
         """Ids counted from the start. Known ids out of range are refused; those of the run are left as they
         are, to be caught where rows are read.
         """
         if isinstance(ids, SSAValue):
-            return self.build.map(
-                "select", self.build.map("lt", ids, 0), self.build.map("add", ids, extent), ids
-            )
+            return self.build.map("select", self.build.map("lt", ids, 0), self.build.map("add", ids, extent), ids)
         outside = (ids < -extent) | (ids >= extent)
         if outside.any():
             raise RefusalError(
@@ -90,8 +84,7 @@ def strided(rows: Array) -> tuple[int, int, int, tuple[int, ...]] | None:
     without the stretched axes, which are 1). None for any other.
     """
     narrow = tuple(
-        1 if extent > 1 and (rows == rows.take([0], axis)).all() else extent
-        for axis, extent in enumerate(rows.shape)
+        1 if extent > 1 and (rows == rows.take([0], axis)).all() else extent for axis, extent in enumerate(rows.shape)
     )
     run = rows[tuple(slice(0, extent) for extent in narrow)].reshape(-1)
     if run.size == 1:

@@ -172,10 +172,7 @@ class Pad(Lowering):
         shape = shape_of(value)
         low, high = self.borders(len(shape))
         starts = [max(-amount, 0) for amount in low]
-        sizes = [
-            extent - start - max(-amount, 0)
-            for extent, start, amount in zip(shape, starts, high, strict=True)
-        ]
+        sizes = [extent - start - max(-amount, 0) for extent, start, amount in zip(shape, starts, high, strict=True)]
         value = build.slice(value, starts, sizes)
         low, high = [max(amount, 0) for amount in low], [max(amount, 0) for amount in high]
         mode = self.attribute("mode", str, "constant")
@@ -201,9 +198,7 @@ class Pad(Lowering):
         if before == after == 0:
             return value
         if extent == 0:
-            raise RefusalError(
-                f"axis {axis} is empty and cannot be continued by mode {mode}", "use mode constant"
-            )
+            raise RefusalError(f"axis {axis} is empty and cannot be continued by mode {mode}", "use mode constant")
         places = continued(extent, before, after, mode)
         pieces = [build.slice_axis(value, axis, start, count, step) for start, count, step in runs(places)]
         return build.concat(pieces, axis)
@@ -269,9 +264,7 @@ class SpaceToDepth(Lowering):
         batch, channels, height, width = self.shape("input")
         split = (batch, channels, height // size, size, width // size, size)
         order = (0, 3, 5, 1, 2, 4) if self.attribute("mode", str, "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-        return build.reshape(
-            build.transpose(build.reshape(self.operand("input"), split), order), self.result_shape()
-        )
+        return build.reshape(build.transpose(build.reshape(self.operand("input"), split), order), self.result_shape())
 
 
 RULES: Rules = (

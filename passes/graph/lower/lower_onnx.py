@@ -127,9 +127,7 @@ class _Function:
                 case ConstantOp():
                     pass
                 case _:
-                    raise UsageError(
-                        f"lower-onnx found the operation {operation.name}", "run it on imported modules"
-                    )
+                    raise UsageError(f"lower-onnx found the operation {operation.name}", "run it on imported modules")
 
     def replace(self) -> None:
         """Put the lowered body in the place of the old one."""
@@ -153,9 +151,7 @@ class _Function:
             assert isinstance(owner, ConstantOp), "operations stand in the order of their dependences"
             key = owner.key
             self._values[source] = (
-                self._build.constant(owner.array(self._store))
-                if key is None
-                else self._build.named_constant(key)
+                self._build.constant(owner.array(self._store)) if key is None else self._build.named_constant(key)
             )
         return self._values[source]
 
@@ -234,10 +230,7 @@ class _Function:
         except VerifyException as error:
             raise RefusalError(f"the shapes do not fit: {error}", "correct the model") from error
         values = [results] if isinstance(results, SSAValue) else list(results)
-        return [
-            None if value is None else self._finished(rule, index, value)
-            for index, value in enumerate(values)
-        ]
+        return [None if value is None else self._finished(rule, index, value) for index, value in enumerate(values)]
 
     def _finished(self, rule: Lowering, index: int, value: SSAValue) -> SSAValue:
         """A result in the node's element type, its shape checked."""

@@ -48,9 +48,7 @@ class Gemm(Lowering):
         result = build.matmul(lhs, rhs, transpose_rhs=bool(self.attribute("transB", int, 0)))
         result = self.scaled(result, self.attribute("alpha", float, 1.0))
         if self.has("C"):
-            result = build.map(
-                "add", result, self.scaled(self.operand("C"), self.attribute("beta", float, 1.0))
-            )
+            result = build.map("add", result, self.scaled(self.operand("C"), self.attribute("beta", float, 1.0)))
         return result
 
     def scaled(self, value: SSAValue, factor: float) -> SSAValue:

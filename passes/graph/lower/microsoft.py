@@ -94,9 +94,7 @@ class EmbedLayerNorm(RuntimeLowering):
         rows = shape_of(total)[1]
         table = self.operand("position_embedding")
         if self.has("position_ids"):
-            total = build.map(
-                "add", total, build.gather_rows(table, build.widen(self.operand("position_ids")))
-            )
+            total = build.map("add", total, build.gather_rows(table, build.widen(self.operand("position_ids"))))
         else:
             total = build.map("add", total, build.slice_axis(table, 0, 0, rows))
         if self.has("segment_embedding") and self.has("segment_ids"):

@@ -96,9 +96,7 @@ class RmsNorm(Lowering):
         build, value = self.build, self.operand("X")
         axis = self.axis(len(shape_of(value)))
         epsilon = self.attribute("epsilon", float, 1e-5)
-        result = build.insert(
-            nn.RmsNormOp(value, self.operand("scale"), axis, epsilon, self.result_element())
-        )
+        result = build.insert(nn.RmsNormOp(value, self.operand("scale"), axis, epsilon, self.result_element()))
         if not self.wants(1):
             return (result,)
         wide = build.widen(value)

@@ -96,9 +96,7 @@ class AveragePool(Pooling):
         total = self.reduced("sum", windows.windows(build, self.wide("X"), 0))
         counted = np.ones(self.shape("X")[2:], np.float32)
         if self.attribute("count_include_pad", int, 0):
-            counted = np.pad(
-                counted, list(zip(windows.low, windows.given_high, strict=True)), constant_values=1
-            )
+            counted = np.pad(counted, list(zip(windows.low, windows.given_high, strict=True)), constant_values=1)
             extra = [a - b for a, b in zip(windows.high, windows.given_high, strict=True)]
             windows = Geometry(
                 windows.kernel,

@@ -88,9 +88,7 @@ class Granular(Lowering):
         if axis is None:
             return build.reshape(value, ())
         if not self.is_blocked():
-            return build.reshape(
-                value, [extent if place == axis else 1 for place, extent in enumerate(shape)]
-            )
+            return build.reshape(value, [extent if place == axis else 1 for place, extent in enumerate(shape)])
         size, blocks = self.attribute("block_size", int, 0), shape_of(value)
         wide = (*blocks[: axis + 1], size, *blocks[axis + 1 :])
         repeated = build.broadcast(build.unsqueeze(value, axis + 1), wide)

@@ -72,9 +72,7 @@ class QuantizedGemm(ScaledProduct):
         total = integer_product(build, lhs, rhs, transpose_rhs=transpose)
         if self.has("C"):
             total = build.map("add", total, self.operand("C"))
-        factor = build.map(
-            "mul", build.reshape(self.wide("a_scale"), ()), self.attribute("alpha", float, 1.0)
-        )
+        factor = build.map("mul", build.reshape(self.wide("a_scale"), ()), self.attribute("alpha", float, 1.0))
         factor = build.map("mul", factor, self.column_scale("b_scale"))
         if not self.has("y_scale"):
             return build.map("mul", build.cast(total, f32), factor)
@@ -104,9 +102,7 @@ class Linear(Lowering):
     def quantized(self, value: SSAValue, scale: str, zero_point: str) -> SSAValue:
         """An f32 value as the result's bytes."""
         zero = self.single(zero_point) if self.has(zero_point) else None
-        return self.build.insert(
-            nn.QuantizeOp(value, self.single(scale), zero, element=self.result_element())
-        )
+        return self.build.insert(nn.QuantizeOp(value, self.single(scale), zero, element=self.result_element()))
 
 
 class LinearAdd(Linear):

@@ -98,9 +98,7 @@ class SpelledAttention(RewritePattern):
             return
         if isinstance(made, nn.MatmulOp):
             yield Scores(made, shapes=(shape_of(value),))
-        elif isinstance(made, nn.ReshapeOp) or (
-            isinstance(made, nn.CastOp) and is_float(element_type(made.input))
-        ):
+        elif isinstance(made, nn.ReshapeOp) or (isinstance(made, nn.CastOp) and is_float(element_type(made.input))):
             for scores in self._scores(made.input, depth - 1):
                 yield replace(scores, shapes=(*scores.shapes, shape_of(value)))
         elif isinstance(made, nn.MapOp):

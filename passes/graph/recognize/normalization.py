@@ -63,9 +63,7 @@ def _roots(op: nn.ReduceOp, store: ConstantStore) -> Iterator[Root]:
     for total in users(op.result):
         if not (isinstance(total, nn.MapOp) and total.function.data == "add"):
             continue
-        epsilon = next(
-            (number for _, other in orders(total) if (number := scalar(other, store)) is not None), None
-        )
+        epsilon = next((number for _, other in orders(total) if (number := scalar(other, store)) is not None), None)
         if epsilon is None:
             continue
         for root in users(total.result):
@@ -109,11 +107,7 @@ def _centred(root: Root) -> SSAValue | None:
         return None
     value, mean = difference.inputs
     made = reduced(widened(mean), nn.Reduction.MEAN)
-    if (
-        made is None
-        or tuple(made.axes.get_values()) != root.axes
-        or widened(made.input) is not widened(value)
-    ):
+    if made is None or tuple(made.axes.get_values()) != root.axes or widened(made.input) is not widened(value):
         return None
     return widened(value)
 
@@ -198,18 +192,12 @@ def _norm_of(value: SSAValue) -> nn.LayerNormOp | nn.RmsNormOp | None:
     """The norm that gives `value` (perhaps rounded) and nothing else."""
     source = value.owner.input if isinstance(value.owner, nn.CastOp) else value
     made = source.owner
-    if (
-        not isinstance(made, nn.LayerNormOp | nn.RmsNormOp)
-        or not source.has_one_use()
-        or not value.has_one_use()
-    ):
+    if not isinstance(made, nn.LayerNormOp | nn.RmsNormOp) or not source.has_one_use() or not value.has_one_use():
         return None
     return made
 
 
-def _with_row(
-    norm: nn.LayerNormOp | nn.RmsNormOp, op: nn.MapOp, row: SSAValue
-) -> nn.LayerNormOp | nn.RmsNormOp | None:
+def _with_row(norm: nn.LayerNormOp | nn.RmsNormOp, op: nn.MapOp, row: SSAValue) -> nn.LayerNormOp | nn.RmsNormOp | None:
     """The norm with `row` as its scale (a product) or bias (a sum); None where it has one already."""
     axis, epsilon, element = norm.axis.value.data, norm.epsilon.value.data, element_type(op.result)
     if isinstance(norm, nn.RmsNormOp):
