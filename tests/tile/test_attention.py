@@ -4,11 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import bf16, f16, f32, i8
+
 from attnc.dialects import nn, sattn
 from attnc.dialects.nn import EmptyRow
 from attnc.passes.tile import attention
 from attnc.passes.tile.attention_search import AttentionDecision, AttentionPlan, ScoreForm
-from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 LEAST = float(np.finfo(np.float32).min)
 TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
@@ -105,7 +106,7 @@ def test_heads_split_and_merged_by_addressing(tiling, monkeypatch):
     Case(merged=True, groups=4, element=i8).check(tiling, monkeypatch)
 
 
-@pytest.mark.parametrize("queries, keys", [(1, 1), (1, 9), (9, 1), (33, 40)])
+@pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 9), (9, 1), (33, 40)])
 def test_few_queries_and_keys(tiling, monkeypatch, queries, keys):
     Case(queries=queries, keys=keys).check(tiling, monkeypatch)
 
@@ -113,7 +114,7 @@ def test_few_queries_and_keys(tiling, monkeypatch, queries, keys):
 @pytest.mark.parametrize("element", [f32, i8])
 @pytest.mark.parametrize("offset", [0, 3, -3])
 @pytest.mark.parametrize(
-    "fill, empty_row",
+    ("fill", "empty_row"),
     [(-np.inf, EmptyRow.NAN), (-np.inf, EmptyRow.ZERO), (-1e4, EmptyRow.NAN), (LEAST, EmptyRow.UNIFORM)],
 )
 def test_causal(tiling, monkeypatch, element, offset, fill, empty_row):
@@ -126,7 +127,7 @@ MASKS = [(1, 1, 1, 14), (2, 1, 1, 14), (1, 4, 11, 14), (1, 1, 11, 1), (11, 14), 
 
 @pytest.mark.parametrize("shape", MASKS)
 @pytest.mark.parametrize("element", [f32, i8])
-@pytest.mark.parametrize("empty_row, causal", [(EmptyRow.NAN, False), (EmptyRow.ZERO, True)])
+@pytest.mark.parametrize(("empty_row", "causal"), [(EmptyRow.NAN, False), (EmptyRow.ZERO, True)])
 def test_masks_of_any_shape(tiling, monkeypatch, shape, element, empty_row, causal):
     random = np.random.default_rng(1)
     added = random.standard_normal(shape).astype(np.float32)
@@ -166,7 +167,8 @@ def test_weights_of_a_fixed_scale(tiling, monkeypatch, scale):
 def test_extreme_int8_values(tiling, monkeypatch):
     case = Case(element=i8)
     for low, high in ((-128, -128), (-128, 127), (127, 127)):
-        inputs = [np.full(shape, value, np.int8) for (_, shape), value in zip(case.arguments(), (low, high, low), strict=True)]
+        values = zip(case.arguments(), (low, high, low), strict=True)
+        inputs = [np.full(shape, value, np.int8) for (_, shape), value in values]
         case.check(tiling, monkeypatch, inputs=inputs)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from xdsl.dialects.builtin import bf16, f16, f32, i8
+
 from attnc.dialects import nn
 from attnc.passes.tile import matmul
 from attnc.passes.tile.matmul_search import Decision, MatmulPlan, Order
-from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 TOLERANCE = {f32: 1e-5, i8: 0.0, f16: 3e-3, bf16: 2e-2}
 
@@ -30,7 +31,7 @@ def forced(order, panel, m, n, k):
 
 @pytest.mark.parametrize("element", [f32, i8, bf16, f16])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (1, 5, 7), (33, 1, 3), (197, 65, 129), (3, 300, 700), (400, 10, 27)])
+@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 5, 7), (33, 1, 3), (197, 65, 129), (3, 300, 700), (400, 10, 27)])
 def test_any_shape_and_format(tiling, element, transposed, m, n, k):
     shape = (n, k) if transposed else (k, n)
     checked(tiling, [(element, (m, k)), (element, shape)], product(transposed))
@@ -53,7 +54,7 @@ def test_every_order_and_tile_size(tiling, monkeypatch, order, tiles, constant, 
 
 
 @pytest.mark.parametrize(
-    "left, right",
+    ("left", "right"),
     [
         ((3, 1, 20, 8), (1, 5, 8, 9)),
         ((20, 8), (5, 8, 9)),
