@@ -28,7 +28,6 @@ from xdsl.parser import AttrParser, Parser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
 
-from ..isa.engines import Engine
 from ..isa.fields import Choice, DramAddress, FieldKind, Flag, OnChip
 from ..isa.instructions import RECORDS
 from ..isa.lanes import LaneProgram
@@ -247,11 +246,6 @@ def load_isa() -> Dialect:
     """The dialect, with a class for every record that a program can ask for."""
     operations: list[type[Operation]] = [operation_class(name) for name in RECORDS if name not in EMITTED]
     return Dialect("isa", operations, [FieldsAttr, AddressesAttr])
-
-
-def engine_of(op: InstructionOperation) -> Engine | None:
-    """The kind of engine that runs an instruction; None where any does."""
-    return op.RECORD.engine
 
 
 def _simplest(value: FieldValue) -> FieldValue:

@@ -7,142 +7,27 @@ level first the time slot (iteration plus stage), then the position in the block
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from math import prod
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.isa import SLOT, InstructionOperation, is_address
-from ...dialects.provenance import Node, nodes_of
-from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
-from ...isa.blocks import Space
 from ...isa.columns import Column
 from ...isa.fields import Flag
 from ...isa.lanes import LaneProgram
 from ...isa.machine import Machine
 from ...isa.record import Instruction
 from .footprint import Ints
-from .stream import NO_INSTANCE, Buffer, Group, Origin, Stream
-
-SPACES = {"dram": Space.DRAM, "sram": Space.SRAM, "acc": Space.ACC}
-
-
-@dataclass(frozen=True)
-class _Level:
-    """One level of the order: a constant position in a block, or the time slot of loop `depth`."""
-
-    value: int
-    depth: int = -1
-
-
-@dataclass(frozen=True)
-class _Kernel:
-    """A kernel and the ONNX nodes that it is located at."""
-
-    op: KernelOp
-    nodes: tuple[Node, ...]
-
-
-@dataclass(frozen=True)
-class _Template:
-    """An instruction operation with its loops: trip counts, order levels, section (top-level operation),
-    origin."""
-
-    op: InstructionOperation
-    counts: tuple[int, ...]
-    levels: tuple[_Level, ...]
-    section: int
-    origin: int
-
-    @property
-    def rows(self) -> int:
-        return prod(self.counts)
-
-
-@dataclass
-class _Storage:
-    """Buffers and the instances they have while the loops run."""
-
-    buffers: list[Buffer] = field(default_factory=list[Buffer])
-    counts: list[tuple[int, ...]] = field(default_factory=list[tuple[int, ...]])
-    first: list[int] = field(default_factory=lambda: [0])
-    index: dict[SSAValue, int] = field(default_factory=dict[SSAValue, int])
-
-    def add(self, value: SSAValue, buffer: Buffer, counts: tuple[int, ...]) -> None:
-        self.index[value] = len(self.buffers)
-        self.buffers.append(buffer)
-        self.counts.append(counts)
-        self.first.append(self.first[-1] + prod(counts))
-
-    def instance_form(self, value: SSAValue) -> AffineForm:
-        """The number of the instance that `value` names, as a form over the loops around its allocation."""
-        number = self.index[value]
-        factors: list[int] = []
-        step = 1
-        for count in reversed(self.counts[number]):
-            factors.append(step)
-            step *= count
-        return AffineForm(tuple(reversed(factors)), self.first[number])
-
-
-class _Walk:
-    """Collects the templates and buffers of a function."""
-
-    def __init__(self) -> None:
-        self.storage = _Storage()
-        self.templates: list[_Template] = []
-        self.origins: dict[Origin, int] = {}
-
-    def block(
-        self,
-        block: Block,
-        counts: tuple[int, ...],
-        levels: tuple[_Level, ...],
-        section: int,
-        kernel: _Kernel | None,
-    ) -> None:
-        for position, op in enumerate(block.ops):
-            here = section if levels else position
-            match op:
-                case TensorOp():
-                    self.storage.add(op.result, _tensor(op), ())
-                case AllocOp():
-                    label = f"{kernel.op.label.data}.{_hint(op, position)}" if kernel else _hint(op, position)
-                    self.storage.add(op.result, _on_chip(op, label, kernel is None and not counts), counts)
-                case KernelOp():
-                    place = (*levels, *_slot(op, counts, position))
-                    self.block(op.body.block, counts, place, here, _Kernel(op, nodes_of(op)))
-                case ForOp():
-                    inner = (*levels, *_slot(op, counts, position))
-                    self.block(op.body.block, (*counts, op.trips), inner, here, kernel)
-                case InstructionOperation():
-                    place = (*levels, *_slot(op, counts, position))
-                    self.templates.append(_Template(op, counts, place, here, self._origin(op, kernel)))
-                case ReturnOp():
-                    pass
-                case _:
-                    raise TypeError(f"{op.name} cannot be emitted: only instructions, loops and buffers are left here")
-
-    def _origin(self, op: Operation, kernel: _Kernel | None) -> int:
-        nodes = nodes_of(op)
-        if kernel is None:
-            origin = Origin("", "", nodes)
-        else:
-            origin = Origin(kernel.op.label.data, kernel.op.path.data, nodes or kernel.nodes)
-        return self.origins.setdefault(origin, len(self.origins))
+from .stream import NO_INSTANCE, Group, Stream
+from .templates import Storage, Template, collect
 
 
 def expand(module: ModuleOp, machine: Machine) -> Stream:
     """The instructions of a module's `main`, in natural order; those with an extent of zero are left out."""
-    walk = _Walk()
-    for function in module.walk():
-        if isinstance(function, FuncOp):
-            walk.block(function.body.block, (), (), 0, None)
+    walk = collect(module)
     templates = walk.templates
     starts = np.cumsum([0, *(template.rows for template in templates)])
     place_of, order = _natural_order(templates, starts)
@@ -180,28 +65,6 @@ def expand(module: ModuleOp, machine: Machine) -> Stream:
     )
 
 
-def _tensor(op: TensorOp) -> Buffer:
-    kind = buffer_type(op.result)
-    key = "" if op.key is None else op.key.data
-    return Buffer(op.label.data, Space.DRAM, kind.bytes, kind.extents, kind.format, op.role.data, key)
-
-
-def _on_chip(op: AllocOp, label: str, resident: bool) -> Buffer:
-    kind = buffer_type(op.result)
-    return Buffer(label, SPACES[kind.space.data], kind.bytes, kind.extents, kind.format, resident=resident)
-
-
-def _hint(op: AllocOp, position: int) -> str:
-    return op.result.name_hint or f"buffer{position}"
-
-
-def _slot(op: Operation, counts: tuple[int, ...], position: int) -> tuple[_Level, ...]:
-    """The order levels of an operation in a block: the time slot in a loop's block, and the position."""
-    if not isinstance(op.parent_op(), ForOp):
-        return (_Level(position),)
-    return (_Level(stage_of(op), len(counts) - 1), _Level(position))
-
-
 def _queue(op: InstructionOperation, machine: Machine) -> int:
     if op.queue is not None:
         return next(queue.index for queue in machine.queues if queue.name == op.queue.data)
@@ -216,7 +79,7 @@ def _indices(counts: tuple[int, ...]) -> Ints:
     return np.indices(counts, dtype=np.int64).reshape(len(counts), prod(counts))
 
 
-def _natural_order(templates: Sequence[_Template], starts: Ints) -> tuple[Ints, Ints]:
+def _natural_order(templates: Sequence[Template], starts: Ints) -> tuple[Ints, Ints]:
     """The natural row of every (template, iteration), and its inverse."""
     place = np.zeros(int(starts[-1]), dtype=np.int64)
     order = np.zeros(int(starts[-1]), dtype=np.int64)
@@ -233,7 +96,7 @@ def _natural_order(templates: Sequence[_Template], starts: Ints) -> tuple[Ints, 
     return place, order
 
 
-def _section_order(templates: Sequence[_Template]) -> Ints:
+def _section_order(templates: Sequence[Template]) -> Ints:
     """Iterations of the templates of one top-level operation, in natural order."""
     depth = max(len(template.levels) for template in templates)
     ends = [1] * depth
@@ -249,7 +112,7 @@ def _section_order(templates: Sequence[_Template]) -> Ints:
     return np.lexsort(columns[::-1])
 
 
-def _packed_key(template: _Template, weights: Sequence[int]) -> Ints:
+def _packed_key(template: Template, weights: Sequence[int]) -> Ints:
     indices = _indices(template.counts)
     base = sum(level.value * weights[at] for at, level in enumerate(template.levels))
     key = np.full(template.rows, base, dtype=np.int64)
@@ -259,7 +122,7 @@ def _packed_key(template: _Template, weights: Sequence[int]) -> Ints:
     return key
 
 
-def _level_column(template: _Template, at: int) -> Ints:
+def _level_column(template: Template, at: int) -> Ints:
     if at >= len(template.levels):
         return np.zeros(template.rows, dtype=np.int64)
     level = template.levels[at]
@@ -269,9 +132,9 @@ def _level_column(template: _Template, at: int) -> Ints:
 
 def _columns(
     record: type[Instruction],
-    templates: Sequence[_Template],
+    templates: Sequence[Template],
     rows: Sequence[Ints],
-    storage: _Storage,
+    storage: Storage,
     programs: dict[str, int],
 ) -> Group:
     """The instructions of one record, template by template."""

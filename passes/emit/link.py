@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...isa.fields import ABSENT
 from ...isa.instructions.control import SYNC_WAITS, Sync
@@ -103,8 +102,3 @@ def _write_waits(table: Table, order: Order, final: Ints, waits: Waits) -> None:
         if size > HEADER_WAITS:
             named = zip(numbers(queue[start : start + size]), numbers(count[start : start + size]), strict=True)
             table.set_waits(int(final[row[start]]) - 1, list(named))
-
-
-def origins_of(stream: Stream, linked: Linked) -> NDArray[np.int64]:
-    """The stream's origin number of each row of the table."""
-    return stream.origin[linked.source]
