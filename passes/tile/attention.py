@@ -272,4 +272,3 @@ class AttentionLowering(Lowering):
         if 0 in (*self.outer, self.queries, self.value_width):
             return
         AttentionEmission(self, cast(AttentionTiling, plan).tiling, builder).run()
-

@@ -283,4 +283,3 @@ def _memory(problem: AttentionProblem, c: _Candidates, blocks: Column) -> tuple[
     single, double = single + out + small, double + 2 * out + 2 * small
     scores, results = aligned(c.rows * c.keys * 4), aligned(c.rows * problem.value_width * 4)
     return single, double, scores + results, 2 * scores + results
-

@@ -170,9 +170,7 @@ class MatmulEmission:
         rows, columns = (extent, chunk) if not right or operand.turned else (chunk, extent)
         return operand.fetch(self.builder, self.indices, rows, columns, self.packed if right else None)
 
-    def _operand(
-        self, operand: ProductOperand, panel: _Panel | None, extent: Span, chunk: _Chunk, right: bool
-    ) -> Held:
+    def _operand(self, operand: ProductOperand, panel: _Panel | None, extent: Span, chunk: _Chunk, right: bool) -> Held:
         if operand.ready:
             rows, columns = (extent, chunk.span) if not right or operand.turned else (chunk.span, extent)
             return operand.place(self.indices, rows, columns)
@@ -213,9 +211,7 @@ class MatmulEmission:
         load(self.builder, self._rest(partial, rows, columns), target, Extent.FULL, rows.size, columns.size)
         return target
 
-    def _accumulate(
-        self, rows: Span, columns: Span, left: _Panel | None, right: _Panel | None, depth: _Depth
-    ) -> Held:
+    def _accumulate(self, rows: Span, columns: Span, left: _Panel | None, right: _Panel | None, depth: _Depth) -> Held:
         kernel, builder = self.kernel, self.builder
         form = kernel.mode.accumulator
         acc = Held(builder.alloc("acc", (rows.limit, columns.limit), form), AffineForm(), columns.limit)
@@ -263,4 +259,3 @@ def _scaled(form: AffineForm, unit: int, step: int) -> AffineForm:
     factors = (*form.coefficients, form.constant)
     assert all(factor % unit == 0 for factor in factors)
     return AffineForm(tuple(factor // unit * step for factor in form.coefficients), form.constant // unit * step)
-

@@ -269,9 +269,7 @@ def holds_panel(order: Any, panel: Any, tile: Any, mine: Order, other: Order) ->
     return (order == mine) | ((order == other) & (panel > tile))
 
 
-def _sram(
-    problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column
-) -> tuple[Column, Column]:
+def _sram(problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column) -> tuple[Column, Column]:
     """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
     single, double = np.zeros_like(c.m), np.zeros_like(c.m)
     once = problem.batch == 1

@@ -78,9 +78,7 @@ class LeafRun:
         source = tile_place(self.leaves.scope.buffers[leaf.root], leaf, start, rows.size, columns.size)
         load(self.builder, source, target, leaf.extent, rows.size, columns.size, stage)
 
-    def find(
-        self, leaf: Spread, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int = 0
-    ) -> Held:
+    def find(self, leaf: Spread, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int = 0) -> Held:
         """A leaf for the tile at `rows` x `columns`, loaded now if it was not yet."""
         if self.leaves.in_place(leaf):
             start = leaf.start(indices, rows.start, columns.start)

@@ -108,9 +108,7 @@ def load(
     builder.copy(source, here, stage)
 
 
-def tile_place(
-    buffer: SSAValue, value: Spread, start: AffineForm, rows: Minimum, columns: Minimum
-) -> Place:
+def tile_place(buffer: SSAValue, value: Spread, start: AffineForm, rows: Minimum, columns: Minimum) -> Place:
     """The tile of a value in its own storage, in the dimensions that it varies with (one element: a vector of 1)."""
     match value.extent:
         case Extent.FULL:

@@ -31,7 +31,9 @@ def forced(order, panel, m, n, k):
 
 @pytest.mark.parametrize("element", [f32, i8, bf16, f16])
 @pytest.mark.parametrize("transposed", [False, True])
-@pytest.mark.parametrize(("m", "n", "k"), [(1, 1, 1), (1, 5, 7), (33, 1, 3), (197, 65, 129), (3, 300, 700), (400, 10, 27)])
+@pytest.mark.parametrize(
+    ("m", "n", "k"), [(1, 1, 1), (1, 5, 7), (33, 1, 3), (197, 65, 129), (3, 300, 700), (400, 10, 27)]
+)
 def test_any_shape_and_format(tiling, element, transposed, m, n, k):
     shape = (n, k) if transposed else (k, n)
     checked(tiling, [(element, (m, k)), (element, shape)], product(transposed))
