@@ -79,13 +79,20 @@ class _Former:
         self._live = live
         self._groups: list[_Group | None] = []
         self._of: dict[Operation, _Group] = {}
+        self._waiting: set[Operation] = set()
 
     def take(self, op: Operation) -> None:
         """Put an operation in a group: one that is there, or its own."""
         if op not in self._live or isinstance(op, nn.ConstantOp | ReturnOp) or self._layout.is_view(op):
             return
-        if isinstance(op, ELEMENTWISE) and self._join_epilogue(op):
-            return
+        if isinstance(op, ELEMENTWISE):
+            if self._grows(op):
+                self._waiting.add(op)
+                return
+            if self._join_epilogue(op):
+                return
+        for value in op.operands:
+            self._settle(value)
         if type(op) in EXPANSIONS:
             self._join_cluster(op)
             return
@@ -200,17 +207,49 @@ class _Former:
         """Whether something outside the group that `op` reads is computed from the group."""
         return any(p is not group and p.ancestors & group.bit for p in self._producers(op))
 
+    def _grows(self, op: Operation) -> bool:
+        """Whether an operation stretches smaller values (an outer product of scales, say) for one reader of its shape.
+
+        Stored, its result would cost far more than its operands: it waits for the kernel of its reader.
+        """
+        shape = shape_of(op.results[0])
+        uses = list(op.results[0].uses)
+        if len(uses) != 1 or not all(prod(shape_of(value)) < prod(shape) for value in op.operands):
+            return False
+        reader = uses[0].operation
+        return isinstance(reader, ELEMENTWISE) and shape_of(reader.results[0]) == shape
+
+    def _settle(self, value: SSAValue) -> None:
+        """Give an operation that waits a place by itself, where its reader turns out to be no epilogue."""
+        owner = value.owner
+        if isinstance(owner, Operation) and owner in self._waiting:
+            self._waiting.discard(owner)
+            for operand in owner.operands:
+                self._settle(operand)
+            self._join_cluster(owner)
+
     def _join_epilogue(self, op: Operation) -> bool:
         """Put `op` behind a product or attention whose result only it reads."""
         if len(op.results) != 1:
             return False
         groups = {group.number: group for value in op.operands if (group := self._of_tail(value, op)) is not None}
         for _, group in sorted(groups.items(), reverse=True):
-            if self._follows(group, op) and not self._would_cycle(group, op):
-                self._add(group, op)
+            waiting = self._waiting_for(op)
+            if all(self._follows(group, o) and not self._would_cycle(group, o) for o in (*waiting, op)):
+                for other in (*waiting, op):
+                    self._waiting.discard(other)
+                    self._add(group, other)
                 group.tail = op.results[0]
                 return True
         return False
+
+    def _waiting_for(self, op: Operation) -> list[Operation]:
+        """The operations that wait for `op`, those that they wait for first."""
+        found: list[Operation] = []
+        for value in op.operands:
+            if isinstance(value.owner, Operation) and value.owner in self._waiting and value.owner not in found:
+                found += [*self._waiting_for(value.owner), value.owner]
+        return found
 
     def _follows(self, group: _Group, op: Operation) -> bool:
         """Whether `op` works on the elements of a group's tail where they are: under the same shape, or (behind a
