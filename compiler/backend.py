@@ -116,9 +116,7 @@ class SimulatorRep(BackendRep):
         assert made.program is not None, "nothing stops this compilation"
         return _Compiled(Session(made.program), shapes, constants)
 
-    def _wanted(
-        self, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]
-    ) -> tuple[str, ...]:
+    def _wanted(self, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]) -> tuple[str, ...]:
         context = new_context()
         return inputs_to_know(import_model(self._model, shapes, constants, context), context.store)
 
@@ -138,9 +136,7 @@ class SimulatorBackend(Backend):
         return SimulatorRep(model, kwargs)
 
     @classmethod
-    def run_model(
-        cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any
-    ) -> tuple[Any, ...]:
+    def run_model(cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any) -> tuple[Any, ...]:
         """Prepare a model and run it once."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
@@ -187,9 +183,7 @@ def _results(
     names = [name for name in node.output if name]
     if info is None:
         return [helper.make_empty_tensor_value_info(name) for name in names]
-    return [
-        _value_info(name, np.dtype(dtype), shape) for name, (dtype, shape) in zip(names, info, strict=True)
-    ]
+    return [_value_info(name, np.dtype(dtype), shape) for name, (dtype, shape) in zip(names, info, strict=True)]
 
 
 prepare = SimulatorBackend.prepare

@@ -81,7 +81,7 @@ def _silu(x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    return _HALF * (x * (_ONE + erf(x * _SQRT_HALF)))
+    return _HALF * x * (_ONE + erf(x * _SQRT_HALF))
 
 
 def _gelu_tanh(x: Array) -> Array:

@@ -52,6 +52,8 @@ def batch_dependence(module: ModuleOp, store: ConstantStore) -> BatchDependence:
     samples = {shape[0] for shape in shapes_out if shape}
     if len(samples) != 1 or not all(shapes_out):
         return BatchDependence(False, "its outputs do not share a first axis")
+    if samples == {0}:
+        return BatchDependence(False, "its outputs are empty")
     analysis = _Analysis(samples.pop(), store)
     for argument in block.args:
         shape = shape_of(argument)

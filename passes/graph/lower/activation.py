@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from xdsl.ir import SSAValue
 
-from .conditions import attribute_is
+from ....dialects.shapes import broadcasts_to
+from .conditions import attribute_is, condition
 from .lowering import Lowering, Rules
 
 
@@ -53,10 +54,17 @@ class Swish(Lowering):
         return build.map("mul", gate, self.wide(1)) if self.node.operator == "SwiGLU" else gate
 
 
+@condition(remedy="correct the model")
+def slope_fits(rule: Lowering) -> bool:
+    """the slope of `PRelu` stretches to the shape of `X`"""
+    return not rule.has("slope") or broadcasts_to(rule.shape("slope"), rule.shape("X"))
+
+
 class Leaky(Lowering):
     """`map` of `select`: x where x >= 0, else slope * x."""
 
     operators = ("LeakyRelu", "PRelu")
+    conditions = (slope_fits,)
 
     def lower(self) -> SSAValue:
         """Three maps."""

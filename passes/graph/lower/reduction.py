@@ -7,10 +7,12 @@ from math import prod
 from typing import ClassVar
 
 import numpy as np
-from xdsl.dialects.builtin import f32, i32
-from xdsl.ir import SSAValue
+from xdsl.dialects.builtin import TensorType, f32, i32, i64
+from xdsl.ir import Attribute, SSAValue
+from xdsl.utils.hints import isa
 
 from ....dialects.elements import dtype_of, is_float, shape_of
+from ...refusal import RefusalError
 from .conditions import condition, constant_operand
 from .lowering import Lowering, Rules
 
@@ -121,9 +123,17 @@ class Reduction(Lowering):
         if dtype.kind == "b":
             value = float(value > 0)
         elif dtype.kind in "iu" and not np.isfinite(value):
+            if self.is_int64():
+                raise RefusalError("int64 travels as int32, which does not have its bounds", not_empty.remedy)
             bounds = np.iinfo(dtype)
             value = 0 if np.isnan(value) else bounds.max if value > 0 else bounds.min
         return self.build.constant(np.full(self.result_shape(), value, dtype))
+
+
+    def is_int64(self) -> bool:
+        """Whether the model's own type of the result is int64."""
+        made = self.result_type()
+        return isa(made, TensorType[Attribute]) and made.element_type == i64
 
 
 class ArgExtreme(Lowering):
