@@ -1,0 +1,13 @@
+// RUN: attnc-opt %s -p narrow-residuals | filecheck %s
+
+// CHECK: func.func @main
+func.func @main(%x: tensor<4x8xf32>) -> tensor<4x8xf32> {
+  // CHECK: [[SUM:%.*]] = nn.map "add"(%x, %x)
+  // CHECK: [[NARROW:%.*]] = nn.cast [[SUM]] : tensor<4x8xf32> to tensor<4x8xbf16>
+  %a = nn.map "add"(%x, %x) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  // CHECK: [[NORM:%.*]] = nn.rms_norm [[NARROW]]
+  %n = nn.rms_norm %a axis 1 epsilon 1.0e-05 : tensor<4x8xf32> -> tensor<4x8xf32>
+  // CHECK: nn.map "add"([[NARROW]], [[NORM]]) : (tensor<4x8xbf16>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  %b = nn.map "add"(%a, %n) : (tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<4x8xf32>
+  func.return %b : tensor<4x8xf32>
+}
