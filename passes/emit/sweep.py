@@ -99,6 +99,7 @@ class Sweep:
         self._clock = 0
         self._slip = 0
         self._turn = 0
+        self._quiet = 0
         self._arrival: dict[int, int] = {}
         self._ahead: dict[int, list[int]] = {}
         self._retry: dict[int, int] = {}
@@ -197,6 +198,8 @@ class Sweep:
         """
         time = self.task.time
         until = time[min(row + 1, len(time) - 1)] + self._slip
+        if row < self._quiet and not self._is_news(row, until):
+            return
         blocked: list[int] = []
         while self._clock <= until and len(blocked) < LOOK_AHEAD:
             self._release(row)
@@ -212,6 +215,15 @@ class Sweep:
                 break
         for load in blocked:
             heappush(self._ready, load)
+        # Nothing can change before one of the blocked may be tried again, or another load joins them.
+        stuck = blocked and (len(blocked) == LOOK_AHEAD or len(blocked) == len(self._ready))
+        self._quiet = min(self._retry[load] for load in blocked) if stuck else 0
+
+    def _is_news(self, row: int, until: int) -> bool:
+        """Whether a load becomes ready by the next row."""
+        if self._early and self._early[0][0] <= row:
+            return True
+        return bool(self._unwritten) and self._unwritten[0][0] + self._slip <= until
 
     def _is_stale(self, load: int, row: int) -> bool:
         """Whether an entry of the queues is of no use any more: served, or behind a load that gave way."""
@@ -263,6 +275,9 @@ class Sweep:
     def _fits(self, load: Load, instance: Resident, row: int) -> bool:
         """Whether memory has room for a load's buffer from `row` to where the load stands."""
         room = self.task.room[instance.space]
+        if room[row] < instance.size:
+            self._retry[load.row] = row + 1
+            return False
         high = load.row
         while high > row:
             begin = max(row, high - SEARCH_STEP)
