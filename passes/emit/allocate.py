@@ -15,6 +15,12 @@ ALIGNMENT = 64
 NO_PLACE = -1
 """The address of a buffer for which there was no place."""
 
+PATIENCE = 20
+"""So often at most is an order of placing tried, those without a place moved to its front."""
+
+EFFORT = 500_000_000
+"""So many pairs of buffers are compared for that at most in each order, once around apart."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -66,8 +72,34 @@ def place_by_size(demand: Demand, capacity: int) -> Ints:
 
     NO_PLACE for those that found none. The cost grows with the square of the number of buffers.
     """
+    return _place_in_order(demand, capacity, np.lexsort((demand.first, demand.first - demand.last, -demand.size)))
+
+
+def place_with_patience(demand: Demand, capacity: int) -> Ints:
+    """As `place_by_size`, in other orders too, each again and again with those that found no place moved to the front.
+
+    NO_PLACE for some only if nothing of that served all.
+    """
+    life = demand.last - demand.first + 1
+    rounds = min(PATIENCE, 1 + EFFORT // max(len(demand) ** 2, 1))
+    orders: tuple[Ints, ...] = (
+        np.argsort(-demand.size * life, kind="stable"),
+        np.lexsort((-demand.size, demand.first)),
+        np.lexsort((demand.first, -life, -demand.size)),
+    )
+    addresses = np.zeros(len(demand), dtype=np.int64)
+    for order in orders:
+        for _ in range(rounds):
+            addresses = _place_in_order(demand, capacity, order)
+            left = addresses[order] == NO_PLACE
+            if not left.any():
+                return addresses
+            order = np.concatenate((order[left], order[~left]))
+    return addresses
+
+
+def _place_in_order(demand: Demand, capacity: int, order: Ints) -> Ints:
     addresses = np.where(demand.size > 0, NO_PLACE, 0)
-    order: Ints = np.lexsort((demand.first, demand.first - demand.last, -demand.size))
     order = order[demand.size[order] > 0]
     first, last, starts, ends = (np.zeros(len(order), dtype=np.int64) for _ in range(4))
     count = 0

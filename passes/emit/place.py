@@ -12,7 +12,7 @@ from ...isa.blocks import Space
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
 from .accesses import Touched
-from .allocate import NO_PLACE, Demand, aligned, place_by_size
+from .allocate import NO_PLACE, Demand, aligned, place_by_size, place_with_patience
 from .dependence import AtomEvents, Order
 from .estimate import Estimate
 from .footprint import Ints, numbers
@@ -161,7 +161,7 @@ def _without_prefetch(
     """The natural order, with buffers placed by tighter methods. Raises CapacityError when those fail too."""
     address = np.zeros(len(size), dtype=np.int64)
     for space, mine in members.items():
-        places = place_by_size(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
+        places = place_with_patience(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
         if (places == NO_PLACE).any():
             raise CapacityError(
                 f"no placement of the buffers in {Space(crowded).text} was found although they fit by size",

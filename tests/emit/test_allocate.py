@@ -2,7 +2,14 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnc.passes.emit.allocate import ALIGNMENT, NO_PLACE, Demand, place_by_size, place_lowest
+from attnc.passes.emit.allocate import (
+    ALIGNMENT,
+    NO_PLACE,
+    Demand,
+    place_by_size,
+    place_lowest,
+    place_with_patience,
+)
 from attnc.passes.emit.free_space import FreeSpace
 
 BUFFERS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 60), st.integers(0, 20)), min_size=1, max_size=60)
@@ -32,7 +39,23 @@ def test_buffers_that_live_together_never_overlap(buffers: list[tuple[int, int, 
     demand = demand_of(buffers)
     capacity = int(demand.live_bytes(100).max()) + slack * ALIGNMENT
     assert_apart(demand, place_by_size(demand, capacity), capacity)
+    assert_apart(demand, place_with_patience(demand, capacity), capacity)
     assert_apart(demand, place_lowest(demand), int(demand.size.sum()))
+
+
+def test_patience_finds_a_place_for_buffers_that_nearly_fill_the_memory() -> None:
+    rng = np.random.default_rng(5)
+    left_by_size = left_by_patience = 0
+    for _ in range(40):
+        count = 80
+        size = rng.choice([1, 1, 2, 8, 30, 60], count) * ALIGNMENT
+        first = np.sort(rng.integers(0, 200, count))
+        demand = Demand(size, first, first + rng.choice([1, 5, 20, 90], count))
+        capacity = int(demand.live_bytes(400).max() * 1.02)
+        left_by_size += (place_by_size(demand, capacity) == NO_PLACE).any()
+        left_by_patience += (place_with_patience(demand, capacity) == NO_PLACE).any()
+    assert left_by_size > 0
+    assert left_by_patience == 0
 
 
 def test_equal_buffers_fill_the_memory_without_a_gap() -> None:
