@@ -3,12 +3,13 @@
     python benchmarks/backend_score.py [--write] [PATTERN]
 
 Prints the score of all plain node tests, or of those whose names hold PATTERN; `--write` renews
-docs/onnx-backend-score.md. It takes about a minute.
+docs/onnx-backend-score.md and the table in README.md. It takes about a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import warnings
 from collections import Counter
@@ -27,7 +28,8 @@ from tqdm import tqdm
 import attnc.compiler.backend as backend
 from attnc.isa.errors import AttncError, UnsupportedError
 
-PAGE = Path(__file__).parents[1] / "docs" / "onnx-backend-score.md"
+README = Path(__file__).parents[1] / "README.md"
+PAGE = README.parent / "docs" / "onnx-backend-score.md"
 
 TYPES = ("float32", "float16", "bfloat16", "int8", "uint8", "int32", "int64", "bool")
 """Element types of the machine, and int64, which travels as int32."""
@@ -328,7 +330,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the tests and print the score; 1 if any value is wrong."""
     parser = argparse.ArgumentParser(description="Score the official ONNX node tests on the simulator.")
     parser.add_argument("pattern", nargs="?", default="", help="only tests whose names hold it")
-    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name}")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.name} and {README.name}")
     options = parser.parse_args(arguments)
     outcomes = run([test for test in plain_tests() if options.pattern in test.name])
     for item in outcomes:
@@ -337,6 +339,9 @@ def main(arguments: Sequence[str]) -> int:
     print(summary(outcomes))
     if options.write and not options.pattern:
         PAGE.write_text(page(outcomes), encoding="utf-8")
+        text = README.read_text(encoding="utf-8")
+        table = re.compile(r"^\| node tests .*(?:\n\|.*)+", re.MULTILINE)
+        README.write_text(table.sub(summary(outcomes), text), encoding="utf-8")
     return 1 if counts(outcomes)["wrong"] else 0
 
 

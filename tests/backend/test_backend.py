@@ -96,6 +96,18 @@ def test_wrong_calls_and_unsupported_nodes_are_told() -> None:
         backend.run_node(helper.make_node("NonZero", ["a"], ["b"]), [FLOATS])
 
 
+def test_an_empty_batch_runs() -> None:
+    product = helper.make_node("MatMul", ["a", "b"], ["c"])
+    (outputs,) = backend.run_node(product, [FLOATS[:0], FLOATS.T])
+    assert outputs.shape == (0, 3)
+
+
+def test_a_slope_that_does_not_stretch_is_refused() -> None:
+    slope = np.ones((2, 3, 1), np.float32)
+    with pytest.raises(UnsupportedError, match="stretches to the shape"):
+        backend.run_node(helper.make_node("PRelu", ["x", "slope"], ["y"]), [FLOATS, slope])
+
+
 def test_gathered_integers_are_no_ids() -> None:
     gather = helper.make_node("Gather", ["table", "ids"], ["rows"])
     table = np.array([[1000, -1000], [7, 70]], np.int32)

@@ -72,6 +72,7 @@ def test_all_plain_tests_score_as_documented(scoring: ModuleType, plain_tests: l
     if f"onnx {onnx.__version__} (" not in written:
         pytest.skip(f"the page counts the tests of another version than onnx {onnx.__version__}")
     assert written == scoring.page(outcomes), "renew it with python benchmarks/backend_score.py --write"
+    assert scoring.summary(outcomes) in scoring.README.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from attnc.dialects.context import CompilerContext
 from attnc.dialects.interpret.function import run
 from attnc.dialects.onnx_interface import inputs_of, main_of
 from attnc.isa.errors import UnsupportedError
-from attnc.passes.graph.lower.lower_onnx import LowerOnnx
+from attnc.passes.graph.lower.lower_onnx import LowerOnnx, inputs_to_know
 
 Arrays = Sequence[np.ndarray | None]
 
@@ -38,27 +38,6 @@ TYPES = frozenset(
     )
 )
 """Element types of the machine, and int64, which travels as int32."""
-
-REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
-
-SHAPING: Mapping[str, tuple[int, ...]] = {
-    **{f"Reduce{kind}": (1,) for kind in REDUCTIONS},
-    "ConstantOfShape": (0,),
-    "CumSum": (1,),
-    "Dropout": (1, 2),
-    "Expand": (1,),
-    "OneHot": (1,),
-    "Pad": (1, 3),
-    "Range": (0, 1, 2),
-    "Reshape": (1,),
-    "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "Squeeze": (1,),
-    "Tile": (1,),
-    "Unsqueeze": (1,),
-}
-"""Operands that determine a shape, a direction or an axis: the tests feed them, a compiler must know them."""
-
 
 @dataclass
 class Lowered:
@@ -172,10 +151,7 @@ def _outcome(test: Any) -> Outcome:
             return Outcome(test.name, operator, "excluded", value.name)
     inputs, expected = ([_array(item) for item in items] for items in test.data_sets[0])
     feed = dict(zip([value.name for value in graph.input], inputs, strict=False))
-    shaping = {
-        node.input[place] for node in graph.node for place in SHAPING.get(node.op_type, ()) if place < len(node.input)
-    }
-    constants = {name: array for name, array in feed.items() if name in shaping}
+    constants = _to_know(test.model, feed)
     shapes = {name: array.shape for name, array in feed.items() if name not in constants}
     try:
         outputs = lower_model(test.model, shapes, constants).run(feed)
@@ -190,6 +166,18 @@ def _outcome(test: Any) -> Outcome:
     except AssertionError as error:
         return Outcome(test.name, operator, "wrong", str(error))
     return Outcome(test.name, operator, "pass")
+
+
+def _to_know(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs that determine a shape, a direction or an axis: the tests feed them, a compiler must know them."""
+    constants: dict[str, np.ndarray] = {}
+    while True:
+        context = CompilerContext()
+        shapes = {name: array.shape for name, array in feed.items() if name not in constants}
+        wanted = inputs_to_know(import_model(model, shapes, constants, context), context.store)
+        if not wanted:
+            return constants
+        constants |= {name: feed[name] for name in wanted}
 
 
 def _array(item: Any) -> np.ndarray:
