@@ -50,11 +50,17 @@ Find = Callable[[Slot], Held]
 
 
 def emit_passes(
-    builder: TileBuilder, packing: Packing, rows: Minimum, columns: Minimum, find: Find, stage: int = 0
+    builder: TileBuilder,
+    packing: Packing,
+    rows: Minimum,
+    columns: Minimum,
+    find: Find,
+    stage: int = 0,
+    turned: bool = False,
 ) -> None:
     """All passes of a packing, over a tile of rows x columns."""
     for plan in packing.passes:
-        emit_pass(builder, plan, rows, columns, find, 0, stage)
+        emit_pass(builder, plan, rows, columns, find, 0, stage, turned)
 
 
 def emit_pass(
@@ -65,28 +71,37 @@ def emit_pass(
     find: Find,
     accumulate: AffineForm | int = 0,
     stage: int = 0,
+    turned: bool = False,
 ) -> None:
-    """One pass; its reductions join their old values where `accumulate` is above zero."""
+    """One pass; its reductions join their old values where `accumulate` is above zero.
+
+    `turned`: rows and columns change places in full values, which lie as columns x rows.
+    """
     lengths = {Extent.COLUMN: rows, Extent.ROW: columns, Extent.SCALAR: ONE}
     full = plan.domain is Extent.FULL
-    length = columns if full else lengths[plan.domain]
+    outer, inner = (columns, rows) if turned else (rows, columns)
+    if not full:
+        outer, inner = ONE, lengths[plan.domain]
 
     def stream(slot: Slot) -> Place:
         held = find(slot)
-        return held.full(rows, columns) if full else held.line(length)
+        return held.full(outer, inner) if full else held.line(inner)
 
-    def broadcast(kind: str, slot: Slot) -> Place:
+    def broadcast(kind: str, slot: Slot) -> tuple[str, Place]:
         held = find(slot)
-        return held.scalar if kind == "scalar" else held.vector(columns if kind == "row" else rows)
+        if kind == "scalar":
+            return kind, held.scalar
+        across = {"row": "column", "column": "row"}[kind] if turned else kind
+        return across, held.vector(columns if kind == "row" else rows)
 
     builder.lane_pass(
         plan.program,
-        rows if full else ONE,
-        length,
+        outer,
+        inner,
         [stream(slot) for slot in plan.streams],
-        [(kind, broadcast(kind, slot)) for kind, slot in plan.broadcasts],
+        [broadcast(kind, slot) for kind, slot in plan.broadcasts],
         None if plan.out is None else stream(plan.out),
-        [("columns", find(slot).vector(rows)) for slot in plan.reductions],
+        [("rows" if turned else "columns", find(slot).vector(rows)) for slot in plan.reductions],
         accumulate,
         stage,
     )

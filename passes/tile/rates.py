@@ -29,7 +29,7 @@ class Rates:
     """The costs of a machine's instructions in cycles; equal for the same machine, so that results can be kept."""
 
     def __init__(self, machine: Machine) -> None:
-        self._machine = machine
+        self.machine = machine
         self.sram_bytes = machine.sram.bytes
         self.acc_bytes = machine.acc.bytes
         self.columns = machine.matrix.columns
@@ -37,19 +37,19 @@ class Rates:
         self.start = machine.dram.latency_cycles + machine.matrix.fill_cycles + machine.matrix.drain_cycles
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Rates) and self._machine is other._machine
+        return isinstance(other, Rates) and self.machine is other.machine
 
     def __hash__(self) -> int:
-        return hash((id(self._machine), self.sram_bytes, self.acc_bytes))
+        return hash((id(self.machine), self.sram_bytes, self.acc_bytes))
 
     def depth(self, mode: str) -> int:
         """Values of K that one pass of the array covers in `mode`."""
-        return max(1, self._machine.matrix.depth(mode))
+        return max(1, self.machine.matrix.depth(mode))
 
     def product(self, mode: str, m: Column, n: Column, k: Column) -> Column:
         """Array cycles of products [m, k] by [k, n]."""
         record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k)
-        return np.asarray(record.cost(self._machine).busy, dtype=np.int64)
+        return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
     def products(self, mode: str) -> TileCost:
         """`product` in a mode, of columns of (m, n, k)."""
@@ -71,7 +71,7 @@ class Rates:
     def vector(self, rows: Column, columns: Column) -> Column:
         """Cycles of a pass whose streams fit the ports."""
         record = VectorPass(rows=rows, columns=columns, a_format=Format.F32.code)
-        return np.asarray(record.cost(self._machine).busy, dtype=np.int64)
+        return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
     def copy(
         self, rows: Column, columns: Column, pitch: int, width: int, turned: bool = False
@@ -81,7 +81,7 @@ class Rates:
         Rows lie `pitch` elements apart in DRAM; 0 makes a tile one run. Rows are taken to begin on a burst, and on
         chip on an access. `turned`: on chip, rows and columns change places, so that every element is an access.
         """
-        burst, access = self._machine.dram.burst_bytes, self._machine.transfer.access_bytes
+        burst, access = self.machine.dram.burst_bytes, self.machine.transfer.access_bytes
         # Several operands that are loaded together count as one whose elements are wider than any format.
         unit = next(size for size in sorted(ELEMENT_CODES, reverse=True) if width % size == 0)
         columns, pitch, width = columns * (width // unit), pitch * (width // unit), unit
@@ -100,5 +100,5 @@ class Rates:
             chip_stride2=chip[0],
             chip_stride3=chip[1],
         )
-        cost = record.cost(self._machine)
+        cost = record.cost(self.machine)
         return np.asarray(cost.channel_cycles, dtype=np.int64), np.asarray(cost.busy, dtype=np.int64)

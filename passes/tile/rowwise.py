@@ -8,7 +8,7 @@ is worked in pieces (`rowwise_pieces.py`).
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,9 +25,9 @@ from .lane_graph import Extent
 from .lane_passes import Held, emit_passes
 from .pack import Packing, Slot, pack
 from .rates import Rates
-from .rowwise_cost import TileCost, used_slots
-from .rowwise_pieces import emit_pieces, plan_pieces
-from .tiling import Tiling, piece_sizes
+from .rowwise_cost import TileWork, tile_costs, used_slots
+from .rowwise_pieces import emit_pieces, pieces_cycles, plan_pieces
+from .tiling import Tiling
 from .view import View
 
 
@@ -60,46 +60,65 @@ class RowwiseLowering(Lowering):
         if self._empty:
             return RowwisePlan(0, 0, 0.0, {}, Tiling(self.axes, 0, 1), Packing((), (), ()))
         best: RowwisePlan | None = None
-        last = len(self.axes.rows) - 1 if self.cluster.reduced else len(self.axes.all) - 1
-        for cut in range(last + 1):
-            plan = self._plan_cut(cut, budget)
+        for tiling in self._candidates():
+            plan = self._plan_tiling(tiling, budget)
             if plan is not None and (best is None or plan.cycles < best.cycles):
                 best = plan
-        if best is None and self.cluster.reduced:
+        if best is None and self.cluster.reduced and self._in_pieces():
             tiling, packing, need = plan_pieces(self.cluster, self.axes, budget)
             details = {"pieces": tiling.tile, "passes": packing.full_passes}
-            best = RowwisePlan(need, 0, 0.0, details, tiling, packing, pieces=True)
+            cycles = pieces_cycles(self.cluster, tiling, packing, self.scope.machine)
+            best = RowwisePlan(need, 0, cycles, details, tiling, packing, pieces=True)
         if best is None:
-            raise CapacityError(f"one tile of {self.kernel.path or self.kernel.kind}", self._least(last), budget.sram)
+            raise CapacityError(f"one tile of {self.kernel.path or self.kernel.kind}", self._least(), budget.sram)
         return best
 
-    def _least(self, cut: int) -> int:
-        tiling = Tiling(self.axes, cut, 1)
-        return TileCost(self, tiling, self._packing(tiling), np.array([1])).bytes()[0].item()
+    def _candidates(self) -> list[Tiling]:
+        """Every axis that can be cut, whole; where there are reductions, also with rows and columns turned."""
+        if not self.cluster.reduced:
+            return [Tiling(self.axes, cut, axis.extent) for cut, axis in enumerate(self.axes.all)]
+        return [
+            Tiling(self.axes, cut, axis.extent, turned)
+            for turned in (False, True)
+            for cut, axis in enumerate(self.axes.rows)
+        ]
 
-    def _packing(self, tiling: Tiling) -> Packing:
-        extents = tuple(tiling.extent(index) for index in range(len(self.cluster.leaves)))
-        return pack(self.cluster.graph, extents)
+    def _least(self) -> int:
+        """SRAM bytes of the smallest tile."""
+        _, need, _ = tile_costs(self._work(self._candidates()[-1]), self._rates)
+        return int(need.min())
 
-    def _plan_cut(self, cut: int, budget: Budget) -> RowwisePlan | None:
-        whole = Tiling(self.axes, cut, self.axes.all[cut].extent)
-        inner = max(1, whole.row_bound // whole.tile if whole.in_rows else whole.column_bound // whole.tile)
+    def _work(self, whole: Tiling) -> TileWork:
+        extents = tuple(self.extent(whole, view) for view in range(len(self.views)))
+        forms = (*(leaf.form for leaf in self.cluster.leaves), *(output.form for output in self.cluster.outputs))
+        resident = tuple(self.resident(view) for view in range(len(self.views)))
+        leaves = len(self.cluster.leaves)
+        return TileWork(whole, pack(self.cluster.graph, extents[:leaves]), forms, extents, resident, leaves)
+
+    def _plan_tiling(self, whole: Tiling, budget: Budget) -> RowwisePlan | None:
+        """The best tile size of a tiling that has the cut axis whole; None where it cannot be or does not fit."""
+        inner = whole.row_bound // whole.tile if whole.in_rows else whole.column_bound // whole.tile
         if inner > MAXIMUM_EXTENT or (whole.in_rows and whole.column_bound > MAXIMUM_EXTENT):
             return None
         if not self._in_place(whole):
             return None
-        sizes = np.array(piece_sizes(whole.tile, MAXIMUM_EXTENT // inner), dtype=np.int64)
-        packing = self._packing(whole)
-        cost = TileCost(self, whole, packing, sizes)
-        need, cycles = cost.bytes(), cost.cycles(self._rates)
+        work = self._work(whole)
+        sizes, need, cycles = tile_costs(work, self._rates)
         fits = need <= budget.sram
         if not fits.any():
             return None
-        cycles = np.where(fits, cycles, np.inf)
-        index = int(np.argmin(cycles))
-        tiling = Tiling(self.axes, cut, int(sizes[index]))
-        details = {"rows": tiling.row_bound, "columns": tiling.column_bound, "passes": packing.full_passes}
-        return RowwisePlan(int(need[index]), 0, float(cycles[index]), details, tiling, packing)
+        index = int(np.argmin(np.where(fits, cycles, np.inf)))
+        tiling = replace(whole, tile=int(sizes[index]))
+        passes = work.packing.full_passes
+        details = {"rows": tiling.row_bound, "columns": tiling.column_bound, "passes": passes}
+        if tiling.turned:
+            details["turned"] = 1
+        return RowwisePlan(int(need[index]), 0, float(cycles[index]), details, tiling, work.packing)
+
+    def _in_pieces(self) -> bool:
+        """Whether every resident can be used in place piece by piece."""
+        piece = Tiling(self.axes, len(self.axes.rows), self.axes.columns[0].extent)
+        return self._in_place(piece)
 
     def resident(self, view: int) -> bool:
         """Whether the storage of view `view` (leaves, then outputs) lies in SRAM."""
@@ -121,7 +140,7 @@ class RowwiseLowering(Lowering):
         return Extent.FULL if self.cluster.outputs[place].full else Extent.COLUMN
 
     def accepts_resident(self, value: SSAValue) -> bool:
-        """Rows of the last row axis lie evenly whatever the storage; elements of a row must lie side by side.
+        """Whether the tile of the last row axis can be used in place, turned or not.
 
         A result that the passes leave together with another one is stored by copies: it cannot be resident.
         """
@@ -131,11 +150,14 @@ class RowwiseLowering(Lowering):
         for output, made in zip(self.cluster.outputs, asked, strict=True):
             if output.value is value and asked.count(made) > 1:
                 return False
-        tiling = Tiling(self.axes, len(self.axes.rows) - 1, self.axes.rows[-1].extent)
+        last = Tiling(self.axes, len(self.axes.rows) - 1, self.axes.rows[-1].extent)
         leaves = len(self.cluster.leaves)
         found = [index for index, leaf in enumerate(self.cluster.leaves) if leaf.value is value]
         found += [leaves + index for index, output in enumerate(self.cluster.outputs) if output.value is value]
-        return all(tiling.pitch_in_place(view, self.extent(tiling, view)) is not None for view in found)
+        return any(
+            all(tiling.pitch_in_place(view, self.extent(tiling, view)) is not None for view in found)
+            for tiling in ((last, replace(last, turned=True)) if self.cluster.reduced else (last,))
+        )
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         """Loops over tiles: load what each level needs, run the passes, store."""
@@ -189,7 +211,7 @@ class _TileEmission:
             buffer = self.builder.alloc("sram", tiling.bounds(extent), leaf.form)
             source, target = tiling.block(index, extent, offset, size)
             self.builder.copy(Place(scope.buffers[view.root], source), Place(buffer, target))
-            self.leaves[index] = Held(buffer, pitch=tiling.column_bound)
+            self.leaves[index] = Held(buffer, pitch=tiling.pitch)
 
     def _in_place(self, view: int, offset: AffineForm, extent: Extent) -> Held:
         pitch = self.plan.tiling.pitch_in_place(view, extent)
@@ -208,8 +230,9 @@ class _TileEmission:
         for index, temporary in enumerate(self.plan.packing.temporaries):
             if index not in self.temporaries:
                 buffer = self.builder.alloc("sram", tiling.bounds(temporary.extent), temporary.form)
-                self.temporaries[index] = Held(buffer, pitch=tiling.column_bound)
-        emit_passes(self.builder, self.plan.packing, tiling.rows(span), tiling.columns(span), self._find)
+                self.temporaries[index] = Held(buffer, pitch=tiling.pitch)
+        sizes = (tiling.rows(span), tiling.columns(span))
+        emit_passes(self.builder, self.plan.packing, *sizes, self._find, turned=tiling.turned)
 
     def _find(self, slot: Slot) -> Held:
         return self.leaves[slot.index] if slot.leaf else self.temporaries[slot.index]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,28 +12,47 @@ from numpy.typing import NDArray
 from ...isa.formats import Format
 from ...isa.instructions import LoadBlock
 from ...isa.instructions.transfers import ELEMENT_CODES
-from ...isa.machine import Machine
-from .axes import Axis
+from .build import MAXIMUM_EXTENT
 from .lane_graph import Extent
 from .pack import Packing, Slot
 from .rates import Column, Rates
-from .tiling import Tiling
-
-if TYPE_CHECKING:
-    from .rowwise import RowwiseLowering
+from .tiling import Tiling, piece_sizes
 
 ALIGNMENT = 64
 OPERATION_CYCLES = 8
 """What each transfer and pass is charged besides its work, so that equal plans with fewer of them win."""
 
 
-class TileCost:
-    """Bytes and cycles of a rowwise kernel by tile size; `tiling` is the one with the cut axis whole."""
+@dataclass(frozen=True)
+class TileWork:
+    """What a rowwise kernel does for each tile: `tiling` has the cut axis whole, `forms` and `extents` are of the
+    views (leaves, then outputs), `resident` says which of them are used in place on chip."""
 
-    def __init__(self, lowering: RowwiseLowering, tiling: Tiling, packing: Packing, sizes: Column) -> None:
-        self._lowering = lowering
-        self._tiling = tiling
-        self._packing = packing
+    tiling: Tiling
+    packing: Packing
+    forms: tuple[Format, ...]
+    extents: tuple[Extent, ...]
+    resident: tuple[bool, ...]
+    leaves: int
+
+
+@lru_cache(maxsize=4096)
+def tile_costs(work: TileWork, rates: Rates) -> tuple[Column, Column, NDArray[np.float64]]:
+    """(tile sizes, SRAM bytes, predicted cycles) of every size of tile worth trying, as columns."""
+    tiling = work.tiling
+    inner = tiling.row_bound // tiling.tile if tiling.in_rows else tiling.column_bound // tiling.tile
+    sizes = np.array(piece_sizes(tiling.tile, MAXIMUM_EXTENT // max(1, inner)), dtype=np.int64)
+    cost = _TileCost(work, sizes)
+    return sizes, cost.bytes(), cost.cycles(rates)
+
+
+class _TileCost:
+    """Bytes and cycles of a rowwise kernel by tile size."""
+
+    def __init__(self, work: TileWork, sizes: Column) -> None:
+        self._work = work
+        self._tiling = tiling = work.tiling
+        self._packing = work.packing
         self._sizes = sizes
         whole = max(tiling.tile, 1)
         self._rows: Column = sizes * (tiling.row_bound // whole) if tiling.in_rows else np.ones_like(sizes)
@@ -48,20 +68,22 @@ class TileCost:
 
     def bytes(self) -> Column:
         """Peak SRAM bytes: two instances of what streams through a tile, one of what stays or passes by."""
-        cluster, packing = self._lowering.cluster, self._packing
+        work, packing = self._work, self._packing
         total: Column = np.zeros_like(self._sizes)
-        for index, leaf in enumerate(cluster.leaves):
-            if not self._lowering.resident(index):
-                instances = 1 if self._tiling.level(index) == 0 else 2
-                total = total + instances * self._bytes(self._tiling.extent(index), leaf.form)
-        stored = set(packing.outputs)
+        for view in range(work.leaves):
+            if not work.resident[view]:
+                instances = 1 if self._tiling.level(view) == 0 else 2
+                total = total + instances * self._bytes(work.extents[view], work.forms[view])
+        outputs = zip(packing.outputs, work.resident[work.leaves :], strict=True)
+        in_place = {index for index, resident in outputs if resident}
+        stored = set(packing.outputs) - in_place
         for index in stored:
             temporary = packing.temporaries[index]
             total = total + 2 * self._bytes(temporary.extent, temporary.form)
-        return total + self._passing(stored)
+        return total + self._passing(stored | in_place)
 
     def _passing(self, stored: set[int]) -> Column:
-        """The most bytes of temporaries that are alive at once, without those that are stored."""
+        """The most bytes of temporaries that are alive at once, without the outputs (`stored`)."""
         first: dict[int, int] = {}
         last: dict[int, int] = {}
         for place, plan in enumerate(self._packing.passes):
@@ -82,26 +104,22 @@ class TileCost:
 
     def cycles(self, rates: Rates) -> NDArray[np.float64]:
         """Predicted cycles: the busiest of DRAM channel, load, store and vector engine, and the first tile's way."""
-        tiling, cluster, machine = self._tiling, self._lowering.cluster, self._lowering.scope.machine
+        tiling, work = self._tiling, self._work
         pieces = -(-tiling.cut_axis.extent // np.maximum(self._sizes, 1))
         visits = [prod(axis.extent for axis in tiling.loops[:level]) for level in range(len(tiling.loops) + 1)]
         tiles = visits[-1] * pieces
         channel = load = store = first = count = np.zeros(len(self._sizes))
-        for index, leaf in enumerate(cluster.leaves):
-            if self._lowering.resident(index):
+        for view, resident in enumerate(work.resident):
+            if resident:
                 continue
-            level = tiling.level(index)
+            level = tiling.level(view) if view < work.leaves else len(tiling.loops) + 1
             times = tiles if level > len(tiling.loops) else visits[level]
-            data, busy = self._copy(machine, index, tiling.extent(index), leaf.form)
-            channel, load, first = channel + times * data, load + times * busy, first + busy
-            count = count + times
-        for place, output in enumerate(cluster.outputs):
-            view = len(cluster.leaves) + place
-            if not self._lowering.resident(view):
-                extent = self._lowering.extent(tiling, view)
-                data, busy = self._copy(machine, view, extent, output.form)
-                channel, store, first = channel + tiles * data, store + tiles * busy, first + busy
-                count = count + tiles
+            data, busy = self._copy(rates, view)
+            channel, first, count = channel + times * data, first + busy, count + times
+            if view < work.leaves:
+                load = load + times * busy
+            else:
+                store = store + times * busy
         vector = np.zeros(len(self._sizes))
         lengths = {Extent.COLUMN: self._rows, Extent.ROW: self._columns}
         for plan in self._packing.passes:
@@ -112,16 +130,15 @@ class TileCost:
                 vector = vector + rates.vector(one, lengths.get(plan.domain, one))
         busiest = np.maximum(np.maximum(channel, load), np.maximum(store, tiles * vector))
         count = count + tiles * len(self._packing.passes)
-        return busiest + first + vector + 2 * machine.dram.latency_cycles + OPERATION_CYCLES * count
+        return busiest + first + vector + 2 * rates.machine.dram.latency_cycles + OPERATION_CYCLES * count
 
-    def _copy(self, machine: Machine, view: int, extent: Extent, form: Format) -> tuple[Column, Column]:
+    def _copy(self, rates: Rates, view: int) -> tuple[Column, Column]:
         """(channel cycles, engine cycles) of one transfer of a view's tile."""
-        tiling = self._tiling
-        cut = [(self._sizes, tiling.cut_axis)]
-        rows = (cut if tiling.in_rows else []) + [self._whole(axis) for axis in tiling.inner_rows]
-        columns = ([] if tiling.in_rows else cut) + [self._whole(axis) for axis in tiling.inner_columns]
-        kept = (rows if extent & Extent.COLUMN else []) + (columns if extent & Extent.ROW else [])
-        width = form.bytes
+        kept = [
+            (self._sizes, self._tiling.cut_axis) if axis is None else (np.full_like(self._sizes, axis.extent), axis)
+            for axis in self._tiling.parts(self._work.extents[view])
+        ]
+        width = self._work.forms[view].bytes
         step: Column = np.full_like(self._sizes, width)
         fields: dict[str, Column] = {}
         repeats: Column = np.ones_like(self._sizes)
@@ -135,11 +152,8 @@ class TileCost:
             else:
                 repeats = repeats * length
             step = step * length
-        cost = LoadBlock(element=ELEMENT_CODES[width], **fields).cost(machine)
+        cost = LoadBlock(element=ELEMENT_CODES[width], **fields).cost(rates.machine)
         return np.asarray(cost.channel_cycles) * repeats, np.asarray(cost.busy) * repeats
-
-    def _whole(self, axis: Axis) -> tuple[Column, Axis]:
-        return np.full_like(self._sizes, axis.extent), axis
 
 
 def used_slots(packing: Packing) -> frozenset[Slot]:

@@ -14,6 +14,7 @@ from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import Place
 from ...isa.errors import CapacityError
 from ...isa.formats import Format
+from ...isa.machine import Machine
 from .axes import Axes
 from .build import MAXIMUM_EXTENT, TileBuilder
 from .cluster import Cluster
@@ -45,6 +46,22 @@ def plan_pieces(cluster: Cluster, axes: Axes, budget: Budget) -> tuple[Tiling, P
             need = scalars + 8 * ALIGNMENT + 2 * streams * tile * inner
             return Tiling(axes, cut, tile), packing, need
     raise CapacityError("one element of a row, in pieces", scalars + 8 * ALIGNMENT + 2 * streams, budget.sram)
+
+
+def pieces_cycles(cluster: Cluster, tiling: Tiling, packing: Packing, machine: Machine) -> float:
+    """Predicted cycles: every pass of every row waits for its loads and stores, piece by piece."""
+    rows = prod(axis.extent for axis in tiling.axes.rows)
+    columns = tiling.axes.column_count
+    pieces = columns // max(1, tiling.column_bound) + 1
+    total = 0.0
+    for plan in packing.passes:
+        if plan.domain is not Extent.FULL:
+            total += machine.vector.start_cycles
+            continue
+        moved = columns * _stream_bytes(plan, cluster, packing) / machine.dram.bytes_per_cycle
+        waits = machine.vector.start_cycles + 2 * machine.dram.latency_cycles
+        total += moved + columns / machine.vector.lanes + pieces * waits
+    return rows * total
 
 
 def _stream_bytes(plan: PassPlan, cluster: Cluster, packing: Packing) -> int:

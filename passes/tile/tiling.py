@@ -16,12 +16,15 @@ from .lane_graph import Extent
 class Tiling:
     """Axes before `cut` are loops, axis `cut` is cut into pieces of `tile`, the axes after it lie whole in a tile.
 
-    Where `cut` is the last axis, a column, tiles are pieces of one row.
+    Where `cut` is a column axis, tiles are pieces of one row. Where the tile is `turned`, the rows of the domain lie
+    along the columns of a pass: reductions go across the rows of the pass, and nothing is transposed on the way in if
+    the reduced axes are outer ones.
     """
 
     axes: Axes
     cut: int
     tile: int
+    turned: bool = False
 
     @property
     def loops(self) -> tuple[Axis, ...]:
@@ -87,38 +90,39 @@ class Tiling:
             form = form + index * axis.strides[view]
         return form
 
+    def parts(self, extent: Extent) -> list[Axis | None]:
+        """The axes of a tile that varies with `extent`, in the order of its buffer; None is the one that is cut."""
+        cut: list[Axis | None] = [None]
+        rows = [*(cut if self.in_rows else []), *self.inner_rows] if extent & Extent.COLUMN else []
+        columns = [*([] if self.in_rows else cut), *self.inner_columns] if extent & Extent.ROW else []
+        return columns + rows if self.turned else rows + columns
+
     def block(self, view: int, extent: Extent, offset: AffineForm, size: Minimum) -> tuple[Access, Access]:
         """The tile of a view in its storage, and where it goes in a buffer of `bounds(extent)` elements.
 
         Axes that `extent` does not vary with are left out; those it does, but the view does not, repeat.
         """
-        parts: list[tuple[Minimum, int, int]] = []
-        row_axes = [(size, self.tile, self.cut_axis)] if self.in_rows else []
-        row_axes += [(Minimum.of(axis.extent), axis.extent, axis) for axis in self.inner_rows]
-        column_axes = [] if self.in_rows else [(size, self.tile, self.cut_axis)]
-        column_axes += [(Minimum.of(axis.extent), axis.extent, axis) for axis in self.inner_columns]
-        for part, axes in ((Extent.COLUMN, row_axes), (Extent.ROW, column_axes)):
-            if extent & part:
-                parts += [(length, bound, axis.strides[view]) for length, bound, axis in axes]
-        sizes = tuple(length for length, _, _ in parts)
-        dense = dense_strides([bound for _, bound, _ in parts])
-        source = Access(offset, sizes, tuple(stride for _, _, stride in parts))
-        return source, Access(AffineForm(), sizes, dense)
+        parts = self.parts(extent)
+        sizes = tuple(size if axis is None else Minimum.of(axis.extent) for axis in parts)
+        dense = dense_strides([self.tile if axis is None else axis.extent for axis in parts])
+        strides = tuple((self.cut_axis if axis is None else axis).strides[view] for axis in parts)
+        return Access(offset, sizes, strides), Access(AffineForm(), sizes, dense)
 
     def bounds(self, extent: Extent) -> tuple[int, ...]:
         """The shape of the on-chip buffer of a tile that varies with `extent`."""
         rows, columns = self.row_bound, self.column_bound
-        return {
-            Extent.FULL: (rows, columns),
-            Extent.COLUMN: (rows,),
-            Extent.ROW: (columns,),
-            Extent.SCALAR: (),
-        }[extent]
+        full = (columns, rows) if self.turned else (rows, columns)
+        return {Extent.FULL: full, Extent.COLUMN: (rows,), Extent.ROW: (columns,), Extent.SCALAR: ()}[extent]
+
+    @property
+    def pitch(self) -> int:
+        """How far apart the rows of a pass lie in a buffer of a full tile."""
+        return self.row_bound if self.turned else self.column_bound
 
     def pitch_in_place(self, view: int, extent: Extent) -> int | None:
-        """The distance between rows where a view's tile can be used in its own storage, on chip; None where not.
+        """The distance between rows of a pass where a view's tile can be used in its own storage, on chip.
 
-        Rows must lie evenly, and the elements of a row (or of a column of values) side by side.
+        None where it cannot: rows must lie evenly, and the elements of a row, or of single values, side by side.
         """
         row_axes = [(self.tile, self.cut_axis)] if self.in_rows else []
         row_axes += [(axis.extent, axis) for axis in self.inner_rows]
@@ -126,13 +130,17 @@ class Tiling:
         column_axes += [(axis.extent, axis) for axis in self.inner_columns]
         rows = even_step([(length, axis.strides[view]) for length, axis in row_axes])
         columns = even_step([(length, axis.strides[view]) for length, axis in column_axes])
+        row_run = rows == 1 or self.row_bound == 1
+        column_run = columns == 1 or self.column_bound == 1
         match extent:
+            case Extent.FULL if self.turned:
+                return columns if row_run else None
             case Extent.FULL:
-                return rows if self.column_bound == 1 or columns == 1 else None
+                return rows if column_run else None
             case Extent.ROW:
-                return 0 if columns == 1 else None
+                return 0 if column_run else None
             case Extent.COLUMN:
-                return 0 if rows == 1 or self.row_bound == 1 else None
+                return 0 if row_run else None
             case _:
                 return 0
 

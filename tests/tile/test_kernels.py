@@ -57,6 +57,16 @@ def test_rows_that_do_not_fit_go_in_pieces(tiling, body):
     assert any("pieces" in kernel.plan.data for kernel in kernels)
 
 
+def test_outer_axes_are_reduced_without_transposing(tiling):
+    def body(x):
+        scale = nn.ReduceOp("max", nn.MapOp("abs", [x]).result, [1]).result
+        return [nn.CastOp(nn.MapOp("div", [x, scale]).result, i8).result, scale]
+
+    module = tiling.module([(f32, (3, 98, 64))], body)
+    kernels = tiling.check(module, tiling.arrays(module))
+    assert "turned" in kernels[0].plan.data
+
+
 def test_elementwise_work_on_long_rows_needs_no_pieces(tiling):
     module = tiling.module([(f32, (3, 5000)), (f32, (3, 1))], lambda x, y: [nn.MapOp("mul", [x, y]).result])
     kernels = tiling.check(module, tiling.arrays(module), sram_bytes=4096)
