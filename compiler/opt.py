@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
-from typing import Any
 
-from xdsl.utils.exceptions import ParseError
+from xdsl.utils.exceptions import ArgSpecParseError, DiagnosticException, ParseError
 from xdsl.xdsl_opt_main import xDSLOptMain
 
 from ..dialects.context import CompilerContext
 from ..isa.errors import AttncError
 from ..isa.machine import load_machine, machine_names
 from .registry import PASSES, new_context, pass_loader
+
+
+class PipelineError(Exception):
+    """A pass that does not exist, or has no such option."""
 
 
 class AttncOpt(xDSLOptMain):
@@ -33,6 +36,13 @@ class AttncOpt(xDSLOptMain):
         for name in PASSES:
             self.register_pass(name, pass_loader(name))
 
+    def setup_pipeline(self) -> None:
+        """The passes asked for. Raises PipelineError."""
+        try:
+            super().setup_pipeline()
+        except (ValueError, ArgSpecParseError) as error:
+            raise PipelineError(str(error)) from None
+
     def register_all_arguments(self, arg_parser: ArgumentParser) -> None:
         """xDSL's options, and the machine that passes compile for."""
         super().register_all_arguments(arg_parser)
@@ -46,15 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         AttncOpt(arguments).run()
     except AttncError as error:
-        print(f"error[{error.code}]: {error}", file=sys.stderr)
-        return error.exit_code
+        return _failed(f"error[{error.code}]: {error}", error.exit_code)
     except ParseError as error:
-        print(error, file=sys.stderr)
-        return 2
+        return _failed(str(error))
+    except DiagnosticException as error:
+        # The notes are the module, marked where it is wrong.
+        return _failed("\n".join((f"error: {error}", *getattr(error, "__notes__", ()))))
+    except (PipelineError, OSError) as error:
+        return _failed(f"error: {error}")
     except SystemExit as ended:
-        return _status(ended.code)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
 
 
-def _status(code: Any) -> int:
-    return code if isinstance(code, int) else int(code is not None)
+def _failed(message: str, status: int = 2) -> int:
+    print(message, file=sys.stderr)
+    return status

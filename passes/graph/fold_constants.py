@@ -67,13 +67,14 @@ def is_foldable(operation: Operation, store: ConstantStore) -> bool:
 
 def _hides_quantization(operation: nn.NnOperation, operand: SSAValue) -> bool:
     """Whether folding `operation` would lose how the weight `operand` is quantized."""
-    if shapes.elements(shape_of(operand)) <= WEIGHT:
+    element, shape = element_type(operand), shape_of(operand)
+    is_large = shapes.elements(shape) > WEIGHT
+    # Bytes that become floats are weights if they are a matrix of any size.
+    if isinstance(operation, nn.DequantizeOp | nn.CastOp) and element in (i8, ui8):
+        to_float = is_float(element_type(operation.result))
+        return operand is operation.input and to_float and (is_large or len(shape) > 1)
+    if not is_large:
         return False
-    element = element_type(operand)
-    if isinstance(operation, nn.DequantizeOp):
-        return operand is operation.input and element in (i8, ui8)
-    if isinstance(operation, nn.CastOp):
-        return element in (i8, ui8) and is_float(element_type(operation.result))
     if isinstance(operation, nn.MapOp):
         return is_float(element) and operation.function.data in _QUANTIZING
     return isinstance(operation, nn.QuantizeOp)

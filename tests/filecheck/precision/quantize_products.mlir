@@ -14,7 +14,7 @@ func.func @main(%x: tensor<4x2xf32>) -> tensor<4x2xf32> {
   // CHECK: [[WEIGHTS:%.*]] = nn.constant #nn.ref<"int8({{.*}}; axis=0)"> {{.*}} : tensor<2x2xi8>
   // CHECK: [[COLUMNS:%.*]] = nn.constant #nn.ref<"int8_factor({{.*}}; axis=0)"> {{.*}} : tensor<1x2xf32>
   // CHECK: [[SUM:%.*]] = nn.matmul [[BYTES]], [[WEIGHTS]] {path = "up"} : (tensor<4x2xi8>, tensor<2x2xi8>) -> tensor<4x2xi32>
-  // CHECK: nn.map "mul"([[FACTOR]], [[COLUMNS]])
+  // CHECK: nn.cast [[SUM]]
   %a = nn.matmul %x, %w {path = "up"} : (tensor<4x2xf32>, tensor<2x2xf32>) -> tensor<4x2xf32>
   func.return %a : tensor<4x2xf32>
 }

@@ -1,0 +1,86 @@
+"""Recipes: what a file may say, and what each wrong one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from attnc.compiler.recipe import LayerRule, Recipe
+from attnc.isa.errors import InputError, UsageError
+
+WHOLE = """
+precision = "int8"
+residual = "fp32"
+
+[[layer]]
+match = "encoder.*.ffn.*"
+precision = "bf16"
+
+[[layer]]
+match = "classifier"
+precision = "model"
+"""
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_a_file_may_say(tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, WHOLE))
+    rules = (LayerRule("encoder.*.ffn.*", "bf16"), LayerRule("classifier", "model"))
+    assert recipe == Recipe("int8", "fp32", rules)
+    assert recipe.precisions == {"int8", "bf16", "model"}
+    assert Recipe.of(recipe.to_dict()) == recipe
+
+
+def test_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert Recipe.read(written(tmp_path, "")) == Recipe()
+    assert Recipe().to_dict() == {"precision": "model"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("precison = 'int8'", "recipe has no key 'precison'"),
+        ("precision = 'int7'", "precision 'int7' is unknown; choose one of model, fp16, bf16, int8"),
+        ("precision = 8", "`precision` and `residual` are text"),
+        ("residual = 'int8'", "residual 'int8' is unknown"),
+        ("layer = 3", "`layer` must be an array of tables"),
+        ("layer = [3]", "`layer` must be an array of tables"),
+        ("[layer]\nmatch = 'x'", "`layer` must be an array of tables"),
+        ("[[layer]]\nmatch = 'x'", "each [[layer]] needs `match` and `precision`"),
+        ("[[layer]]\nmatch = 1\nprecision = 'int8'", "each [[layer]] needs `match` and `precision`"),
+        ("[[layer]]\nmatch = 'x'\nprecision = 'w1'", "precision of 'x' 'w1' is unknown"),
+        ("[[layer]]\nmatch = 'x'\nprecision = 'int8'\nform = 'window'", "[[layer]] has no key 'form'"),
+        ("precision = ", "is not valid TOML"),
+        ("\x00", "is not valid TOML"),
+    ],
+)
+def test_wrong_file_is_one_sentence(tmp_path: Path, text: str, reason: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(InputError) as raised:
+        Recipe.read(path)
+    message = str(raised.value)
+    assert message.startswith(str(path))
+    assert reason in message
+    assert "\n" not in message
+
+
+def test_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xff\xfe\x00precision")
+    with pytest.raises(InputError, match="is not valid TOML"):
+        Recipe.read(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.toml", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            Recipe.read(path)
+
+
+def test_recipe_made_in_python_is_checked_too() -> None:
+    with pytest.raises(UsageError, match="precision 'fp8' is unknown"):
+        Recipe("fp8")
