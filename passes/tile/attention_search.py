@@ -255,22 +255,27 @@ def _memory(problem: AttentionProblem, c: _Candidates, blocks: Column) -> tuple[
     """SRAM and ACC bytes, each with one and with two of what changes while the kernel runs."""
     several = problem.batches * problem.groups > 1
     held = c.held == 1
+    unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
     single, double = np.zeros_like(c.rows), np.zeros_like(c.rows)
-    for matrix, width in ((problem.key, problem.key_width), (problem.value, problem.value_width)):
+    # The last product with a head's values comes behind the next head's scores.
+    kept_on = where(unrolled, several, 0)
+    for matrix, width, late in ((problem.key, problem.key_width, 0), (problem.value, problem.value_width, kept_on)):
         if not matrix.resident:
             whole = aligned(np.full_like(c.keys, problem.keys * width * matrix.bytes))
             piece = aligned(c.keys * width * matrix.bytes)
-            single = single + where(held, whole, piece)
+            single = single + where(held, whole * (1 + late), piece)
             double = double + where(held, whole * (1 + several), 2 * piece)
     if not problem.query.resident:
-        unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
         rows = where(unrolled, problem.queries, c.rows)
         query = aligned(rows * problem.key_width * problem.query.bytes)
         single, double = single + query, double + 2 * query
     by_rows = c.form == ScoreForm.ROWS
     columns = where(c.form == ScoreForm.SWEEPS, c.keys, problem.keys)
     weights = aligned(c.rows * columns * problem.weight_bytes)
-    single, double = single + weights, double + 2 * weights
+    # A block's weights live on while those of the next are made, and the last ones of a head all through the next.
+    alive = where(unrolled, np.minimum(blocks, 2) + (several or problem.share > 1), 2)
+    alive = where(c.form == ScoreForm.SWEEPS, 1, alive)
+    single, double = single + alive * weights, double + np.maximum(alive, 2) * weights
     piece_kept = np.choose(
         c.form, [problem.whole.kept, problem.pieces.kept, max((passes.kept for passes in problem.sweeps), default=0)]
     )
