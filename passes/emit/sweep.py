@@ -250,7 +250,7 @@ class Sweep:
                 return False
             if row < load.row:
                 self.task.room[instance.space][row : load.row] -= instance.size
-                if load.movable:
+                if load.movable and instance.size:
                     self._ahead[load.instance] = [load.row]
         elif load.instance in self._ahead:
             self._ahead[load.instance].append(load.row)
