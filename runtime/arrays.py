@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..isa.errors import InputError
 from ..isa.formats import Array
 
+_DAMAGES = (ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise for files that are damaged or something else."""
+
 
 def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an npz file. Raises InputError for a file that is none."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(str(path), "holds one array, not named ones", "write it with numpy.savez")
-            return {name: archive[name] for name in archive.files}
+        # What it gives depends on the file's contents.
+        found: Any = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise InputError(str(path), "holds one array, not named ones", "write it with numpy.savez")
+        with found:
+            return {name: found[name] for name in found.files}
     except OSError as error:
         raise InputError(str(path), f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(str(path), f"is not an npz file: {error}") from None
+    except _DAMAGES as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(str(path), f"is not an npz file of plain arrays: {reason}") from None
