@@ -148,7 +148,9 @@ class MatmulLowering(Lowering):
 
     def plan(self, budget: Budget) -> MatmulTiling:
         if 0 in (*self.outer, self.rows, self.columns, self.depth):
-            nothing = MatmulPlan(Order.OUTPUT, self.rows, self.rows, self.columns, self.depth, 0, 0, 0, 0, 0, 0, False)
+            nothing = MatmulPlan(
+                Order.OUTPUT, self.rows, self.rows, self.columns, self.depth, self.rows, 0, 0, 0, 0, 0, 0, False
+            )
             return MatmulTiling(0, 0, 0, {}, decision=Decision(nothing, None, 0))
         whole = self.epilogue.leaves.whole_bytes
         decision = search(self.problem, self.rates, budget.sram - whole, budget.acc)
@@ -159,6 +161,7 @@ class MatmulLowering(Lowering):
             "tile_m": chosen.m,
             "tile_n": chosen.n,
             "tile_k": chosen.k,
+            "strip": chosen.strip,
             "cycles": chosen.cycles,
             "array_cycles": chosen.array,
             "dram_cycles": chosen.channel,

@@ -19,7 +19,7 @@ from .lane_graph import Extent
 from .lane_passes import Held
 from .matmul_search import UNROLLED, MatmulPlan, Order, holds_panel
 from .product_operand import PackedOperand, ProductOperand
-from .tile_epilogue import EpilogueRun
+from .tile_epilogue import EpilogueRun, strips_of
 from .tiles import Spread, hold, load, tile_place
 
 if TYPE_CHECKING:
@@ -189,17 +189,17 @@ class MatmulEmission:
     ) -> None:
         """One tile of the accumulator: its products, then the epilogue, or a rest in DRAM until it is finished."""
         acc = self._accumulate(rows, columns, left, right, depth)
-        given = {0: acc}
-        if depth.earlier and partial is not None:
-            given[1] = self._resting(partial, rows, columns)
-        if not depth.later or partial is None:
-            self.epilogue.tile(self.indices, rows, columns, given)
-            return
-        program = MORE_SUMS if depth.earlier else FIRST_SUMS
-        kept = hold(self.builder, Extent.FULL, rows.limit, columns.limit, partial.form)
-        places = [held.full(rows.size, columns.size) for held in (*given.values(), kept)]
-        self.builder.lane_pass(program, rows.size, columns.size, places[:-1], out=places[-1])
-        self.builder.copy(places[-1], self._rest(partial, rows, columns))
+        for strip, given in strips_of(self.builder, rows, self.tiling.strip, {0: acc}):
+            if depth.earlier and partial is not None:
+                given[1] = self._resting(partial, strip, columns)
+            if not depth.later or partial is None:
+                self.epilogue.tile(self.indices, strip, columns, given)
+                continue
+            program = MORE_SUMS if depth.earlier else FIRST_SUMS
+            kept = hold(self.builder, Extent.FULL, strip.limit, columns.limit, partial.form)
+            places = [held.full(strip.size, columns.size) for held in (*given.values(), kept)]
+            self.builder.lane_pass(program, strip.size, columns.size, places[:-1], out=places[-1])
+            self.builder.copy(places[-1], self._rest(partial, strip, columns))
 
     def _rest(self, partial: Spread, rows: Span, columns: Span) -> Place:
         buffer = self.kernel.scope.buffers[partial.root]

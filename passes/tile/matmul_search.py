@@ -36,6 +36,10 @@ SPLITS = (2, 3, 4, 6, 8)
 PARTIAL_BYTES = 4
 """Bytes of a sum that is not finished."""
 
+STRIP_BYTES = 16384
+"""A finished tile goes through the vector engine in strips of rows for which the epilogue keeps at most so many bytes,
+so that a large accumulator tile needs no large buffers beside it."""
+
 UNROLLED = 16
 """Up to so many pieces of K are written out one by one, each with a buffer of its own; more become a loop, which no
 panel can be held for."""
@@ -103,7 +107,7 @@ class MatmulProblem:
 @dataclass(frozen=True)
 class MatmulPlan:
     """A tiling: panels of `panel` rows (left-stationary), columns (right-stationary) or values of K (split) stay; tiles
-    are m x n x k.
+    are m x n x k, and are finished in strips of `strip` rows.
 
     Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`;
     `burden` is what counted beside the cycles.
@@ -114,6 +118,7 @@ class MatmulPlan:
     m: int
     n: int
     k: int
+    strip: int
     cycles: int
     array: int
     channel: int
@@ -127,8 +132,8 @@ class MatmulPlan:
     def text(self) -> str:
         """One line for the plan dictionary."""
         return (
-            f"{self.order.label} panel {self.panel} tile {self.m}x{self.n}x{self.k}: {self.cycles} cycles"
-            f" (array {self.array}, dram {self.channel}, vector {self.vector}), sram {self.sram}, acc {self.acc}"
+            f"{self.order.label} panel {self.panel} tile {self.m}x{self.n}x{self.k} strip {self.strip}:"
+            f" {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector}), sram {self.sram}, acc {self.acc}"
         )
 
 
@@ -143,13 +148,14 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Candidates:
-    """Columns of candidates: the order, the panel and the tile."""
+    """Columns of candidates: the order, the panel, the tile, and the rows of a strip."""
 
     order: Column
     panel: Column
     m: Column
     n: Column
     k: Column
+    strip: Column
 
 
 def _candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> _Candidates:
@@ -177,8 +183,13 @@ def _candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> _Candidates
             found.append(np.stack([np.full_like(m, Order.SPLIT), panel, m, n, k])[:, split])
     table = np.concatenate(found, axis=1)
     table = table[:, (table[0] == Order.OUTPUT) | (ceil(problem.k, table[4]) <= UNROLLED)]
-    table = np.unique(table, axis=1)
-    return _Candidates(*table.astype(np.int64))
+    order, panel, m, n, k = np.unique(table, axis=1).astype(np.int64)
+    epilogue = problem.epilogue
+    bytes_each = max(1, epilogue.loaded + epilogue.stored + epilogue.kept) + where(
+        order == Order.SPLIT, PARTIAL_BYTES, 0
+    )
+    strips = ceil(m * n * bytes_each, STRIP_BYTES)
+    return _Candidates(order, panel, m, n, k, ceil(m, strips))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +202,7 @@ class _Table:
     vector: Column
     copies: Column
     serial: Column
+    tiles: Column
     instructions: Column
     single: Column
     double: Column
@@ -235,15 +247,16 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     if np.any(unfinished):
         partial = total(rates.copies(n, PARTIAL_BYTES), (m, c.m), (n, c.n))
         loads, stores = loads + unfinished * partial, stores + unfinished * partial
-    vector = (epilogue.passes + unfinished) * total(rates.vector, (m, c.m), (n, c.n))
+    vector = (epilogue.passes + unfinished) * total(rates.vector, (m, c.strip), (n, c.n))
     if left.passes:
         vector = vector + left.passes * left_times * total(rates.vector, (m, left_rows), (k, c.k))
     if right.passes:
         vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, right_columns))
     first = distinct(fetch_left, left_rows, c.k)[0] + distinct(fetch_right, c.k, right_columns)[0]
-    last = epilogue.passes * distinct(rates.vector, c.m, c.n) + aligned(c.m * c.n * epilogue.stored) // ALIGNMENT
-    instructions = m_tiles * n_tiles * (k_tiles + epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded))
-    instructions = instructions + m_tiles * n_tiles * 3 * unfinished
+    last = epilogue.passes * distinct(rates.vector, c.strip, c.n) + aligned(c.m * c.n * epilogue.stored) // ALIGNMENT
+    strips = m_tiles * ceil(c.m, c.strip) * n_tiles
+    instructions = strips * (epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded) + 3 * unfinished)
+    instructions = instructions + m_tiles * n_tiles * k_tiles
     if not left.resident:
         instructions = instructions + left_times * ceil(m, left_rows) * k_tiles * (1 + left.passes)
     if not right.resident:
@@ -256,6 +269,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
         problem.batch * vector,
         problem.batch * np.maximum(loads[1], stores[1]),
         first + last + rates.start,
+        problem.batch * m_tiles * n_tiles,
         problem.batch * instructions,
         single,
         double,
@@ -293,13 +307,14 @@ def _sram(problem: MatmulProblem, c: _Candidates, left_rows: Column, right_colum
         # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
         double = double + where(steady, held, held + chunk) + 2 * raw
     epilogue = problem.epilogue
+    strip = c.strip * c.n
     for size in (epilogue.loaded, epilogue.stored):
         if size:
-            single = single + aligned(c.m * c.n * size)
-            double = double + 2 * aligned(c.m * c.n * size)
-    partial = where(is_split, aligned(c.m * c.n * PARTIAL_BYTES), 0)
+            single = single + aligned(strip * size)
+            double = double + 2 * aligned(strip * size)
+    partial = where(is_split, aligned(strip * PARTIAL_BYTES), 0)
     single, double = single + 2 * partial, double + 3 * partial
-    kept = aligned(c.m * c.n * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
+    kept = aligned(strip * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
     return single + kept, double + kept
 
 
@@ -320,9 +335,11 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
             limit=acc if lacks_acc else sram,
             levers=("a machine with more of it",),
         )
-    doubled = (table.double <= sram) & (2 * table.acc <= acc)
-    bound = np.maximum(np.maximum(table.array, table.channel), np.maximum(table.vector, table.copies))
-    cycles = where(doubled, bound, table.array + table.channel + table.vector) + table.serial
+    doubled = table.double <= sram
+    # With one accumulator tile the array waits for every epilogue, and runs dry.
+    array = table.array + where(2 * table.acc <= acc, 0, table.vector + table.tiles * rates.fill)
+    bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
+    cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial
     burden = CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
     score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
@@ -334,10 +351,10 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         two = bool(doubled[index])
         return MatmulPlan(
             Order(int(c.order[index])),
-            *(int(column[index]) for column in (c.panel, c.m, c.n, c.k)),
+            *(int(column[index]) for column in (c.panel, c.m, c.n, c.k, c.strip)),
             *(int(column[index]) for column in (cycles, table.array, table.channel, table.vector)),
             sram=int((table.double if two else table.single)[index]),
-            acc=int(table.acc[index]) * (1 + two),
+            acc=int(table.acc[index]) * (1 + (2 * int(table.acc[index]) <= acc)),
             doubled=two,
             burden=int(burden[index]),
         )

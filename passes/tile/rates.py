@@ -34,7 +34,8 @@ class Rates:
         self.acc_bytes = machine.acc.bytes
         self.columns = machine.matrix.columns
         self.least_rows = machine.matrix.rows
-        self.start = machine.dram.latency_cycles + machine.matrix.fill_cycles + machine.matrix.drain_cycles
+        self.fill = machine.matrix.fill_cycles + machine.matrix.drain_cycles
+        self.start = machine.dram.latency_cycles + self.fill
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rates) and self.machine is other.machine

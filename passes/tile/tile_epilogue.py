@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,3 +110,18 @@ class EpilogueRun:
         buffer = self._epilogue.leaves.scope.buffers[output.root]
         full = Spread(output.root, output.form, 0, (), output.row or 1, output.column or 1)
         self._builder.copy(source.full(rows, columns), tile_place(buffer, full, start, rows, columns), stage)
+
+
+def strips_of(
+    builder: TileBuilder, rows: Span, strip: int, held: Mapping[int, Held]
+) -> Iterator[tuple[Span, dict[int, Held]]]:
+    """A loop over strips of the rows of a tile: each with what is held of it."""
+    count = -(-rows.limit // strip)
+    with builder.loop(count) as index:
+        start = index * strip
+        if count == 1 or (rows.size.constant is not None and rows.limit % strip == 0):
+            size = rows.size.at_most(strip) if count == 1 else Minimum.of(strip)
+        else:
+            size = Minimum((AffineForm.of(strip), *(form - start for form in rows.size.forms)))
+        moved = {key: Held(h.buffer, h.offset + start * h.pitch, h.pitch) for key, h in held.items()}
+        yield Span(rows.start + start, size), moved

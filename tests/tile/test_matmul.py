@@ -23,9 +23,9 @@ def checked(tiling, arguments, body, sram_bytes=None, inputs=None):
     return tiling.check(module, inputs, sram_bytes, rtol=tolerance, atol=tolerance * 100 * scale**2)
 
 
-def forced(order, panel, m, n, k):
+def forced(order, panel, m, n, k, strip=0):
     """A search that always answers with this tiling."""
-    plan = MatmulPlan(order, panel, m, n, k, 0, 0, 0, 0, 0, 0, True)
+    plan = MatmulPlan(order, panel, m, n, k, strip or m, 0, 0, 0, 0, 0, 0, True)
     return lambda *_: Decision(plan, None, 1)
 
 
@@ -47,7 +47,7 @@ def test_every_order_and_tile_size(tiling, monkeypatch, order, tiles, constant, 
     rows, columns, depth = 67, 50, 33
     m, n, k = (min(size, extent) for size, extent in zip(tiles, (rows, columns, depth), strict=True))
     panel = {Order.LEFT: m, Order.RIGHT: n, Order.OUTPUT: m, Order.SPLIT: k}[order] * pieces
-    monkeypatch.setattr(matmul, "search", forced(order, panel, m, n, k))
+    monkeypatch.setattr(matmul, "search", forced(order, panel, m, n, k, strip=-(-m // pieces)))
     weight = np.random.default_rng(1).integers(-128, 128, (depth, columns)).astype(np.int8)
     if constant:
         checked(tiling, [(i8, (rows, depth))], lambda a: [nn.MatmulOp(a, nn.ConstantOp(weight)).result])
