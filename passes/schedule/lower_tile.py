@@ -54,9 +54,7 @@ def copy_template(op: CopyOp) -> InstructionOperation:
     element = buffer_type(op.source).format.bytes
     load = op.is_load
     dram, chip = (
-        (op.source_access.data, op.target_access.data)
-        if load
-        else (op.target_access.data, op.source_access.data)
+        (op.source_access.data, op.target_access.data) if load else (op.target_access.data, op.source_access.data)
     )
     buffers = (op.source, op.target) if load else (op.target, op.source)
     values: dict[str, FieldValue] = {"element": ELEMENT_CODES[element]}

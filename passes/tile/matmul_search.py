@@ -133,7 +133,8 @@ class MatmulPlan:
         """One line for the plan dictionary."""
         return (
             f"{self.order.label} panel {self.panel} tile {self.m}x{self.n}x{self.k} strip {self.strip}:"
-            f" {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector}), sram {self.sram}, acc {self.acc}"
+            f" {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector}),"
+            f" sram {self.sram}, acc {self.acc}"
         )
 
 

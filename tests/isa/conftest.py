@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from attnc.isa.blocks import Space
 from attnc.isa.fields import ACC_BIT
 from attnc.isa.formats import Format

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from attnc.isa.analysis import Analysis
 from attnc.isa.blocks import Space
 from attnc.isa.errors import Fault
@@ -109,7 +110,5 @@ def test_columns_and_numbers_cost_the_same(mnemonic, edge):
             assert np.broadcast_to(getattr(cost, name), (50,))[row] == getattr(single, name), name
         for action, count in cost.events.items():
             assert np.broadcast_to(count, (50,))[row] == single.events[action], action
-        for many, one in zip(
-            (*whole.reads(), *whole.writes()), (*alone.reads(), *alone.writes()), strict=True
-        ):
+        for many, one in zip((*whole.reads(), *whole.writes()), (*alone.reads(), *alone.writes()), strict=True):
             assert many.at(row) == one.at(0)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from attnc.isa.assembly import assemble, disassemble
 from attnc.isa.errors import AssemblyError
 from attnc.isa.program import Program

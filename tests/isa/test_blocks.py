@@ -1,9 +1,10 @@
 import itertools
 
 import numpy as np
-from attnc.isa.blocks import Block, Space, count_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from attnc.isa.blocks import Block, Space, count_lines
 
 dimensions = st.lists(st.tuples(st.integers(0, 5), st.integers(-70, 70)), max_size=3)
 

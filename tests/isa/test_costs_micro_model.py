@@ -45,8 +45,7 @@ class WeightStationaryGrid:
         self.products = products
         self.traffic = [Traffic() for _ in products]
         self.results = [
-            np.zeros((len(a), b.shape[1]), dtype=np.int64) if old is None else old.copy()
-            for a, b, old in products
+            np.zeros((len(a), b.shape[1]), dtype=np.int64) if old is None else old.copy() for a, b, old in products
         ]
         tiles = deque(
             (index, k0, n0)

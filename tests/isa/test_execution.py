@@ -2,6 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnc.isa.errors import Fault
 from attnc.isa.fields import ACC_BIT, extent_register
 from attnc.isa.formats import Format
@@ -19,8 +22,6 @@ from attnc.isa.instructions import (
 from attnc.isa.lanes import LaneProgram
 from attnc.isa.machine import load_machine
 from attnc.isa.state import State
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 EDGE = load_machine("edge")
 
@@ -82,12 +83,8 @@ def test_elements_that_would_land_on_one_another_are_a_fault():
         dram_stride3=4,
         chip_stride3=4,
     )
-    assert [reason for bad, reason in wrong.faults(EDGE) if bad] == [
-        "target dimensions do not nest: elements overlap"
-    ]
-    broadcast = LoadBlock(
-        element=2, dram=0, chip=0, n2=2, n3=8, chip_stride2=32, dram_stride3=4, chip_stride3=4
-    )
+    assert [reason for bad, reason in wrong.faults(EDGE) if bad] == ["target dimensions do not nest: elements overlap"]
+    broadcast = LoadBlock(element=2, dram=0, chip=0, n2=2, n3=8, chip_stride2=32, dram_stride3=4, chip_stride3=4)
     assert not any(bad for bad, _ in broadcast.faults(EDGE))
 
 
@@ -99,9 +96,7 @@ def test_gather_takes_rows_by_id():
     state = state_of()
     put_ids(state, [3, 0, 3])
     table = state.dram[64:].copy()
-    Gather(table=64, pitch=20, limit=4, ids=1024, count=3, row_bytes=12, chip=0, chip_stride=16).perform(
-        state
-    )
+    Gather(table=64, pitch=20, limit=4, ids=1024, count=3, row_bytes=12, chip=0, chip_stride=16).perform(state)
     for place, row in enumerate([3, 0, 3]):
         assert state.sram[place * 16 : place * 16 + 12].tolist() == table[row * 20 : row * 20 + 12].tolist()
 
@@ -110,9 +105,7 @@ def test_scatter_keeps_the_last_of_equal_ids():
     state = state_of()
     put_ids(state, [2, 1, 2])
     rows = state.sram[:48].reshape(3, 16).copy()
-    Scatter(table=0, pitch=16, limit=3, ids=1024, count=3, row_bytes=16, chip=0, chip_stride=16).perform(
-        state
-    )
+    Scatter(table=0, pitch=16, limit=3, ids=1024, count=3, row_bytes=16, chip=0, chip_stride=16).perform(state)
     assert state.dram[32:48].tolist() == rows[2].tolist()
     assert state.dram[16:32].tolist() == rows[1].tolist()
 

@@ -3,6 +3,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
+
 from attnc.isa.errors import UsageError
 from attnc.isa.formats import Format, narrow, widen
 

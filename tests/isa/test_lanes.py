@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from attnc.isa.errors import UsageError
-from attnc.isa.lanes import LANE_FUNCTIONS, REDUCTIONS, LaneProgram, Source
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from attnc.isa.errors import UsageError
+from attnc.isa.lanes import LANE_FUNCTIONS, REDUCTIONS, LaneProgram, Source
 
 FLOATS = np.array([-30.0, -2.5, -1.0, -0.5, -0.0, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 30.0], np.float32)
 UNARY = {
@@ -100,9 +101,7 @@ def test_every_form_gives_the_kind_it_declares():
     dtypes = {"float": np.float32, "int": np.int32, "bool": np.bool_}
     for function in LANE_FUNCTIONS.values():
         for kinds, result in function.signatures.items():
-            assert function.evaluate(*(samples[kind] for kind in kinds)).dtype == dtypes[result], (
-                function.name
-            )
+            assert function.evaluate(*(samples[kind] for kind in kinds)).dtype == dtypes[result], function.name
 
 
 def test_codes_are_unique():

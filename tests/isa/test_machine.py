@@ -2,6 +2,7 @@ import dataclasses
 import re
 
 import pytest
+
 from attnc.isa.errors import MachineError
 from attnc.isa.machine import load_machine, machine_from_dict, machine_names
 from attnc.isa.matrix import MODE_BITS
@@ -116,9 +117,7 @@ def test_a_file_may_extend_another(tmp_path):
 
 def test_a_new_figure_needs_its_own_source(tmp_path):
     file = tmp_path / "mine.toml"
-    file.write_text(
-        'extends = "edge"\nname = "mine"\n[energy_pj]\n"mac.i8" = { value = 1.0 }\n', encoding="utf-8"
-    )
+    file.write_text('extends = "edge"\nname = "mine"\n[energy_pj]\n"mac.i8" = { value = 1.0 }\n', encoding="utf-8")
     with pytest.raises(MachineError, match="source: missing"):
         load_machine(file)
 

@@ -1,6 +1,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+
 from attnc.isa.matrix import MatrixMode, multiply
 
 

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 import safetensors
+
 from attnc.isa.container import read_container, write_container
 from attnc.isa.errors import OutputError, ProgramFileError
 from attnc.isa.program import Program, Segment
@@ -55,9 +56,7 @@ def test_the_container_is_a_safetensors_file(small_program, tmp_path):
     with safetensors.safe_open(path, "np") as file:
         assert list(file.metadata()) == ["attnc"]
         assert json.loads(file.metadata()["attnc"])["digest"] == small_program.digest
-        np.testing.assert_array_equal(
-            file.get_tensor('weight:a "weight" > 1'), small_program.segments[0].array
-        )
+        np.testing.assert_array_equal(file.get_tensor('weight:a "weight" > 1'), small_program.segments[0].array)
         assert file.get_tensor("words").shape == (8, 64)
 
 

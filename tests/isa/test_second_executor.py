@@ -30,8 +30,7 @@ def read_manual():
         if opcode:
             opcodes[int(opcode[1], 16)] = name
             fields[name] = [
-                (row[0], int(row[1].split("..")[0]), int(row[1].split("..")[-1]), row[2])
-                for row in table_rows(section)
+                (row[0], int(row[1].split("..")[0]), int(row[1].split("..")[-1]), row[2]) for row in table_rows(section)
             ]
     lanes = MANUAL.split("\n## Lane programs")[1]
     functions, reductions = (part for part in lanes.split("| reduction |"))
@@ -220,17 +219,13 @@ class SecondExecutor:
             if v[f"{name}_format"] != 15:
                 number = FORMATS[v[f"{name}_format"]]
                 memory, base = self.place(v[name])
-                sources[code] = self.read(
-                    (memory, base + row * v[f"{name}_stride"] + column * SIZES[number]), number
-                )
+                sources[code] = self.read((memory, base + row * v[f"{name}_stride"] + column * SIZES[number]), number)
         for index in range(4):
             kind = v[f"c{index}_kind"]
             if kind:
                 number = FORMATS[v[f"c{index}_format"]]
                 memory, base = self.place(v[f"c{index}"])
-                sources[2 + index] = self.read(
-                    (memory, base + (0, 0, column, row)[kind] * SIZES[number]), number
-                )
+                sources[2 + index] = self.read((memory, base + (0, 0, column, row)[kind] * SIZES[number]), number)
         for index in range(4):
             raw = program[f"immediate{index}"].to_bytes(4, "little")
             sources[6 + index] = struct.unpack("<f" if program["floats"] >> index & 1 else "<i", raw)[0]
@@ -408,9 +403,7 @@ class Generator:
         if self.pick(0, 1):
             self.builder.append("set.extent", 1, {"register": 1, "value": self.pick(0, 4), "maximum": 4})
         else:
-            self.builder.append(
-                "load.extent", 2, {"register": 1, "address": IDS + 4 * self.pick(0, 3), "maximum": 8}
-            )
+            self.builder.append("load.extent", 2, {"register": 1, "address": IDS + 4 * self.pick(0, 3), "maximum": 8})
             self.builder.append("set.extent", 1, {"register": 1, "value": self.pick(0, 4), "maximum": 4})
         self.builder.append("sync", 1, {})
 
@@ -452,14 +445,10 @@ def compare(seed):
         (state.sram[SINK:USED], second.memory["sram"][SINK:]),
         (state.acc[512:1024], second.memory["acc"][512:]),
     ):
-        np.testing.assert_allclose(
-            got.view(np.float32), wanted.view(np.float32), rtol=1e-5, atol=1e-5, err_msg=message
-        )
+        np.testing.assert_allclose(got.view(np.float32), wanted.view(np.float32), rtol=1e-5, atol=1e-5, err_msg=message)
 
 
-@pytest.mark.parametrize(
-    "block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))]
-)
+@pytest.mark.parametrize("block", [0, 1, *(pytest.param(block, marks=pytest.mark.slow) for block in range(2, 10))])
 def test_random_programs_agree_with_the_manual(block):
     for seed in range(100 * block, 100 * block + 100):
         compare(seed)

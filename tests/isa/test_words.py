@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from attnc.isa.errors import Fault
 from attnc.isa.fields import Choice, Wait
 from attnc.isa.instructions import RECORDS, RECORDS_BY_OPCODE, VectorProgram
 from attnc.isa.lanes import LaneProgram
 from attnc.isa.record import HEADER_BITS, WORD_BITS, Cost, Instruction, collect, instruction, unsigned
 from attnc.isa.table import Table, TableBuilder
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 def values_of(item):
@@ -22,9 +23,7 @@ def values_of(item):
 def instructions(mnemonic):
     record = RECORDS[mnemonic]
     if mnemonic == "vx.program":
-        texts = st.sampled_from(
-            ["r0 = add(a, c0); out r0", "out 1.5", "r0 = mul(a, -3); out r0; reduce max(r0)"]
-        )
+        texts = st.sampled_from(["r0 = add(a, c0); out r0", "out 1.5", "r0 = mul(a, -3); out r0; reduce max(r0)"])
         return st.builds(
             lambda slot, text: VectorProgram.encoded(slot, LaneProgram.parse(text)), st.integers(0, 31), texts
         )
@@ -54,9 +53,9 @@ def test_random_words_are_an_instruction_or_a_fault():
     opcodes = list(RECORDS_BY_OPCODE)
     # Half of them get a true opcode and few stray bits, so that decoding goes deeper than the first check.
     words[::2, 0] = rng.choice(opcodes, 5000)
-    words[::4, 9:] &= rng.integers(0, 256, (2500, 55)).astype(np.uint8) & rng.integers(
-        0, 256, (2500, 55)
-    ).astype(np.uint8)
+    words[::4, 9:] &= rng.integers(0, 256, (2500, 55)).astype(np.uint8) & rng.integers(0, 256, (2500, 55)).astype(
+        np.uint8
+    )
     for index, opcode in enumerate(words[::4, 0]):
         record = RECORDS_BY_OPCODE[int(opcode)]
         last = max(item.offset + item.kind.bits for item in record.fields)
@@ -210,8 +209,6 @@ def test_a_record_larger_than_a_word_is_refused():
 
 def test_two_records_cannot_share_an_opcode():
     first = instruction("x.first", engine=None, opcode=0x70)(type("First", (Complete,), {"__doc__": "One."}))
-    second = instruction("x.second", engine=None, opcode=0x70)(
-        type("Second", (Complete,), {"__doc__": "Two."})
-    )
+    second = instruction("x.second", engine=None, opcode=0x70)(type("Second", (Complete,), {"__doc__": "Two."}))
     with pytest.raises(TypeError, match="share opcode"):
         collect((first, second))

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from attnc.isa.assembly import assemble
 from attnc.isa.program import Node, Program
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from attnc.isa.assembly import assemble
 from attnc.isa.errors import Fault, RaceError
 from attnc.isa.table import Table
@@ -70,12 +71,8 @@ def test_an_extent_register_that_another_engine_sets_needs_a_wait():
 
 
 def test_a_read_of_bytes_that_nothing_wrote_is_found(linear):
-    text = LINEAR.replace(
-        "n3=2048 dram_stride3=1 chip_stride3=1\nmx", "n3=2000 dram_stride3=1 chip_stride3=1\nmx"
-    )
-    with pytest.raises(
-        Fault, match=r"instruction 2 .*reads 48 bytes that nothing has written, from sram\+0xfd0"
-    ):
+    text = LINEAR.replace("n3=2048 dram_stride3=1 chip_stride3=1\nmx", "n3=2000 dram_stride3=1 chip_stride3=1\nmx")
+    with pytest.raises(Fault, match=r"instruction 2 .*reads 48 bytes that nothing has written, from sram\+0xfd0"):
         Session(assemble(text)).check()
 
 
@@ -96,8 +93,6 @@ def test_a_weight_that_is_overwritten_is_found():
 
 
 def test_what_stale_memory_holds_shows_in_values(linear, x):
-    text = LINEAR.replace(
-        "n3=2048 dram_stride3=1 chip_stride3=1\nmx", "n3=2000 dram_stride3=1 chip_stride3=1\nmx"
-    )
+    text = LINEAR.replace("n3=2048 dram_stride3=1 chip_stride3=1\nmx", "n3=2000 dram_stride3=1 chip_stride3=1\nmx")
     right, wrong = (Session(p).run({"x": x}).outputs["y"] for p in (linear, assemble(text)))
     assert not np.array_equal(right, wrong)

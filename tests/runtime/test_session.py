@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from attnc.isa.errors import Fault, InputError, UsageError
 from attnc.isa.machine import load_machine
 from attnc.runtime.session import Session, load

@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+
 from attnc.isa.blocks import Space
 from attnc.isa.errors import UsageError
 from attnc.isa.formats import Format

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from attnc.isa.assembly import assemble
 from attnc.runtime.session import Session
 from attnc.runtime.timing import Schedule, simulate
@@ -56,9 +57,7 @@ def test_a_transfer_limited_on_chip_leaves_the_channel_to_others():
 
 
 def test_fill_is_paid_once_for_back_to_back_products_and_again_after_a_gap():
-    timeline = placed(
-        (MX, (), 32, 0, 64, 0), (MX, (), 32, 0, 64, 0), (VX, (1,), 10, 0, 0, 0), (MX, (2,), 32, 0, 64, 0)
-    )
+    timeline = placed((MX, (), 32, 0, 64, 0), (MX, (), 32, 0, 64, 0), (VX, (1,), 10, 0, 0, 0), (MX, (2,), 32, 0, 64, 0))
     assert spans(timeline) == [(64, 96, 96), (96, 128, 128), (128, 138, 138), (202, 234, 234)]
 
 
@@ -98,13 +97,7 @@ def test_the_linear_program_takes_what_the_machine_file_says(linear):
 def test_the_parts_of_an_engines_time_sum_to_the_latency(linear):
     measurement = Session(linear).measure()
     for row in measurement.engines:
-        parts = (
-            row.busy_cycles
-            + row.fill_cycles
-            + row.dependency_cycles
-            + row.channel_cycles
-            + row.finished_cycles
-        )
+        parts = row.busy_cycles + row.fill_cycles + row.dependency_cycles + row.channel_cycles + row.finished_cycles
         assert parts == measurement.cycles
 
 

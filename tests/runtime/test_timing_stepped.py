@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from attnc.runtime.timing import Schedule, simulate
 
 QUEUES = 5
@@ -56,10 +57,7 @@ def random_schedule(seed):
     return Schedule(
         QUEUES,
         queue,
-        [
-            tuple({draw.randrange(row) for _ in range(draw.choice((0, 0, 1, 2)))} if row else ())
-            for row in range(count)
-        ],
+        [tuple({draw.randrange(row) for _ in range(draw.choice((0, 0, 1, 2)))} if row else ()) for row in range(count)],
         [cycles + draw.choice((0, 0, 7)) if cycles else draw.randrange(25) for cycles in channel],
         [draw.choice((0, 10)) if cycles else 0 for cycles in channel],
         [6 if number == 2 and draw.random() < 0.8 else 0 for number in queue],

@@ -129,7 +129,6 @@ class Reduction(Lowering):
             value = 0 if np.isnan(value) else bounds.max if value > 0 else bounds.min
         return self.build.constant(np.full(self.result_shape(), value, dtype))
 
-
     def is_int64(self) -> bool:
         """Whether the model's own type of the result is int64."""
         made = self.result_type()

@@ -42,6 +42,21 @@ class Scores:
     shapes: tuple[tuple[int, ...], ...] = ()
 
 
+@dataclass(frozen=True)
+class Fused:
+    """A spelled attention as one operation, after the operations `before`; `product` gave its scores."""
+
+    product: nn.MatmulOp
+    before: tuple[Operation, ...]
+    attention: sattn.AttentionOp
+
+    @staticmethod
+    def shaped(attention: sattn.AttentionOp, op: nn.MatmulOp) -> Operation:
+        """The operation that stands for the product `op`: the attention, or its result in the shape of `op`."""
+        same = shape_of(attention.result) == shape_of(op.result)
+        return attention if same else nn.ReshapeOp(attention, shape_of(op.result))
+
+
 @dataclass
 class SpelledAttention(RewritePattern):
     """softmax(q @ k^T * scale + mask) @ v."""
@@ -51,17 +66,26 @@ class SpelledAttention(RewritePattern):
     @op_type_rewrite_pattern
     def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
-        softmax = _softmax(op.lhs)
-        if softmax is None or not is_float(element_type(op.result)):
-            return
+        softmax = softmax_of(op.lhs)
+        found = None if softmax is None else self.fused(op, softmax)
+        if found is not None:
+            supersede(rewriter, op, found.shaped(found.attention, op), before=[*found.before, found.attention])
+
+    def fused(self, op: nn.MatmulOp, softmax: nn.SoftmaxOp) -> Fused | None:
+        """The attention whose weights `softmax` gives and whose product with the values is `op`; None if it is none.
+
+        Nothing is inserted yet.
+        """
+        if not is_float(element_type(op.result)):
+            return None
         scores = next(self._scores(softmax.input, DEEPEST), None)
         if scores is None or not is_float(element_type(scores.product.lhs)):
-            return
+            return None
         target = _target(scores)
         masks = MaskBuilder(target, self.store)
         masking = masks.combine(scores.masks)
         if masking is None:
-            return
+            return None
         place = _Operands(op, scores, target)
         q, q_factor = self._unscaled(scores.product.lhs)
         k, k_factor = self._keys(scores.product, place)
@@ -84,12 +108,7 @@ class SpelledAttention(RewritePattern):
             empty_row=masking.empty_row(guarded),
             element=element_type(op.result),
         )
-        before = [*masks.operations, *place.operations]
-        if shape_of(attention.result) == shape_of(op.result):
-            supersede(rewriter, op, attention, before=before)
-        else:
-            shaped = nn.ReshapeOp(attention, shape_of(op.result))
-            supersede(rewriter, op, shaped, before=[*before, attention])
+        return Fused(scores.product, (*masks.operations, *place.operations), attention)
 
     def _scores(self, value: SSAValue, depth: int) -> Iterator[Scores]:
         """The ways to read `value`, each of whose steps has one user, as scores."""
@@ -205,7 +224,7 @@ class _Operands:
         return operation.results[0]
 
 
-def _softmax(value: SSAValue) -> nn.SoftmaxOp | None:
+def softmax_of(value: SSAValue) -> nn.SoftmaxOp | None:
     """The softmax over the last axis that gives these weights and nothing else."""
     while isinstance(value.owner, nn.ReshapeOp | nn.CastOp) and value.has_one_use():
         value = value.owner.input
