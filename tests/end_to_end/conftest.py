@@ -29,7 +29,10 @@ class Case:
 def case(name: str) -> Case:
     """The case of `tests/models/NAME.onnx`."""
     arrays = np.load(MODELS / f"{name}.npz")
-    parts = {prefix: {k[len(prefix) :]: arrays[k] for k in arrays.files if k.startswith(prefix)} for prefix in ("in.", "out.")}
+    parts = {
+        prefix: {k[len(prefix) :]: arrays[k] for k in arrays.files if k.startswith(prefix)}
+        for prefix in ("in.", "out.")
+    }
     return Case(MODELS / f"{name}.onnx", parts["in."], parts["out."])
 
 

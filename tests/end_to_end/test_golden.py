@@ -1,6 +1,6 @@
 """Pinned cycles and energy of the digits Transformer: a change of either needs a reason in its commit.
 
-    python tests/end_to_end/test_golden.py      # writes golden.json anew
+python tests/end_to_end/test_golden.py      # writes golden.json anew
 """
 
 import json

@@ -20,7 +20,10 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("instructions")
     model = Path(__file__).parents[2] / "examples" / "digits_vit" / "model.onnx"
     attnc.compile(model, precision=request.param).save(folder / "p.attn")
-    assert main(["run", str(folder / "p.attn"), "--mode", "timing", "--instructions", str(folder / "all.csv"), "--quiet"]) == 0
+    assert (
+        main(["run", str(folder / "p.attn"), "--mode", "timing", "--instructions", str(folder / "all.csv"), "--quiet"])
+        == 0
+    )
     with (folder / "all.csv").open() as file:
         return list(csv.DictReader(file))
 
@@ -43,7 +46,9 @@ def test_array_time_is_a_lower_bound(rows: list[dict[str, str]]) -> None:
 def test_vector_time_is_a_lower_bound(rows: list[dict[str, str]]) -> None:
     machine = load_machine("edge").vector
     passes = [row for row in rows if row["mnemonic"] == "vx.pass"]
-    cycles = sum(machine.start_cycles + math.ceil(int(row["rows"]) * int(row["columns"]) / machine.lanes) for row in passes)
+    cycles = sum(
+        machine.start_cycles + math.ceil(int(row["rows"]) * int(row["columns"]) / machine.lanes) for row in passes
+    )
     assert 0 < cycles <= last_end(rows)
 
 
