@@ -17,7 +17,7 @@ from ..isa.errors import UsageError
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
 from ..passes.emit.emit import ModelFacts
-from .facts import graph_facts, with_unlowered
+from .facts import graph_facts, with_formats
 from .phases import EMIT, IMPORT, PHASE_NAMES, PHASES, Phase, checked_phase
 from .recipe import Recipe
 from .registry import new_context
@@ -84,7 +84,7 @@ class Compilation:
         if phase.name == "graph":
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
-            self.facts = with_unlowered(self.facts, self.module)
+            self.facts = with_formats(self.facts, self.module)
 
     def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
         if "int8" not in self.recipe.precisions:

@@ -29,14 +29,11 @@ _WHOLE = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp)
 def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
     """The facts of a module of the graph level."""
     paths: dict[str, str] = {}
-    forms: dict[str, str] = {}
     for operation in module.walk():
         path = operation.attributes.get("path")
         for node in nodes_of(operation):
             if isinstance(path, StringAttr):
                 paths.setdefault(node.name, path.data)
-            if isinstance(operation, sattn.AttentionOp):
-                forms[node.name] = operation.form.data
     ranges: dict[str, tuple[float | int | None, float | int | None]] = {}
     binary: set[str] = set()
     for argument in arguments_of(module):
@@ -52,15 +49,17 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
         ranges=ranges,
         binary=frozenset(binary),
         paths=paths,
-        forms=forms,
         batchable=batch_dependence(module, store).is_batchable,
     )
 
 
-def with_unlowered(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
-    """The facts and what a module of the precision level shows: quantized products that stayed float."""
+def with_formats(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
+    """The facts and what a module of the precision level shows: the form of every attention, and quantized products
+    that stayed float."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
-    return replace(facts, unlowered=notes)
+    attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
+    forms = {node.name: operation.form.data for operation in attentions for node in nodes_of(operation)}
+    return replace(facts, unlowered=notes, forms=forms)
 
 
 def facts_to_dict(facts: ModelFacts) -> dict[str, Any]:

@@ -27,6 +27,7 @@ MADE_DIALECTS = {
 
 PASSES = {
     "fold-constants": "graph.fold_constants:FoldConstants",
+    "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
     "lower-tile": "schedule.lower_tile:LowerTile",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from math import isfinite
 from typing import TypeAlias
 
-from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8
+from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8, i32
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
@@ -58,10 +58,11 @@ class AttentionOp(NnOperation):
     `empty_row` says what a row without any key to see gives: `nan` as IEEE does, `zero` (every NaN of the
     softmax becomes 0, the exporters' IsNaN guard), or `uniform`, which goes with a finite `fill`.
 
-    int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk,
-    1] for the scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to
-    extents of 1. Probabilities are then requantized to int8 for the product with v: by 127 times a row's
-    greatest, or by `p_scale` where given.
+    int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
+    scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
+    are then requantized to int8 for the product with v: by 127 times a row's greatest, or where `p_scale` is given as
+    saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32 [B, Hkv, 1, Dv] is taken off that
+    product before it is scaled: p_zero_point times the sums of v over the keys.
 
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
@@ -82,6 +83,8 @@ class AttentionOp(NnOperation):
     k_scale = opt_operand_def(FACTOR)
     v_scale = opt_operand_def(FACTOR)
     p_scale = opt_operand_def(FACTOR)
+    v_offset = opt_operand_def(tensors_of(i32))
+    p_zero_point = prop_def(INTEGER, default_value=integer(0))
     form = prop_def(FormAttr, default_value=FormAttr(Form.DENSE))
     scale = prop_def(REAL)
     causal = opt_prop_def(UnitAttr)
@@ -94,7 +97,8 @@ class AttentionOp(NnOperation):
     assembly_format = (
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
-        " (`p_scale` $p_scale^ `:` type($p_scale))? (`form` $form^)? `scale` $scale (`causal` $causal^)?"
+        " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
+        " (`v_offset` $v_offset^ `:` type($v_offset))? (`form` $form^)? `scale` $scale (`causal` $causal^)?"
         " (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)?"
         " attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
@@ -116,15 +120,19 @@ class AttentionOp(NnOperation):
         k_scale: Value | None = None,
         v_scale: Value | None = None,
         p_scale: Value | None = None,
+        p_zero_point: int = 0,
+        v_offset: Value | None = None,
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        optional = [None if x is None else SSAValue.get(x) for x in (mask, q_scale, k_scale, v_scale, p_scale)]
+        given = (mask, q_scale, k_scale, v_scale, p_scale, v_offset)
+        optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
             element = f32 if element_type(queries) == i8 else element_type(queries)
         super().__init__(
             operands=[queries, keys, values, *optional],
             properties={
+                "p_zero_point": integer(p_zero_point),
                 "form": FormAttr(Form.DENSE),
                 "scale": real(scale),
                 "causal": UnitAttr() if causal else None,
@@ -167,6 +175,7 @@ class AttentionOp(NnOperation):
             (self.k_scale, (batch, groups, keys, 1), "k_scale"),
             (self.v_scale, (batch, groups, 1, value_width), "v_scale"),
             (self.p_scale, (batch, heads, queries, 1), "p_scale"),
+            (self.v_offset, (batch, groups, 1, value_width), "v_offset"),
         ):
             if value is not None and not shapes.broadcasts_to(shape_of(value), target):
                 raise VerifyException(
@@ -180,6 +189,10 @@ class AttentionOp(NnOperation):
             raise VerifyException("v_scale comes with int8 v, and only with it")
         if self.p_scale is not None and element_type(self.v) != i8:
             raise VerifyException("p_scale comes with int8 v only")
+        if not -128 <= self.p_zero_point.value.data <= 127:
+            raise VerifyException(f"a zero point of {self.p_zero_point.value.data} is no int8")
+        if (self.p_zero_point.value.data or self.v_offset is not None) and self.p_scale is None:
+            raise VerifyException("p_zero_point and v_offset come with p_scale only")
         if (
             is_float(element_type(self.q))
             and is_float(element_type(self.v))

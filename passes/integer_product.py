@@ -16,7 +16,7 @@ from ..dialects.constants import Array
 from ..dialects.elements import element_type, shape_of, ui8
 from .builder import Builder
 
-_SHIFT = 128
+SHIFT = 128
 """What takes unsigned bytes to signed ones."""
 
 
@@ -32,11 +32,11 @@ class Bytes:
         """Stored bytes, signed or not, and their zero point in the same type (any shape)."""
         unsigned = element_type(value) == ui8
         if unsigned:
-            value = build.map("sub", value, _SHIFT, to=i8)
+            value = build.map("sub", value, SHIFT, to=i8)
         if isinstance(zero, SSAValue):
             wide = build.cast(zero, i32)
-            return Bytes(value, build.map("sub", wide, _SHIFT) if unsigned else wide)
-        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (_SHIFT if unsigned else 0)
+            return Bytes(value, build.map("sub", wide, SHIFT) if unsigned else wide)
+        known = (np.zeros((), np.int64) if zero is None else zero.astype(np.int64)) - (SHIFT if unsigned else 0)
         return Bytes(value, known if known.any() else None)
 
     def reshaped(self, build: Builder, value: SSAValue, zero_shape: tuple[int, ...]) -> Bytes:

@@ -32,7 +32,13 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
         if factor is None:
             result = _float_values(scores, values, zero_nan)
         else:
-            result = _integer_values(scores, values, factor, operand(op.p_scale), zero_nan)
+            p_scale = operand(op.p_scale)
+            if p_scale is None:
+                result = _integer_values(scores, values, factor, zero_nan)
+            else:
+                offset = _shared(operand(op.v_offset), share)
+                total = _fixed_values(scores, values, p_scale, op.p_zero_point.value.data)
+                result = (total if offset is None else total - offset).astype(np.float32) * p_scale * factor
     return (stored(result, op.result),)
 
 
@@ -73,11 +79,14 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
-def _integer_values(scores: Array, values: Array, v_scale: Array, p_scale: Array | None, zero_nan: bool) -> Array:
-    """int8 probabilities by int8 values: levels of a row's greatest unless `p_scale` fixes them."""
-    if p_scale is not None:
-        levels = np.clip(np.rint(softmax(scores, 3, zero_nan) / p_scale), -LEVELS - 1, LEVELS)
-        return product(np.nan_to_num(levels).astype(np.int8), values).astype(np.float32) * p_scale * v_scale
+def _fixed_values(scores: Array, values: Array, p_scale: Array, p_zero_point: int) -> Array:
+    """int8 probabilities of a fixed scale and zero point by int8 values, int32."""
+    levels = np.rint(softmax(scores, 3, zero_nan=True) / p_scale) + np.float32(p_zero_point)
+    return product(np.clip(levels, -LEVELS - 1, LEVELS).astype(np.int8), values)
+
+
+def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool) -> Array:
+    """int8 probabilities, levels of a row's greatest, by int8 values."""
     weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
     total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
     levels = np.nan_to_num(np.rint(weights * LEVELS)).astype(np.int8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xdsl.passes import ModulePass
 
 from ..graph.pipeline import cleanup
+from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts, NarrowResiduals
 from .narrow_tables import NarrowTables
@@ -18,7 +19,7 @@ def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tu
     with bf16 and fp16, and the model's own otherwise.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
-    passes: list[ModulePass] = [NarrowTables(), IntegerProducts()]
+    passes: list[ModulePass] = [NarrowTables(), IntegerAttention(), IntegerProducts()]
     stream = residual or ("bf16" if default == "int8" else default)
     if stream in NARROW:
         passes.append(NarrowResiduals(stream))

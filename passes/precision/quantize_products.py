@@ -9,7 +9,6 @@ by token, values by channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -22,6 +21,7 @@ from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, shape_of
 from ..builder import Builder
+from .attention_operands import integer_attention, with_rank_4
 from .dequantized import Dequantized
 from .integer_products import contracted_axis
 from .layers import layer_precisions
@@ -82,7 +82,7 @@ class _Quantizer:
         q = self._operand(build, attention, attention.q, 3, "q_range")
         k = self._operand(build, attention, attention.k, 3, "k_range")
         v = self._operand(build, attention, attention.v, 2, "v_range")
-        scales = [_with_rank_4(build, operand.factor) for operand in (q, k, v)]
+        scales = [with_rank_4(build, operand.factor) for operand in (q, k, v)]
         replace(attention, build.insert(integer_attention(attention, (q.values, k.values, v.values), scales)))
 
     def _operand(self, build: Builder, product: Operation, value: SSAValue, axis: int, range_name: str) -> Quantized:
@@ -115,32 +115,3 @@ class _Quantizer:
             return quantize_static(build, value, largest)
         made = quantize_static(Builder.after(source, self._store, product), source, above)
         return Quantized(through_layout(build, made.values, steps), static_factor(build, largest))
-
-
-def integer_attention(
-    attention: sattn.AttentionOp, values: Sequence[SSAValue], scales: Sequence[SSAValue]
-) -> sattn.AttentionOp:
-    """The attention on int8 queries, keys and values that `scales` bring back."""
-    q, k, v = values
-    q_scale, k_scale, v_scale = scales
-    return sattn.AttentionOp(
-        q,
-        k,
-        v,
-        attention.mask,
-        scale=attention.scale.value.data,
-        causal=attention.causal is not None,
-        causal_offset=attention.causal_offset.value.data,
-        fill=attention.fill.value.data,
-        softcap=None if attention.softcap is None else attention.softcap.value.data,
-        empty_row=attention.empty_row.data,
-        q_scale=q_scale,
-        k_scale=k_scale,
-        v_scale=v_scale,
-        element=element_type(attention.result),
-    )
-
-
-def _with_rank_4(build: Builder, factor: SSAValue) -> SSAValue:
-    shape = shape_of(factor)
-    return build.reshape(factor, (1,) * (4 - len(shape)) + shape)

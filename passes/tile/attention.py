@@ -148,6 +148,7 @@ class AttentionLowering(Lowering):
             mask,
             spread(op.p_scale, scores, of_heads=True),
             spread(op.v_scale, (batch, groups, queries, width), of_heads=False),
+            spread(op.v_offset, (batch, groups, queries, width), of_heads=False),
             key_index,
             last_key,
         )
@@ -162,9 +163,9 @@ class AttentionLowering(Lowering):
     @property
     def visible(self) -> int | None:
         """How many keys query 0 sees at most, where keys can be left out: hidden scores are -inf, so that their
-        weights are exactly zero."""
+        weights are exactly zero, and zeros of a zero point of 0."""
         op = self.op
-        if op.causal is None or not math.isinf(op.fill.value.data):
+        if op.causal is None or not math.isinf(op.fill.value.data) or op.p_zero_point.value.data:
             return None
         return op.causal_offset.value.data + 1
 

@@ -57,14 +57,15 @@ class HeadSplit:
 
 @dataclass(frozen=True)
 class Factors:
-    """The stored values of an attention besides its matrices, spread over [B, Hkv, G, queries, keys] (`value_scale`
-    over the output): None where absent, a number where all elements are the same."""
+    """The stored values of an attention besides its matrices, spread over [B, Hkv, G, queries, keys] (`value` and
+    `value_offset` over the output): None where absent, a number where all elements are the same."""
 
     query: Spread | float | None
     key: Spread | float | None
     mask: Spread | None
     weight: Spread | float | None
     value: Spread | float | None
+    value_offset: Spread | float | None
     key_index: Spread | None
     last_key: Spread | None
 
@@ -168,8 +169,13 @@ class AttentionGraphs:
         raw = b.apply("exp", b.apply("sub", score, maximum))
         if self.factors.weight is not None:
             summed = b.reduce("sum", raw) if total is None else total
-            level = divided(b, b.apply("div", raw, summed), make.stored(self.factors.weight))
-            b.output(b.apply("rint", level), self.weight_form, full=True)
+            weight, zero = b.apply("div", raw, summed), self.op.p_zero_point.value.data
+            if zero:
+                # Storing makes level 0 of NaN, which is a weight of zero only where the zero point is.
+                weight = b.apply("select", b.apply("is_nan", weight), b.immediate(0.0), weight)
+            level = b.apply("rint", divided(b, weight, make.stored(self.factors.weight)))
+            level = b.apply("add", level, b.immediate(float(zero))) if zero else level
+            b.output(level, self.weight_form, full=True)
             if total is None:
                 b.output(summed, Format.F32, full=False)
             return
@@ -231,8 +237,11 @@ class AttentionGraphs:
         stores."""
         make = _Maker()
         b = make.builder
-        value = b.as_kind(make.given("acc", self.value_form, Extent.FULL), "float")
         factors = self.factors
+        total = make.given("acc", self.value_form, Extent.FULL)
+        if factors.value_offset is not None:
+            total = b.apply("sub", total, make.stored(factors.value_offset))
+        value = b.as_kind(total, "float")
         if factors.weight is not None:
             value = b.apply("mul", value, make.stored(factors.weight))
         if factors.value is not None:

@@ -7,7 +7,7 @@ which accumulation order moves as much).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdsl.context import Context
@@ -50,12 +50,6 @@ class Fused:
     before: tuple[Operation, ...]
     attention: sattn.AttentionOp
 
-    @staticmethod
-    def shaped(attention: sattn.AttentionOp, op: nn.MatmulOp) -> Operation:
-        """The operation that stands for the product `op`: the attention, or its result in the shape of `op`."""
-        same = shape_of(attention.result) == shape_of(op.result)
-        return attention if same else nn.ReshapeOp(attention, shape_of(op.result))
-
 
 @dataclass
 class SpelledAttention(RewritePattern):
@@ -69,7 +63,7 @@ class SpelledAttention(RewritePattern):
         softmax = softmax_of(op.lhs)
         found = None if softmax is None else self.fused(op, softmax)
         if found is not None:
-            supersede(rewriter, op, found.shaped(found.attention, op), before=[*found.before, found.attention])
+            stand_for(rewriter, op, found.attention, found.before)
 
     def fused(self, op: nn.MatmulOp, softmax: nn.SoftmaxOp) -> Fused | None:
         """The attention whose weights `softmax` gives and whose product with the values is `op`; None if it is none.
@@ -222,6 +216,16 @@ class _Operands:
         operation.location = self._location
         self.operations.append(operation)
         return operation.results[0]
+
+
+def stand_for(
+    rewriter: PatternRewriter, op: nn.MatmulOp, attention: sattn.AttentionOp, before: Sequence[Operation]
+) -> None:
+    """Put an attention, after the operations `before`, in the place of the product with the values."""
+    if shape_of(attention.result) == shape_of(op.result):
+        supersede(rewriter, op, attention, before=before)
+    else:
+        supersede(rewriter, op, nn.ReshapeOp(attention, shape_of(op.result)), before=[*before, attention])
 
 
 def softmax_of(value: SSAValue) -> nn.SoftmaxOp | None:

@@ -1,0 +1,49 @@
+"""Attention on other operands than it was recognised with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xdsl.ir import SSAValue
+
+from ...dialects import sattn
+from ...dialects.elements import element_type, shape_of
+from ..builder import Builder
+
+
+def integer_attention(
+    attention: sattn.AttentionOp,
+    values: Sequence[SSAValue],
+    scales: Sequence[SSAValue],
+    p_scale: SSAValue | None = None,
+    p_zero_point: int = 0,
+    v_offset: SSAValue | None = None,
+) -> sattn.AttentionOp:
+    """The attention on int8 queries, keys and values that `scales` (of four axes) bring back."""
+    q, k, v = values
+    q_scale, k_scale, v_scale = scales
+    return sattn.AttentionOp(
+        q,
+        k,
+        v,
+        attention.mask,
+        scale=attention.scale.value.data,
+        causal=attention.causal is not None,
+        causal_offset=attention.causal_offset.value.data,
+        fill=attention.fill.value.data,
+        softcap=None if attention.softcap is None else attention.softcap.value.data,
+        empty_row=attention.empty_row.data,
+        q_scale=q_scale,
+        k_scale=k_scale,
+        v_scale=v_scale,
+        p_scale=p_scale,
+        p_zero_point=p_zero_point,
+        v_offset=v_offset,
+        element=element_type(attention.result),
+    )
+
+
+def with_rank_4(build: Builder, factor: SSAValue) -> SSAValue:
+    """A factor with leading axes of extent 1 in front of its own."""
+    shape = shape_of(factor)
+    return build.reshape(factor, (1,) * (4 - len(shape)) + shape)
