@@ -76,9 +76,7 @@ class Analysis:
                 result[users] = np.where(place >= 0, makers[place] if len(makers) else -1, -1)
         if (result < 0).any():
             place = int(np.flatnonzero(result < 0)[0])
-            raise Fault(
-                f"vector slot {int(passes.columns['slot'][place])} holds no program", int(passes.rows[place])
-            )
+            raise Fault(f"vector slot {int(passes.columns['slot'][place])} holds no program", int(passes.rows[place]))
         return result
 
     @cached_property

@@ -115,9 +115,7 @@ class _Assembler:
                 column = max(int(getattr(error, "column", 1) or 1), 1)
                 raise AssemblyError(self.source, number, column, _unexpected(line, column)) from None
             for part in tree.children:
-                tokens = [
-                    Token(token.type, str(token), line=number, column=token.column) for token in part.children
-                ]
+                tokens = [Token(token.type, str(token), line=number, column=token.column) for token in part.children]
                 if part.data == "instruction":
                     self.instruction(tokens)
                 else:

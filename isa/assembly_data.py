@@ -119,9 +119,7 @@ class StandaloneData:
         reach = max(ends, default=0)
         size = reach if self.dram_bytes is None else self.dram_bytes
         if reach > size or size > machine.dram.bytes:
-            raise UsageError(
-                f"data reach to byte {reach} of {size} bytes of DRAM ({machine.dram.bytes} there are)"
-            )
+            raise UsageError(f"data reach to byte {reach} of {size} bytes of DRAM ({machine.dram.bytes} there are)")
         return Program(
             machine=machine,
             table=table,

@@ -103,14 +103,10 @@ class Block:
     def intervals(self, line_bytes: int) -> Int64Array:
         """Lines touched by a block of numbers: array [count, 2] of first and one past last line, ascending,
         disjoint and not adjacent."""
-        return _intervals(
-            self.address, tuple(zip(self.extents, self.strides, strict=True)), self.run, line_bytes
-        )
+        return _intervals(self.address, tuple(zip(self.extents, self.strides, strict=True)), self.run, line_bytes)
 
 
-def _intervals(
-    address: int, dimensions: tuple[tuple[int, int], ...], run: int, line_bytes: int
-) -> Int64Array:
+def _intervals(address: int, dimensions: tuple[tuple[int, int], ...], run: int, line_bytes: int) -> Int64Array:
     if run == 0 or any(extent == 0 for extent, _ in dimensions):
         return np.zeros((0, 2), dtype=np.int64)
     # Join dimensions, nearest first, while their runs touch or overlap: then the span is one interval.

@@ -79,9 +79,7 @@ def on_chip_accesses(
     return total if length is not None else int(total[0])
 
 
-def targets_overlap(
-    extents: Sequence[Column], strides: Sequence[Column], element: Column
-) -> NDArray[np.bool_]:
+def targets_overlap(extents: Sequence[Column], strides: Sequence[Column], element: Column) -> NDArray[np.bool_]:
     """Bool vector: whether elements of a copy's target may land on one another.
 
     They may not when the dimensions nest: each stride is at least the span of those with smaller strides.

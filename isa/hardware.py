@@ -167,16 +167,12 @@ class Machine:
         """The `place`-th queue of a kind; MachineError when there are not so many."""
         found = [queue for queue in self.queues if queue.engine is engine]
         if place >= len(found):
-            raise MachineError(
-                self.name, f"engines.{engine}", f"there are {len(found)}, number {place} is asked for"
-            )
+            raise MachineError(self.name, f"engines.{engine}", f"there are {len(found)}, number {place} is asked for")
         return found[place]
 
     def memory_bytes(self, space: Space) -> int:
         """Size of a memory; of registers, their bytes."""
-        return {Space.DRAM: self.dram.bytes, Space.SRAM: self.sram.bytes, Space.ACC: self.acc.bytes}.get(
-            space, 128
-        )
+        return {Space.DRAM: self.dram.bytes, Space.SRAM: self.sram.bytes, Space.ACC: self.acc.bytes}.get(space, 128)
 
     def hazard_line_bytes(self, space: Space) -> int:
         """Two accesses conflict when they touch the same line of so many bytes."""
@@ -197,9 +193,7 @@ class Machine:
             "sram.bytes": self.sram.bytes,
             "acc.bytes": self.acc.bytes,
             "dram.bytes": self.dram.bytes,
-            "hazard_line_bytes": [
-                self.hazard_line_bytes(space) for space in (Space.DRAM, Space.SRAM, Space.ACC)
-            ],
+            "hazard_line_bytes": [self.hazard_line_bytes(space) for space in (Space.DRAM, Space.SRAM, Space.ACC)],
             "modes": sorted(self.matrix.rates),
         }
 

@@ -298,9 +298,7 @@ class LaneProgram:
         streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to that.
         axes: for each reduction 1 (across columns: one value a row) or 0 (across rows: one value a column).
         """
-        stream_kinds: list[Kind | None] = [
-            None if array is None else kind_of_dtype(array.dtype) for array in streams
-        ]
+        stream_kinds: list[Kind | None] = [None if array is None else kind_of_dtype(array.dtype) for array in streams]
         broadcast_kinds: list[Kind | None] = [
             None if array is None else kind_of_dtype(array.dtype) for array in broadcasts
         ]

@@ -42,9 +42,7 @@ class MachineReader:
             raise self.fail(key, f"a table is needed, not {value!r}")
         return cast(dict[str, Any], value)
 
-    def keys(
-        self, table: Mapping[str, Any], known: tuple[str, ...], key: str, optional: tuple[str, ...] = ()
-    ) -> None:
+    def keys(self, table: Mapping[str, Any], known: tuple[str, ...], key: str, optional: tuple[str, ...] = ()) -> None:
         """Check that a table has the known keys and no others."""
         prefix = f"{key}." if key else ""
         for name in table:
@@ -141,8 +139,7 @@ class MachineReader:
         if engine.columns * 4 > engine.acc_port_bytes_per_cycle:
             raise self.fail(
                 "matrix.acc_port_bytes_per_cycle",
-                f"{engine.columns} columns need {engine.columns * 4} B/cycle, "
-                f"not {engine.acc_port_bytes_per_cycle}",
+                f"{engine.columns} columns need {engine.columns * 4} B/cycle, not {engine.acc_port_bytes_per_cycle}",
             )
         return engine
 
@@ -186,9 +183,7 @@ class MachineReader:
             vector=self.integers(VectorEngine, data["vector"], "vector"),
             sparse=self.integers(SparseEngine, data["sparse"], "sparse"),
             energy_pj=self.figures(data["energy_pj"], "energy_pj", tuple(ACTIONS)),
-            area_mm2=self.figures(
-                data["area_mm2"], "area_mm2", ("matrix", "vector", "sparse", "sram", "acc", "other")
-            ),
+            area_mm2=self.figures(data["area_mm2"], "area_mm2", ("matrix", "vector", "sparse", "sram", "acc", "other")),
             notes=tuple(self.text(note, "notes") for note in cast(list[Any], notes)),
         )
         return self.consistent(machine)
@@ -217,7 +212,5 @@ class MachineReader:
             if getattr(machine.engines, engine.value) < 1:
                 raise self.fail(f"engines.{engine}", "at least one is needed")
         if len(machine.queues) > WAIT_QUEUES:
-            raise self.fail(
-                "engines", f"{len(machine.queues)} queues, instruction words name at most {WAIT_QUEUES}"
-            )
+            raise self.fail("engines", f"{len(machine.queues)} queues, instruction words name at most {WAIT_QUEUES}")
         return machine

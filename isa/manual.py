@@ -137,9 +137,7 @@ def _instruction(record: type[Instruction]) -> Iterator[str]:
 def _functions() -> Iterator[str]:
     yield "| function | code | transcendental | forms | value |\n|---|---|---|---|---|"
     for function in LANE_FUNCTIONS.values():
-        forms = "; ".join(
-            f"({', '.join(kinds)}) to {result}" for kinds, result in function.signatures.items()
-        )
+        forms = "; ".join(f"({', '.join(kinds)}) to {result}" for kinds, result in function.signatures.items())
         heavy = "yes" if function.transcendental else ""
         yield f"| `{function.name}` | {function.code} | {heavy} | {forms} | {function.doc} |"
     yield "\n| reduction | code | forms | accumulates | value |\n|---|---|---|---|---|"

@@ -211,8 +211,7 @@ class Program:
             "weights": {segment.name: segment.address for segment in self.segments},
             "nodes": [[node.name, node.operator, node.path, node.form] for node in self.nodes],
             "memory_map": [
-                [entry.name, entry.space.text, entry.address, entry.bytes, entry.role]
-                for entry in self.memory_map
+                [entry.name, entry.space.text, entry.address, entry.bytes, entry.role] for entry in self.memory_map
             ],
             "recipe": dict(self.recipe),
             "model": dict(self.model),

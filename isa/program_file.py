@@ -87,9 +87,7 @@ class _Reader:
             nodes=nodes,
             source_offsets=offsets,
             source_nodes=sources,
-            memory_map=tuple(
-                self.memory_entry(entry, machine, dram_bytes) for entry in self.metadata["memory_map"]
-            ),
+            memory_map=tuple(self.memory_entry(entry, machine, dram_bytes) for entry in self.metadata["memory_map"]),
             recipe=self.metadata["recipe"],
             model=self.metadata["model"],
             unlowered=tuple(Note(*self.texts(entry, 3, "unlowered")) for entry in self.metadata["unlowered"]),
@@ -105,9 +103,7 @@ class _Reader:
             raise self.wrong(f"has format version {version}, this attnc reads version {FORMAT_VERSION}")
         isa = self.metadata.get("isa")
         if isa != ISA_HASH:
-            raise self.wrong(
-                f"was compiled for instruction set {isa}, this attnc has {ISA_HASH}; compile it again"
-            )
+            raise self.wrong(f"was compiled for instruction set {isa}, this attnc has {ISA_HASH}; compile it again")
 
     def keys(self) -> None:
         if set(self.metadata) != set(_KEYS):
@@ -176,9 +172,7 @@ class _Reader:
         return tuple(result)
 
     def signature(self, entry: dict[str, Any], key: str, dram_bytes: int) -> Signature:
-        name, element_type, label = self.texts(
-            [entry["name"], entry["element_type"], entry["format"]], 3, key
-        )
+        name, element_type, label = self.texts([entry["name"], entry["element_type"], entry["format"]], 3, key)
         if not isinstance(entry["shape"], list):
             raise self.wrong(f"has {key} {name!r} without a shape")
         shape = tuple(self.whole(size, f"a size of {name!r}") for size in cast(list[Any], entry["shape"]))
@@ -192,9 +186,7 @@ class _Reader:
         except UsageError as error:
             raise self.wrong(f"has {key} {name!r} with {error}") from None
         address = self.whole(entry["address"], f"the address of {name!r}")
-        result = Signature(
-            name, element_type, number, shape, address, entry["low"], entry["high"], entry["binary"]
-        )
+        result = Signature(name, element_type, number, shape, address, entry["low"], entry["high"], entry["binary"])
         if address + result.bytes > dram_bytes:
             raise self.wrong(f"has {key} {name!r} past the end of its {dram_bytes} bytes of DRAM")
         return result

@@ -258,9 +258,7 @@ class Instruction:
         return words
 
     @classmethod
-    def parse_operands(
-        cls, words: Mapping[str, str | None], names: AddressNames = NO_NAMES
-    ) -> dict[str, int]:
+    def parse_operands(cls, words: Mapping[str, str | None], names: AddressNames = NO_NAMES) -> dict[str, int]:
         """Field values of operands by name (None for a name alone); UsageError for what is wrong."""
         values: dict[str, int] = {}
         for item in cls.fields:
@@ -293,9 +291,7 @@ Record = TypeVar("Record", bound=type[Instruction])
 _REQUIRED = ("reads", "writes", "cost", "execute")
 
 
-def instruction(
-    mnemonic: str, *, engine: Engine | None, opcode: int, version: int = 1
-) -> Callable[[Record], Record]:
+def instruction(mnemonic: str, *, engine: Engine | None, opcode: int, version: int = 1) -> Callable[[Record], Record]:
     """Make a class an instruction record; TypeError when it is incomplete or does not fit the word.
 
     engine: whose queues may hold it, None for any. version: of the semantics, part of the ISA hash.
@@ -343,13 +339,9 @@ def collect(records: tuple[type[Instruction], ...]) -> Mapping[str, type[Instruc
     by_opcode: dict[int, str] = {}
     for record in records:
         if not 0 < record.opcode < (1 << OPCODE_BITS):
-            raise TypeError(
-                f"{record.mnemonic}: opcode {record.opcode} is outside 1..{(1 << OPCODE_BITS) - 1}"
-            )
+            raise TypeError(f"{record.mnemonic}: opcode {record.opcode} is outside 1..{(1 << OPCODE_BITS) - 1}")
         if record.opcode in by_opcode:
-            raise TypeError(
-                f"{record.mnemonic} and {by_opcode[record.opcode]} share opcode {record.opcode:#x}"
-            )
+            raise TypeError(f"{record.mnemonic} and {by_opcode[record.opcode]} share opcode {record.opcode:#x}")
         if record.mnemonic in by_mnemonic:
             raise TypeError(f"{record.mnemonic} is declared twice")
         by_opcode[record.opcode] = record.mnemonic

@@ -46,9 +46,7 @@ class State:
         """The bytes of a memory."""
         return {Space.DRAM: self.dram, Space.SRAM: self.sram, Space.ACC: self.acc}[space]
 
-    def on_chip(
-        self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> Array:
+    def on_chip(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """A view of SRAM or ACC at an on-chip address; strides in bytes. Fault when it leaves the memory.
 
         Views are kept: programs touch the same places again and again.
@@ -63,9 +61,7 @@ class State:
             self._views[key] = view
         return view
 
-    def in_dram(
-        self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]
-    ) -> Array:
+    def in_dram(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """A view of DRAM; strides in bytes. Fault when it leaves the program's memory."""
         return _view(self.dram, "DRAM", address, shape, strides, dtype)
 

@@ -165,9 +165,7 @@ class Table:
             inner = np.argsort(rows)
             columns = {name: column[inner] for name, column in group.columns.items()}
             groups[mnemonic] = Group(group.record, rows[inner], columns)
-        return Table(
-            self.opcode[order], self.queue[order], self.wait_queue[order], self.wait_count[order], groups
-        )
+        return Table(self.opcode[order], self.queue[order], self.wait_queue[order], self.wait_count[order], groups)
 
     def encode(self) -> Words:
         """The instruction words, uint8 [rows, 64]. Fault for a field value or a wait that has no encoding."""
@@ -256,9 +254,7 @@ class Table:
         gaps: NDArray[np.bool_] = np.any(present[:, 1:] & ~present[:, :-1], axis=1)
         sync = self.groups.get("sync")
         if sync is not None:
-            used = np.stack(
-                [present[sync.rows, -1], *(sync.columns[name] >= 0 for name in SYNC_WAITS)], axis=1
-            )
+            used = np.stack([present[sync.rows, -1], *(sync.columns[name] >= 0 for name in SYNC_WAITS)], axis=1)
             gaps[sync.rows] |= (used[:, 1:] & ~used[:, :-1]).any(axis=1)
         if gaps.any():
             raise Fault("a wait stands behind an empty place for one", int(np.flatnonzero(gaps)[0]))
@@ -325,9 +321,7 @@ class TableBuilder:
         groups: dict[str, Group] = {}
         for mnemonic, parts in self._parts.items():
             record = RECORDS[mnemonic]
-            columns = {
-                item.name: np.concatenate([part[item.name] for _, part in parts]) for item in record.fields
-            }
+            columns = {item.name: np.concatenate([part[item.name] for _, part in parts]) for item in record.fields}
             groups[mnemonic] = Group(record, np.concatenate([rows for rows, _ in parts]), columns)
         none = np.full((self._length, HEADER_WAITS), ABSENT, dtype=np.int64)
         opcode = np.concatenate(self._opcodes) if self._opcodes else np.zeros(0, dtype=np.uint8)

@@ -84,10 +84,7 @@ def encode_rows(
 def decode_header(words: Words) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Opcodes, queues and waits [count, 3] (counts still modulo 2^16) of words uint8 [count, 64]."""
     lanes = _lanes(words)
-    waits = [
-        _WAIT.decode(_take(lanes, _WAIT_OFFSET + place * _WAIT.bits, _WAIT.bits))
-        for place in range(HEADER_WAITS)
-    ]
+    waits = [_WAIT.decode(_take(lanes, _WAIT_OFFSET + place * _WAIT.bits, _WAIT.bits)) for place in range(HEADER_WAITS)]
     return (
         _take(lanes, 0, OPCODE_BITS).astype(np.int64),
         _take(lanes, OPCODE_BITS, QUEUE_BITS).astype(np.int64),
@@ -101,9 +98,7 @@ def decode_rows(record: type[Instruction], rows: Int64Array, words: Words) -> di
     stray = (lanes & ~_used_bits(record.fields)).any(axis=1)
     if stray.any():
         raise Fault(f"{record.mnemonic} has reserved bits set", int(rows[np.flatnonzero(stray)[0]]))
-    columns = {
-        item.name: item.kind.decode(_take(lanes, item.offset, item.kind.bits)) for item in record.fields
-    }
+    columns = {item.name: item.kind.decode(_take(lanes, item.offset, item.kind.bits)) for item in record.fields}
     check_fields(record, rows, columns)
     return columns
 

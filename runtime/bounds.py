@@ -43,9 +43,7 @@ def _vector(costs: ProgramCosts, machine: Machine) -> Cycles:
 
 
 def _matrix(costs: ProgramCosts, machine: Machine) -> Cycles:
-    peak = np.array(
-        [machine.matrix.depth(name) * machine.matrix.columns for name in MODE_NAMES], dtype=np.float64
-    )
+    peak = np.array([machine.matrix.depth(name) * machine.matrix.columns for name in MODE_NAMES], dtype=np.float64)
     product = costs.mode >= 0
     cycles = np.zeros(len(costs.macs))
     cycles[product] = costs.macs[product] / peak[costs.mode[product]]

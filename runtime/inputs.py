@@ -103,14 +103,10 @@ def _check_names(program: Program, inputs: Mapping[str, Array]) -> None:
     expected = ", ".join(_described(item) for item in program.inputs) or "none"
     missing = [item.name for item in program.inputs if item.name not in inputs]
     if missing:
-        raise InputError(
-            "inputs", f"{', '.join(map(repr, missing))} missing", f"the program takes {expected}"
-        )
+        raise InputError("inputs", f"{', '.join(map(repr, missing))} missing", f"the program takes {expected}")
     unknown = sorted(set(inputs) - wanted)
     if unknown:
-        raise InputError(
-            "inputs", f"{', '.join(map(repr, unknown))} unknown", f"the program takes {expected}"
-        )
+        raise InputError("inputs", f"{', '.join(map(repr, unknown))} unknown", f"the program takes {expected}")
 
 
 def _described(item: Signature) -> str:
@@ -176,9 +172,7 @@ def _count_nans(signatures: Sequence[Signature], arrays: Mapping[str, Array], st
         told = ", ".join(f"{count} in {name!r}" for name, count in counts.items() if count)
         if strict:
             raise InputError("inputs", f"hold NaN values: {told}")
-        warnings.warn(
-            f"inputs hold NaN values: {told}; they are computed as IEEE says", RuntimeWarning, stacklevel=2
-        )
+        warnings.warn(f"inputs hold NaN values: {told}; they are computed as IEEE says", RuntimeWarning, stacklevel=2)
     return total
 
 

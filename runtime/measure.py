@@ -103,10 +103,7 @@ class Measurement:
     @cached_property
     def steady_cycles(self) -> int:
         """Cycles that one more inference adds, issued right behind."""
-        buffers = [
-            (item.address, item.address + item.bytes)
-            for item in (*self.program.inputs, *self.program.outputs)
-        ]
+        buffers = [(item.address, item.address + item.bytes) for item in (*self.program.inputs, *self.program.outputs)]
         return steady_cycles(self.schedule, self.facts.accesses, buffers)
 
     @cached_property
@@ -184,10 +181,7 @@ class Measurement:
         names = [queue.name for queue in self.machine.queues]
         times = engine_times(self.schedule, self.timeline)
         rows = [
-            row
-            for name, time in zip(names, times, strict=True)
-            if time.instructions
-            for row in time.rows(name, names)
+            row for name, time in zip(names, times, strict=True) if time.instructions for row in time.rows(name, names)
         ]
         return tuple(rows)
 

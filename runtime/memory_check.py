@@ -50,9 +50,7 @@ def find_memory_errors(program: Program, accesses: Accesses) -> Iterator[MemoryF
     for item in program.outputs:
         missing = int((~written[Space.DRAM][item.address : item.address + item.bytes]).sum())
         if missing:
-            yield MemoryFinding(
-                None, f"output {item.name!r}: {missing} of its {item.bytes} bytes are never written"
-            )
+            yield MemoryFinding(None, f"output {item.name!r}: {missing} of its {item.bytes} bytes are never written")
 
 
 def _outside(place: Place, sizes: dict[Space, int]) -> str:

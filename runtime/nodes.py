@@ -51,12 +51,8 @@ def node_rows(
 
     macs, cycles, stalled, energy = (total(values) for values in (costs.macs, costs.busy, stalls, energy_pj))
     dram = total(costs.dram_read + costs.dram_write)
-    busy_on = np.stack(
-        [total(np.where(program.table.queue == queue.index, costs.busy, 0)) for queue in machine.queues]
-    )
-    in_mode = np.stack(
-        [total(np.where(costs.mode == code, costs.macs, 0)) for code in range(len(MODE_NAMES))]
-    )
+    busy_on = np.stack([total(np.where(program.table.queue == queue.index, costs.busy, 0)) for queue in machine.queues])
+    in_mode = np.stack([total(np.where(costs.mode == code, costs.macs, 0)) for code in range(len(MODE_NAMES))])
     reasons = {note.node: f"folded by {note.subject}: {note.reason}" for note in program.folded}
     rows = [
         NodeRow(

@@ -66,9 +66,7 @@ class Session:
         self._measurement: Measurement | None = None
         for item in (*program.inputs, *program.outputs):
             if item.element_type not in ELEMENT_DTYPES:
-                raise ProgramFileError(
-                    name, f"has {item.name!r} of the unknown element type {item.element_type!r}"
-                )
+                raise ProgramFileError(name, f"has {item.name!r} of the unknown element type {item.element_type!r}")
         _check_sizes(program.machine, self.machine)
 
     @property
@@ -135,14 +133,10 @@ class Session:
             return prepare(self.program, inputs, strict)
         if needed and self.program.inputs:
             names = ", ".join(repr(item.name) for item in self.program.inputs)
-            raise InputError(
-                "inputs", f"none given; the program takes {names}", "give them, or use random ones"
-            )
+            raise InputError("inputs", f"none given; the program takes {names}", "give them, or use random ones")
         return Batches({}, 1, 0)
 
-    def _values(
-        self, batches: Batches, mode: Mode, progress: Progress | None
-    ) -> tuple[dict[str, Array], Observed]:
+    def _values(self, batches: Batches, mode: Mode, progress: Progress | None) -> tuple[dict[str, Array], Observed]:
         """Outputs of all repetitions joined along the first axis, and what the first repetition showed."""
         if self._executor is None:
             self._executor = Executor(self.program)
@@ -176,8 +170,7 @@ class Session:
     ) -> Report:
         operators = {node.name: node.operator for node in self.program.nodes}
         unlowered = tuple(
-            Unlowered(note.node, operators.get(note.node, note.subject), note.reason)
-            for note in self.program.unlowered
+            Unlowered(note.node, operators.get(note.node, note.subject), note.reason) for note in self.program.unlowered
         )
         summary = Summary(
             program=self.name,

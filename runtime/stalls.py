@@ -46,9 +46,7 @@ def engine_times(schedule: Schedule, timeline: Timeline) -> list[EngineTime]:
             for number in range(schedule.queues)]  # fmt: skip
 
 
-def _one(
-    rows: Times, is_transfer: NDArray[np.bool_], timeline: Timeline, queues: int, total: int
-) -> EngineTime:
+def _one(rows: Times, is_transfer: NDArray[np.bool_], timeline: Timeline, queues: int, total: int) -> EngineTime:
     if not len(rows):
         return EngineTime(0, 0, 0, 0, 0, total, (0,) * queues)
     waited = timeline.issue[rows] - timeline.free[rows]

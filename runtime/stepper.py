@@ -126,16 +126,10 @@ class Stepper:
         """
         memory = self._executor.state.memory(space)
         steps = _dense(shape) if strides is None else strides
-        elements = (
-            1 + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
-            if 0 not in shape
-            else 0
-        )
+        elements = 1 + sum((size - 1) * step for size, step in zip(shape, steps, strict=True)) if 0 not in shape else 0
         count = elements * stored.bytes
         if not 0 <= address <= address + count <= len(memory):
-            raise UsageError(
-                f"bytes {address} to {address + count - 1} are outside the {len(memory)} of {space.text}"
-            )
+            raise UsageError(f"bytes {address} to {address + count - 1} are outside the {len(memory)} of {space.text}")
         flat = memory[address : address + count].copy().view(stored.dtype)
         return np.lib.stride_tricks.as_strided(flat, shape, [step * stored.bytes for step in steps]).copy()
 

@@ -127,9 +127,7 @@ def _engines(report: Report) -> list[str]:
 def _energy(performance: Performance) -> list[str]:
     total = performance.energy_pj or 1.0
     parts = sorted(performance.energy_by_part_pj.items(), key=lambda item: -item[1])
-    rows = [
-        (part, quantity(energy * 1e-12, "J"), f"{energy / total:.1%}") for part, energy in parts if energy
-    ]
+    rows = [(part, quantity(energy * 1e-12, "J"), f"{energy / total:.1%}") for part, energy in parts if energy]
     return table(("energy by part", "", ""), rows)
 
 

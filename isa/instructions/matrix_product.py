@@ -55,9 +55,7 @@ class Product(Instruction):
     @property
     def _acc_block(self) -> Block:
         run = choose(self.k > 0, 4 * self.n, 0)
-        return Block(
-            on_chip_space(self.acc), on_chip_offset(self.acc), (self.m,), (self.acc_stride,), run
-        ).merged()
+        return Block(on_chip_space(self.acc), on_chip_offset(self.acc), (self.m,), (self.acc_stride,), run).merged()
 
     def reads(self) -> tuple[Block, ...]:
         """a, b, and acc when it accumulates."""

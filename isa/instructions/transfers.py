@@ -128,9 +128,7 @@ def _overlaps(extents: tuple[Column, ...], strides: tuple[Column, ...], width: C
     )
 
 
-def _transfer_cost(
-    machine: Machine, load: bool, bursts: Column, accesses: Column, events: dict[str, Column]
-) -> Cost:
+def _transfer_cost(machine: Machine, load: bool, bursts: Column, accesses: Column, events: dict[str, Column]) -> Cost:
     moved = bursts * machine.dram.burst_bytes
     channel = ceiling(moved, machine.dram.bytes_per_cycle)
     idle = moved * 0

@@ -150,9 +150,7 @@ class VectorPass(Instruction):
             from_acc = from_acc + self._width(name) * in_acc
         slowdown = larger(
             1,
-            larger(
-                ceiling(from_sram, engine.sram_bytes_per_lane), ceiling(from_acc, engine.acc_bytes_per_lane)
-            ),
+            larger(ceiling(from_sram, engine.sram_bytes_per_lane), ceiling(from_acc, engine.acc_bytes_per_lane)),
         )
         cycles = engine.start_cycles + ceiling(elements, engine.lanes) * slowdown
         reductions = (self.reduction0_direction > 0) * 1 + (self.reduction1_direction > 0) * 1

@@ -168,9 +168,7 @@ class VectorProgram(Instruction):
         return [f"slot={values['slot']}", f'program="{cls.decoded(values)}"']
 
     @classmethod
-    def parse_operands(
-        cls, words: Mapping[str, str | None], names: AddressNames = NO_NAMES
-    ) -> dict[str, int]:
+    def parse_operands(cls, words: Mapping[str, str | None], names: AddressNames = NO_NAMES) -> dict[str, int]:
         """`slot=3, program="..."`."""
         del names
         for name in words:

@@ -39,6 +39,7 @@ TYPES = frozenset(
 )
 """Element types of the machine, and int64, which travels as int32."""
 
+
 @dataclass
 class Lowered:
     """A model at the graph level."""
