@@ -33,3 +33,15 @@
 // CHECK: q has the axes [batch, heads, rows, width]
 %q = "test.op"() : () -> tensor<2x4x8xf32>
 %0 = sattn.attention q %q k %q v %q scale 1.0 : (tensor<2x4x8xf32>, tensor<2x4x8xf32>, tensor<2x4x8xf32>) -> tensor<2x4x8xf32>
+
+// -----
+
+// CHECK: p_zero_point and v_offset come with p_scale only
+%q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
+%0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_zero_point 3 scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: a zero point of 200 is no int8
+%q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
+%0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_scale %s : tensor<1x1x1x1xf32> p_zero_point 200 scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
