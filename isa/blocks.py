@@ -105,6 +105,28 @@ class Block:
         disjoint and not adjacent."""
         return _intervals(self.address, tuple(zip(self.extents, self.strides, strict=True)), self.run, line_bytes)
 
+    def runs(self) -> Int64Array:
+        """The runs of all blocks of a block of columns, [count, 2] of first and one past last byte; those of
+        one block that touch are joined where its dimensions nest."""
+        size = common_length(self.address, self.run, *self.extents, *self.strides) or 1
+        chosen = np.flatnonzero(~np.broadcast_to(np.asarray(self.empty), size))
+        low, run = as_vector(self.bounds()[0], size)[chosen], as_vector(self.run, size)[chosen]
+        extents = np.stack([as_vector(extent, size)[chosen] for extent in self.extents])
+        strides = np.abs(np.stack([as_vector(stride, size)[chosen] for stride in self.strides]))
+        order = np.argsort(np.where(extents > 1, strides, np.iinfo(np.int64).max), axis=0)
+        joining = np.ones(len(chosen), dtype=np.bool_)
+        owner = np.arange(len(chosen))
+        starts = low
+        for level in order:
+            extent, stride = (side[level, np.arange(len(chosen))] for side in (extents, strides))
+            joining &= (extent == 1) | (stride <= run)
+            run = np.where(joining, run + (extent - 1) * stride, run)
+            count: Int64Array = np.where(joining, 1, extent)[owner]
+            index = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+            owner = np.repeat(owner, count)
+            starts = np.repeat(starts, count) + index * stride[owner]
+        return np.stack([starts, starts + run[owner]], axis=1)
+
 
 def _intervals(address: int, dimensions: tuple[tuple[int, int], ...], run: int, line_bytes: int) -> Int64Array:
     if run == 0 or any(extent == 0 for extent, _ in dimensions):

@@ -7,6 +7,7 @@ or bf16 rounds half to even; anything to bool is `!= 0`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Literal
 
@@ -92,16 +93,82 @@ def kind_of_dtype(dtype: np.dtype[Any]) -> Kind:
     return "int" if dtype.kind == "i" else "float"
 
 
+Convert = Callable[[Array, Array], None]
+"""A conversion: (values, out) writes the values into `out`, whose dtype says what they become."""
+
+
+def assign(values: Array, out: Array) -> None:
+    """Numpy's own conversion: rounds half to even, wraps integers."""
+    out[...] = values
+
+
+def _is_not_zero(values: Array, out: Array) -> None:
+    np.not_equal(values, 0, out)
+
+
+def _stored_truth(stored: Array, out: Array) -> None:
+    np.not_equal(stored.view(np.uint8), 0, out)
+
+
+def _truncating(target: Format) -> Convert:
+    """The conversion of float32 to an integer format: toward zero, saturated, NaN to 0."""
+    limits = np.iinfo(target.dtype)
+    low = np.array(limits.min, dtype=np.float32)
+
+    def to_narrow(values: Array, out: Array) -> None:
+        # NaN stays NaN when clipped, and processors make it the least int32, or 0: low bytes of 0 either way.
+        out[...] = values.clip(low, high)
+
+    def to_int32(values: Array, out: Array) -> None:
+        clipped = np.clip(values, low, high)
+        if clipped.size and np.isnan(clipped.min()):
+            clipped = np.where(np.isnan(clipped), np.float32(0), clipped)
+        # 2**31 - 1 is no float32, so the upper end is put right after the conversion.
+        over = values >= np.float32(2147483648.0)
+        out[...] = clipped
+        if over.any():
+            out[over] = limits.max
+
+    if target.bits == 32:
+        high = np.array(2147483520.0, dtype=np.float32)
+        return to_int32
+    high = np.array(limits.max, dtype=np.float32)
+    return to_narrow
+
+
+_TRUNCATIONS = {item: _truncating(item) for item in Format if item.kind == "int"}
+
+
+def widening(source: Format) -> Convert | None:
+    """The conversion from stored values to lane values; None where the lanes hold them as they are stored.
+
+    Stored bool bytes other than 0 and 1 read as true.
+    """
+    if source is Format.F32 or source is Format.I32:
+        return None
+    return _stored_truth if source is Format.BOOL else assign
+
+
+def narrowing(kind: Kind, target: Format) -> Convert:
+    """The conversion from lane values of `kind` to stored values."""
+    if target is Format.BOOL and kind != "bool":
+        return _is_not_zero
+    if kind == "float" and target.kind == "int":
+        return _TRUNCATIONS[target]
+    return assign
+
+
 def widen(stored: Array, source: Format) -> Array:
     """Lane values of a stored array of `source` (any shape): float32, int32 or bool.
 
-    The result may be the argument itself. Stored bool bytes other than 0 and 1 read as true.
+    The result may be the argument itself.
     """
-    if source is Format.F32 or source is Format.I32:
+    convert = widening(source)
+    if convert is None:
         return stored
-    if source is Format.BOOL:
-        return stored.view(np.uint8) != 0
-    return stored.astype(KIND_DTYPES[source.kind])
+    result = np.empty(stored.shape, KIND_DTYPES[source.kind])
+    convert(np.atleast_1d(stored), np.atleast_1d(result))
+    return result
 
 
 def narrow(values: Array, target: Format) -> Array:
@@ -111,25 +178,7 @@ def narrow(values: Array, target: Format) -> Array:
     """
     if values.dtype == target.dtype:
         return values
-    if target is Format.BOOL:
-        return values != 0
-    if values.dtype == np.float32 and target.kind == "int":
-        return truncate(values, target)
+    result = np.empty(values.shape, target.dtype)
     with np.errstate(all="ignore"):
-        return values.astype(target.dtype)
-
-
-def truncate(values: Array, target: Format) -> Array:
-    """float32 `values` to an integer format: toward zero, saturated, NaN to 0."""
-    info = np.iinfo(target.dtype)
-    # 2**31 - 1 is no float32, so int32 needs its upper end put right after the conversion.
-    high = np.float32(info.max) if target.bits < 32 else np.float32(2147483520.0)
-    clipped = np.clip(values, np.float32(info.min), high)
-    if clipped.size and np.isnan(clipped.min()):
-        clipped = np.where(np.isnan(clipped), np.float32(0), clipped)
-    result = clipped.astype(target.dtype)
-    if target.bits == 32:
-        over = values >= np.float32(2147483648.0)
-        if over.any():
-            result = np.where(over, np.int32(info.max), result)
+        narrowing(kind_of_dtype(values.dtype), target)(np.atleast_1d(values), np.atleast_1d(result))
     return result

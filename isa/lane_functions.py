@@ -1,165 +1,22 @@
 """The vector engine's element functions and reductions, each declared once: name, code, kinds, values.
 
 Everything that names a lane function (the `nn.map` operation, the lane programs of `vx.program`, the manual)
-takes it from `LANE_FUNCTIONS`. Float values are float32 in and out; integers are int32 and wrap.
+takes it from `LANE_FUNCTIONS`. How each computes stands in `lane_values`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from . import lane_values as values
 from .errors import UsageError
-from .formats import Array, Format, Kind, kind_of_dtype, truncate
+from .formats import KIND_DTYPES, Array, Kind, kind_of_dtype
+from .lane_values import Evaluate
 
 Kinds = tuple[Kind, ...]
-Evaluate = Callable[..., Any]
-
-_HALF = np.float32(0.5)
-_ONE = np.float32(1.0)
-_SQRT_HALF = np.float32(np.sqrt(0.5))
-_GELU_CUBE = np.float32(0.044715)
-_SQRT_2_OVER_PI = np.float32(np.sqrt(2.0 / np.pi))
-_INT_MIN = np.int32(-(2**31))
-
-# Minimax fits made for this file (weighted least squares in double, then rounded): erf(x)/x - 1 in x*x below
-# 0.95, and -log(1 - erf(t)) in t above; together within 2 units in the last place of float32.
-_ERF_SMALL = tuple(
-    np.float32(c)
-    for c in (
-        0.12837913632392883,
-        -0.37612447142601013,
-        0.11281321942806244,
-        -0.02674889750778675,
-        0.004967543296515942,
-        -0.0005862226826138794,
-    )
-)
-_ERF_LARGE = tuple(
-    np.float32(c)
-    for c in (
-        -0.00018246004765387625,
-        1.1295520067214966,
-        0.6332724094390869,
-        0.10836154967546463,
-        -0.025171808898448944,
-        0.004190856125205755,
-        -0.00043852999806404114,
-        2.144557402061764e-05,
-    )
-)
-_ERF_SPLIT = np.float32(0.95)
-_ERF_SATURATED = np.float32(4.0)
-
-
-def _polynomial(x: Array, coefficients: tuple[np.float32, ...]) -> Array:
-    result = np.full_like(x, coefficients[-1])
-    for coefficient in coefficients[-2::-1]:
-        result *= x
-        result += coefficient
-    return result
-
-
-def erf(x: Array) -> Array:
-    """The error function of float32 `x`, within 2 units in the last place; NaN stays NaN."""
-    x = np.asarray(x, dtype=np.float32)
-    small = x + x * _polynomial(x * x, _ERF_SMALL)
-    magnitude = np.minimum(np.abs(x), _ERF_SATURATED)
-    large = np.copysign(_ONE - np.exp(-_polynomial(magnitude, _ERF_LARGE)), x)
-    return np.where(magnitude < _ERF_SPLIT, small, large)
-
-
-def _sigmoid(x: Array) -> Array:
-    return _ONE / (_ONE + np.exp(-x))
-
-
-def _silu(x: Array) -> Array:
-    return x * _sigmoid(x)
-
-
-def _gelu(x: Array) -> Array:
-    return _HALF * x * (_ONE + erf(x * _SQRT_HALF))
-
-
-def _gelu_tanh(x: Array) -> Array:
-    return _HALF * x * (_ONE + np.tanh(_SQRT_2_OVER_PI * (x + _GELU_CUBE * x * x * x)))
-
-
-def _integer_divide(a: Array, b: Array) -> Array:
-    wide_a, wide_b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)
-    quotient = np.abs(wide_a) // np.where(wide_b == 0, 1, np.abs(wide_b))
-    signed = np.where((wide_a < 0) != (wide_b < 0), -quotient, quotient)
-    return np.where(wide_b == 0, 0, signed).astype(np.int32)
-
-
-def _integer_modulo(a: Array, b: Array) -> Array:
-    return np.where(b == 0, np.int32(0), np.remainder(a, np.where(b == 0, np.int32(1), b)))
-
-
-def _integer_fmod(a: Array, b: Array) -> Array:
-    return np.where(b == 0, np.int32(0), np.fmod(a, np.where(b == 0, np.int32(1), b)))
-
-
-def _integer_power(a: Array, b: Array) -> Array:
-    positive = np.power(a, np.maximum(b, np.int32(0)), dtype=np.int32)
-    # A negative exponent is one over the power, truncated: only 1 and -1 have anything left.
-    inverse = np.where(a == 1, 1, np.where(a == -1, np.where((b & 1) == 0, 1, -1), 0)).astype(np.int32)
-    return np.where(b < 0, inverse, positive)
-
-
-def _shift_left(a: Array, b: Array) -> Array:
-    amount = np.clip(b, 0, 31)
-    shifted = np.left_shift(np.asarray(a).view(np.uint32), amount.astype(np.uint32)).view(np.int32)
-    return np.where((b < 0) | (b > 31), np.int32(0), shifted)
-
-
-def _shift_right(a: Array, b: Array) -> Array:
-    shifted = np.right_shift(a, np.clip(b, 0, 31))
-    return np.where(b < 0, np.int32(0), shifted)
-
-
-def _float_to_int(x: Array) -> Array:
-    return truncate(x, Format.I32)
-
-
-def _to_float(x: Array) -> Array:
-    return np.asarray(x).astype(np.float32)
-
-
-def _to_int(x: Array) -> Array:
-    return np.asarray(x).astype(np.int32)
-
-
-def _is_not_zero(x: Array) -> Array:
-    return np.not_equal(x, 0)
-
-
-def _same(x: Array) -> Array:
-    return x
-
-
-def _sign(x: Array) -> Array:
-    # numpy's sign of -0.0 is 0.0 and of NaN is NaN, as ONNX has it.
-    return np.sign(x)
-
-
-def _select(condition: Array, a: Array, b: Array) -> Array:
-    return np.where(condition, a, b)
-
-
-def _softplus(x: Array) -> Array:
-    return np.logaddexp(np.float32(0), x)
-
-
-def _reciprocal_square_root(x: Array) -> Array:
-    return _ONE / np.sqrt(x)
-
-
-def _reciprocal(x: Array) -> Array:
-    return _ONE / x
 
 
 @dataclass(frozen=True)
@@ -167,7 +24,9 @@ class LaneFunction:
     """One element function of the vector engine.
 
     name: how text calls it. code: 7 bits in `vx.program`, never 0. arity: 1 to 3. signatures: operand kinds
-    to result kind. transcendental: uses the one table-driven unit of a pass. doc: meaning, for the manual.
+    to result kind. implementations: by operand kinds, functions that write to their last argument, which may
+    be one of the operands. transcendental: uses the one table-driven unit of a pass. doc: meaning, for the
+    manual.
     """
 
     name: str
@@ -190,48 +49,36 @@ class LaneFunction:
         """The function of float32, int32 or bool arrays (numpy broadcasting); same kinds as in the lanes."""
         arrays = [np.asarray(operand) for operand in operands]
         kinds: Kinds = tuple(kind_of_dtype(array.dtype) for array in arrays)
-        self.result_kind(kinds)
+        shape = np.broadcast_shapes(*(array.shape for array in arrays))
+        result = np.empty(shape, KIND_DTYPES[self.result_kind(kinds)])
         with np.errstate(all="ignore"):
-            return self.implementations[kinds](*arrays)
+            self.implementations[kinds](*map(np.atleast_1d, arrays), np.atleast_1d(result))
+        return result
 
 
 @dataclass(frozen=True)
 class Reduction:
     """A reduction of a pass: `signatures` from kind to kind; `accumulates` if the old value may join in.
 
-    evaluate(values, axis) of a 2-D lane array gives float32 or int32 without that axis; combine(old, new).
+    reduce(values, axis, result) of a 2-D lane array writes the 1-D result; combine(old, new) joins two, into
+    a third argument if there is one.
     """
 
     name: str
     code: int
     signatures: Mapping[Kind, Kind]
     accumulates: bool
-    evaluate: Callable[[Array, int], Array]
-    combine: Callable[[Array, Array], Array] | None
+    reduce: Callable[[Array, int, Array], None]
+    combine: Evaluate | None
     doc: str
 
-
-def _reduce_sum(values: Array, axis: int) -> Array:
-    return values.sum(axis=axis, dtype=np.float32 if values.dtype == np.float32 else np.int32)
-
-
-def _reduce_max(values: Array, axis: int) -> Array:
-    result = values.max(axis=axis)
-    return result.astype(np.int32) if result.dtype == np.bool_ else result
-
-
-def _reduce_min(values: Array, axis: int) -> Array:
-    result = values.min(axis=axis)
-    return result.astype(np.int32) if result.dtype == np.bool_ else result
-
-
-def _reduce_mean(values: Array, axis: int) -> Array:
-    return values.mean(axis=axis, dtype=np.float32)
-
-
-def _reduce_variance(values: Array, axis: int) -> Array:
-    centred = values - values.mean(axis=axis, dtype=np.float32, keepdims=True)
-    return (centred * centred).mean(axis=axis, dtype=np.float32)
+    def evaluate(self, values: Array, axis: int) -> Array:
+        """The reduction of a 2-D float32, int32 or bool array over an axis, as new 1-D float32 or int32."""
+        kind = self.signatures[kind_of_dtype(values.dtype)]
+        result = np.empty(values.shape[1 - axis], KIND_DTYPES[kind])
+        with np.errstate(all="ignore"):
+            self.reduce(values, axis, result)
+        return result
 
 
 _F: Kinds = ("float",)
@@ -263,56 +110,68 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         4,
         True,
         "a / b; integers truncate toward zero, anything by integer 0 is 0",
-        (_float(np.divide, 2), _int(_integer_divide, 2)),
+        (_float(np.divide, 2), _int(values.filled(values.integer_divide), 2)),
     ),
     (
         "mod",
         5,
         True,
         "a - b * floor(a / b), the sign of b; by integer 0 is 0",
-        (_float(np.remainder, 2), _int(_integer_modulo, 2)),
+        (_float(np.remainder, 2), _int(values.filled(values.integer_modulo), 2)),
     ),
     (
         "fmod",
         6,
         True,
         "remainder with the sign of a; by integer 0 is 0",
-        (_float(np.fmod, 2), _int(_integer_fmod, 2)),
+        (_float(np.fmod, 2), _int(values.filled(values.integer_fmod), 2)),
     ),
-    ("min", 7, False, "the smaller; NaN if either is NaN", (_float(np.minimum, 2), _int(np.minimum, 2))),
-    ("max", 8, False, "the larger; NaN if either is NaN", (_float(np.maximum, 2), _int(np.maximum, 2))),
+    (
+        "min",
+        7,
+        False,
+        "the smaller; NaN if either is NaN",
+        (_float(values.minimum, 2), _int(values.minimum, 2)),
+    ),
+    (
+        "max",
+        8,
+        False,
+        "the larger; NaN if either is NaN",
+        (_float(values.maximum, 2), _int(values.maximum, 2)),
+    ),
     (
         "pow",
         9,
         True,
         "a to the power b; integers wrap, a negative exponent gives 1 / a**-b truncated (0 for a = 0)",
-        (_float(np.power, 2), _int(_integer_power, 2)),
+        (_float(np.power, 2), _int(values.filled(values.integer_power), 2)),
     ),
     ("neg", 10, False, "-a", (_float(np.negative), _int(np.negative))),
     ("abs", 11, False, "magnitude of a", (_float(np.abs), _int(np.abs))),
-    ("sign", 12, False, "-1, 0 or 1 by the sign of a; NaN for NaN", (_float(_sign), _int(_sign))),
+    ("sign", 12, False, "-1, 0 or 1 by the sign of a; NaN for NaN", (_float(np.sign), _int(np.sign))),
     ("floor", 13, False, "largest whole number not above a", (_float(np.floor),)),
     ("ceil", 14, False, "smallest whole number not below a", (_float(np.ceil),)),
     ("rint", 15, False, "nearest whole number, half to even", (_float(np.rint),)),
     ("trunc", 16, False, "a without its fraction", (_float(np.trunc),)),
     ("sqrt", 17, True, "square root", (_float(np.sqrt),)),
-    ("rsqrt", 18, True, "1 / sqrt(a)", (_float(_reciprocal_square_root),)),
-    ("reciprocal", 19, True, "1 / a", (_float(_reciprocal),)),
+    ("rsqrt", 18, True, "1 / sqrt(a)", (_float(values.reciprocal_square_root),)),
+    ("reciprocal", 19, True, "1 / a", (_float(values.reciprocal),)),
     ("exp", 20, True, "e to the power a", (_float(np.exp),)),
     ("log", 21, True, "natural logarithm", (_float(np.log),)),
-    ("erf", 22, True, "error function", (_float(erf),)),
+    ("erf", 22, True, "error function", (_float(values.filled(values.erf)),)),
     ("tanh", 23, True, "hyperbolic tangent", (_float(np.tanh),)),
-    ("sigmoid", 24, True, "1 / (1 + exp(-a))", (_float(_sigmoid),)),
-    ("gelu", 25, True, "0.5 * a * (1 + erf(a / sqrt(2)))", (_float(_gelu),)),
+    ("sigmoid", 24, True, "1 / (1 + exp(-a))", (_float(values.sigmoid),)),
+    ("gelu", 25, True, "0.5 * a * (1 + erf(a / sqrt(2)))", (_float(values.gelu),)),
     (
         "gelu_tanh",
         26,
         True,
         "0.5 * a * (1 + tanh(sqrt(2 / pi) * (a + 0.044715 * a**3)))",
-        (_float(_gelu_tanh),),
+        (_float(values.gelu_tanh),),
     ),
-    ("silu", 27, True, "a * sigmoid(a)", (_float(_silu),)),
-    ("softplus", 28, True, "log(1 + exp(a)), without overflow", (_float(_softplus),)),
+    ("silu", 27, True, "a * sigmoid(a)", (_float(values.silu),)),
+    ("softplus", 28, True, "log(1 + exp(a)), without overflow", (_float(values.softplus),)),
     ("sin", 29, True, "sine", (_float(np.sin),)),
     ("cos", 30, True, "cosine", (_float(np.cos),)),
     ("tan", 31, True, "tangent", (_float(np.tan),)),
@@ -349,13 +208,13 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
     ("bit_and", 50, False, "bits set in both", (_int(np.bitwise_and, 2),)),
     ("bit_or", 51, False, "bits set in either", (_int(np.bitwise_or, 2),)),
     ("bit_xor", 52, False, "bits set in exactly one", (_int(np.bitwise_xor, 2),)),
-    ("shift_left", 53, False, "a << b; 0 for b outside 0..31", (_int(_shift_left, 2),)),
+    ("shift_left", 53, False, "a << b; 0 for b outside 0..31", (_int(values.filled(values.shift_left), 2),)),
     (
         "shift_right",
         54,
         False,
         "a >> b, the sign moves in; above 31 as 31, below 0 gives 0",
-        (_int(_shift_right, 2),),
+        (_int(values.filled(values.shift_right), 2),),
     ),
     (
         "select",
@@ -363,9 +222,9 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         False,
         "a where the condition (first operand) holds, else b",
         (
-            (_B + _F + _F, "float", _select),
-            (_B + _I + _I, "int", _select),
-            (_B + _B + _B, "bool", _select),
+            (_B + _F + _F, "float", values.filled(values.select)),
+            (_B + _I + _I, "int", values.filled(values.select)),
+            (_B + _B + _B, "bool", values.filled(values.select)),
         ),
     ),
     ("is_nan", 56, False, "whether a is NaN", ((_F, "bool", np.isnan),)),
@@ -375,21 +234,21 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         58,
         False,
         "as float; true is 1.0",
-        ((_F, "float", _same), (_I, "float", _to_float), (_B, "float", _to_float)),
+        ((_F, "float", values.identity), (_I, "float", values.to_float), (_B, "float", values.to_float)),
     ),
     (
         "to_int",
         59,
         False,
         "as int: toward zero, saturated, NaN is 0; true is 1",
-        ((_F, "int", _float_to_int), (_I, "int", _same), (_B, "int", _to_int)),
+        ((_F, "int", values.float_to_int), (_I, "int", values.identity), (_B, "int", values.to_int)),
     ),
     (
         "to_bool",
         60,
         False,
         "a != 0",
-        ((_F, "bool", _is_not_zero), (_I, "bool", _is_not_zero), (_B, "bool", _same)),
+        ((_F, "bool", values.is_not_zero), (_I, "bool", values.is_not_zero), (_B, "bool", values.identity)),
     ),
     ("bit_not", 61, False, "every bit turned over", (_int(np.invert),)),
 )
@@ -417,16 +276,16 @@ _AS_FLOAT: Mapping[Kind, Kind] = {"float": "float", "int": "float"}
 REDUCTIONS: Mapping[str, Reduction] = {
     item.name: item
     for item in (
-        Reduction("sum", 1, _KEPT, True, _reduce_sum, np.add, "sum; of bool, the count of true"),
-        Reduction("max", 2, _KEPT, True, _reduce_max, np.maximum, "largest; NaN if any is NaN"),
-        Reduction("min", 3, _KEPT, True, _reduce_min, np.minimum, "smallest; NaN if any is NaN"),
-        Reduction("mean", 4, _AS_FLOAT, False, _reduce_mean, None, "sum / count"),
+        Reduction("sum", 1, _KEPT, True, values.reduce_sum, np.add, "sum; of bool, the count of true"),
+        Reduction("max", 2, _KEPT, True, values.reduce_max, values.maximum, "largest; NaN if any is NaN"),
+        Reduction("min", 3, _KEPT, True, values.reduce_min, values.minimum, "smallest; NaN if any is NaN"),
+        Reduction("mean", 4, _AS_FLOAT, False, values.reduce_mean, None, "sum / count"),
         Reduction(
             "variance",
             5,
             _AS_FLOAT,
             False,
-            _reduce_variance,
+            values.reduce_variance,
             None,
             "mean of (a - mean)**2: the population variance with the values of the two-pass formula",
         ),

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from .errors import UsageError
-from .formats import Array, Kind, kind_of_dtype
+from .formats import Array, Kind
 from .lane_functions import (
     LANE_FUNCTIONS,
     LANE_FUNCTIONS_BY_CODE,
@@ -27,6 +26,7 @@ from .lane_functions import (
     LaneFunction,
     Reduction,
 )
+from .lane_sources import NO_SOURCE, SOURCES_BY_TEXT, Source
 
 __all__ = [
     "LANE_FUNCTIONS",
@@ -34,91 +34,22 @@ __all__ = [
     "MAXIMUM_IMMEDIATES",
     "MAXIMUM_OPERATIONS",
     "MAXIMUM_REDUCTIONS",
+    "NO_SOURCE",
     "REDUCTIONS",
     "REDUCTIONS_BY_CODE",
-    "CompiledLanes",
     "LaneFunction",
     "LaneOperation",
     "LaneProgram",
     "LaneResult",
     "Reduction",
     "Source",
+    "Structure",
     "immediate_text",
 ]
 
 MAXIMUM_OPERATIONS = 8
 MAXIMUM_IMMEDIATES = 4
 MAXIMUM_REDUCTIONS = 2
-
-
-class Source(IntEnum):
-    """Where an operation of a lane program takes an operand from; the value is its 5-bit code."""
-
-    A = 0
-    B = 1
-    C0 = 2
-    C1 = 3
-    C2 = 4
-    C3 = 5
-    I0 = 6
-    I1 = 7
-    I2 = 8
-    I3 = 9
-    ROW_INDEX = 10
-    COLUMN_INDEX = 11
-    R0 = 16
-    R1 = 17
-    R2 = 18
-    R3 = 19
-    R4 = 20
-    R5 = 21
-    R6 = 22
-    R7 = 23
-
-    @staticmethod
-    def stream(index: int) -> Source:
-        """Stream a (0) or b (1)."""
-        return Source(Source.A + index)
-
-    @staticmethod
-    def broadcast(index: int) -> Source:
-        """Broadcast operand c0 to c3."""
-        return Source(Source.C0 + index)
-
-    @staticmethod
-    def immediate(index: int) -> Source:
-        """Immediate 0 to 3."""
-        return Source(Source.I0 + index)
-
-    @staticmethod
-    def result(index: int) -> Source:
-        """Result of operation 0 to 7."""
-        return Source(Source.R0 + index)
-
-    @property
-    def text(self) -> str:
-        """How text writes it (immediates as i0 to i3; a program's text has their value instead)."""
-        return _SOURCE_TEXTS[self]
-
-    @property
-    def is_immediate(self) -> bool:
-        """Whether it is one of the four immediates."""
-        return Source.I0 <= self <= Source.I3
-
-    @property
-    def is_result(self) -> bool:
-        """Whether it is the result of an operation."""
-        return self >= Source.R0
-
-
-NO_SOURCE = 31
-"""The 5-bit code that says a source is absent."""
-
-_SOURCE_TEXTS: dict[Source, str] = {s: s.name.lower() for s in Source} | {
-    Source.ROW_INDEX: "row",
-    Source.COLUMN_INDEX: "col",
-}
-_SOURCES_BY_TEXT: dict[str, Source] = {text: s for s, text in _SOURCE_TEXTS.items() if not s.is_immediate}
 
 Immediate = int | float
 
@@ -128,6 +59,15 @@ class LaneOperation(NamedTuple):
 
     function: str
     sources: tuple[Source, ...]
+
+
+class Structure(NamedTuple):
+    """What is left of a lane program without the values of its immediates; `floats` says which are float."""
+
+    operations: tuple[LaneOperation, ...]
+    floats: tuple[bool, ...]
+    output: Source | None
+    reductions: tuple[tuple[str, Source], ...]
 
 
 class LaneResult(NamedTuple):
@@ -261,6 +201,12 @@ class LaneProgram:
         return frozenset(sources)
 
     @cached_property
+    def structure(self) -> Structure:
+        """All but the values of the immediates; one object for equal ones."""
+        floats = tuple(isinstance(value, float) for value in self.immediates)
+        return _structure(self.operations, floats, self.output, self.reductions)
+
+    @cached_property
     def transcendentals(self) -> int:
         """How many operations (0 or 1) are transcendental."""
         return sum(LANE_FUNCTIONS[operation.function].transcendental for operation in self.operations)
@@ -273,17 +219,31 @@ class LaneProgram:
         `stream_kinds` of a, b and `broadcast_kinds` of c0.. may be shorter than 2 and 4, None where absent.
         UsageError for an absent operand that is used or an operation without such a form.
         """
-        known = _infer(self, stream_kinds, broadcast_kinds)
+        known = self.source_kinds(stream_kinds, broadcast_kinds)
         output = None if self.output is None else known[self.output]
         return output, tuple(_reduction_kind(name, known[source]) for name, source in self.reductions)
 
-    def compiled(
+    def source_kinds(
         self, stream_kinds: Sequence[Kind | None], broadcast_kinds: Sequence[Kind | None] = ()
-    ) -> CompiledLanes:
-        """The program specialised for operand kinds; cached. UsageError as `kinds`."""
-        streams = (*stream_kinds, None, None)[:2]
-        broadcasts = (*broadcast_kinds, None, None, None, None)[:4]
-        return _compile(self, streams, broadcasts)
+    ) -> Mapping[Source, Kind]:
+        """The kind of every source that there is, results of operations included; UsageError as `kinds`."""
+        known: dict[Source, Kind] = {Source.ROW_INDEX: "int", Source.COLUMN_INDEX: "int"}
+        for index, kind in enumerate(stream_kinds):
+            if kind is not None:
+                known[Source.stream(index)] = kind
+        for index, kind in enumerate(broadcast_kinds):
+            if kind is not None:
+                known[Source.broadcast(index)] = kind
+        for index, value in enumerate(self.immediates):
+            known[Source.immediate(index)] = "int" if isinstance(value, int) else "float"
+        for source in self.used:
+            if not source.is_result and source not in known:
+                raise UsageError(f"lane program `{self}` uses {source.text}, which the pass does not give")
+        for index, (name, sources) in enumerate(self.operations):
+            known[Source.result(index)] = LANE_FUNCTIONS[name].result_kind(tuple(known[s] for s in sources))
+        for name, source in self.reductions:
+            _reduction_kind(name, known[source])
+        return known
 
     def run(
         self,
@@ -298,67 +258,9 @@ class LaneProgram:
         streams: a, b of [rows, columns] or None. broadcasts: c0.. of shapes that broadcast to that.
         axes: for each reduction 1 (across columns: one value a row) or 0 (across rows: one value a column).
         """
-        stream_kinds: list[Kind | None] = [None if array is None else kind_of_dtype(array.dtype) for array in streams]
-        broadcast_kinds: list[Kind | None] = [
-            None if array is None else kind_of_dtype(array.dtype) for array in broadcasts
-        ]
-        return self.compiled(stream_kinds, broadcast_kinds)(streams, broadcasts, rows, columns, axes)
+        from .lane_plan import run_lanes
 
-
-class CompiledLanes:
-    """A lane program with its functions chosen for given operand kinds; call it with lane arrays."""
-
-    __slots__ = ("_constants", "_needs_index", "_output", "_reductions", "_steps", "output_kind", "program")
-
-    def __init__(self, program: LaneProgram, known: Mapping[Source, Kind]) -> None:
-        self.program = program
-        steps: list[tuple[int, Callable[..., Array], tuple[int, ...]]] = []
-        for index, (name, sources) in enumerate(program.operations):
-            kinds: tuple[Kind, ...] = tuple(known[source] for source in sources)
-            steps.append((Source.R0 + index, LANE_FUNCTIONS[name].implementations[kinds], tuple(sources)))
-        self._steps = tuple(steps)
-        self._constants = tuple(
-            (Source.I0 + index, np.array([[value]], dtype=np.int32 if isinstance(value, int) else np.float32))
-            for index, value in enumerate(program.immediates)
-        )
-        self._needs_index = bool({Source.ROW_INDEX, Source.COLUMN_INDEX} & program.used)
-        self._output = program.output
-        self._reductions = tuple((REDUCTIONS[name].evaluate, int(s)) for name, s in program.reductions)
-        self.output_kind: Kind | None = None if program.output is None else known[program.output]
-
-    def __call__(
-        self,
-        streams: Sequence[Array | None],
-        broadcasts: Sequence[Array | None],
-        rows: int,
-        columns: int,
-        axes: Sequence[int],
-    ) -> LaneResult:
-        """As LaneProgram.run; operand kinds must be those it was compiled for."""
-        values: list[Array | None] = [None] * 24
-        for place, array in enumerate(streams):
-            values[place] = array
-        for place, array in enumerate(broadcasts):
-            values[2 + place] = array
-        for place, array in self._constants:
-            values[place] = array
-        if self._needs_index:
-            values[Source.ROW_INDEX] = np.arange(rows, dtype=np.int32)[:, None]
-            values[Source.COLUMN_INDEX] = np.arange(columns, dtype=np.int32)[None, :]
-        with np.errstate(all="ignore"):
-            for place, function, sources in self._steps:
-                values[place] = function(*[values[source] for source in sources])
-            output = None if self._output is None else values[self._output]
-            if output is not None and output.shape != (rows, columns):
-                output = np.broadcast_to(output, (rows, columns))
-            reductions: list[Array] = []
-            for (reduce, source), axis in zip(self._reductions, axes, strict=True):
-                operand = values[source]
-                assert operand is not None
-                if operand.shape != (rows, columns):
-                    operand = np.broadcast_to(operand, (rows, columns))
-                reductions.append(reduce(operand, axis))
-        return LaneResult(output, tuple(reductions))
+        return LaneResult(*run_lanes(self, streams, broadcasts, rows, columns, axes))
 
 
 def _reduction_kind(name: str, kind: Kind) -> Kind:
@@ -368,33 +270,14 @@ def _reduction_kind(name: str, kind: Kind) -> Kind:
     return result
 
 
-def _infer(
-    program: LaneProgram, stream_kinds: Sequence[Kind | None], broadcast_kinds: Sequence[Kind | None]
-) -> dict[Source, Kind]:
-    known: dict[Source, Kind] = {Source.ROW_INDEX: "int", Source.COLUMN_INDEX: "int"}
-    for index, kind in enumerate(stream_kinds):
-        if kind is not None:
-            known[Source.stream(index)] = kind
-    for index, kind in enumerate(broadcast_kinds):
-        if kind is not None:
-            known[Source.broadcast(index)] = kind
-    for index, value in enumerate(program.immediates):
-        known[Source.immediate(index)] = "int" if isinstance(value, int) else "float"
-    for source in program.used:
-        if not source.is_result and source not in known:
-            raise UsageError(f"lane program `{program}` uses {source.text}, which the pass does not give")
-    for index, (name, sources) in enumerate(program.operations):
-        known[Source.result(index)] = LANE_FUNCTIONS[name].result_kind(tuple(known[s] for s in sources))
-    for name, source in program.reductions:
-        _reduction_kind(name, known[source])
-    return known
-
-
 @lru_cache(maxsize=4096)
-def _compile(
-    program: LaneProgram, stream_kinds: tuple[Kind | None, ...], broadcast_kinds: tuple[Kind | None, ...]
-) -> CompiledLanes:
-    return CompiledLanes(program, _infer(program, stream_kinds, broadcast_kinds))
+def _structure(
+    operations: tuple[LaneOperation, ...],
+    floats: tuple[bool, ...],
+    output: Source | None,
+    reductions: tuple[tuple[str, Source], ...],
+) -> Structure:
+    return Structure(operations, floats, output, reductions)
 
 
 @lru_cache(maxsize=4096)
@@ -407,8 +290,8 @@ def _parse(text: str) -> LaneProgram:
 
     def source_of(word: str) -> Source:
         word = word.strip()
-        if word in _SOURCES_BY_TEXT:
-            return _SOURCES_BY_TEXT[word]
+        if word in SOURCES_BY_TEXT:
+            return SOURCES_BY_TEXT[word]
         try:
             value: Immediate = int(word) if _INTEGER.fullmatch(word) else float(word)
         except ValueError:

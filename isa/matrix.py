@@ -6,11 +6,16 @@ from enum import Enum
 
 import numpy as np
 
+from .calls import Calls, WorkingMemory, make
 from .errors import UsageError
-from .formats import Array, Format
+from .formats import Array, Format, assign
 
 EXACT_INT8_DEPTH = 1024
 """int8 products of this depth stay below 2^24 whatever the values (1024 * 128 * 128), exact in float32."""
+
+
+_F32 = np.dtype(np.float32)
+_I32 = np.dtype(np.int32)
 
 
 class MatrixMode(Enum):
@@ -56,20 +61,34 @@ MODE_OPERAND_BYTES = np.array(_OPERAND_BYTES, dtype=np.int64)
 
 
 def multiply(a: Array, b: Array, mode: MatrixMode) -> Array:
-    """The product of `a` [m, k] and `b` [k, n], views of any strides, as float32 or int32 [m, n].
+    """The product of `a` [m, k] and `b` [k, n], views of any strides, as new float32 or int32 [m, n]."""
+    result = np.empty((a.shape[0], b.shape[1]), mode.accumulator.dtype)
+    make(product(a, b, result, mode, accumulate=False, working=WorkingMemory()))
+    return result
+
+
+def product(a: Array, b: Array, acc: Array, mode: MatrixMode, accumulate: bool, working: WorkingMemory) -> Calls:
+    """The calls that multiply `a` [m, k] and `b` [k, n] into `acc` [m, n] or add to it, views of any strides.
 
     f32, f16 and bf16 operands are multiplied and summed in float32 in no fixed order. i8 is exact: float32
-    products in chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so nothing can wrap).
+    products in chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so no sum of one product wraps).
     """
-    if mode is not MatrixMode.I8:
-        with np.errstate(all="ignore"):
-            return np.matmul(a.astype(np.float32, copy=False), b.astype(np.float32, copy=False))
-    left, right = a.astype(np.float32), b.astype(np.float32)
-    depth = left.shape[1]
-    if depth <= EXACT_INT8_DEPTH:
-        return np.matmul(left, right).astype(np.int32)
-    total = np.zeros((left.shape[0], right.shape[1]), dtype=np.int32)
-    for start in range(0, depth, EXACT_INT8_DEPTH):
-        stop = start + EXACT_INT8_DEPTH
-        total += np.matmul(left[:, start:stop], right[start:stop]).astype(np.int32)
-    return total
+    left, right, calls = a, b, ()
+    if mode is not MatrixMode.F32:
+        left = working.array("a", a.shape, _F32)
+        right = working.array("b", b.shape, _F32)
+        calls = ((np.copyto, (left, a)), (np.copyto, (right, b)))
+    partial = working.array("product", acc.shape, _F32)
+    depth = a.shape[1]
+    chunk = EXACT_INT8_DEPTH if mode is MatrixMode.I8 else depth
+    for start in range(0, depth, chunk):
+        stop = start + chunk
+        calls = (*calls, (np.matmul, (left[:, start:stop], right[start:stop], partial)))
+        if not accumulate and start == 0:
+            calls = (*calls, (assign, (partial, acc)))
+        elif mode is MatrixMode.I8:
+            whole = working.array("whole", acc.shape, _I32)
+            calls = (*calls, (assign, (partial, whole)), (np.add, (acc, whole, acc)))
+        else:
+            calls = (*calls, (np.add, (acc, partial, acc)))
+    return calls

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from .blocks import Block
+from .calls import Calls, make
 from .columns import Column, both, either
 from .engines import Engine
 from .errors import UsageError
@@ -208,14 +209,38 @@ class Instruction:
 
         Raises Fault without a place; the caller knows the row.
         """
+        resolved = self.resolved(state)
+        if not resolved.empty:
+            make(resolved.execute(state))
+
+    def calls(self, state: State) -> Calls:
+        """The calls that perform this instruction (of numbers), for every run that comes to it in the same
+        `context`. Extents in registers are looked up at each."""
         values = self.__dict__
-        for name in self.extents:
-            value: int = values[name]
-            if value < 0:
-                value = values[name] = state.extent_registers[-1 - value]
-            if value == 0:
-                return
-        self.execute(state)
+        extents = [values[name] for name in self.extents]
+        if min(extents, default=1) < 0:
+            return ((self.of(values).perform, (state,)),)
+        return () if 0 in extents else self.execute(state)
+
+    @classmethod
+    def of(cls, values: Mapping[str, int]) -> Self:
+        """The instruction with these fields (every one, as columns hold it) and queue."""
+        instruction = cls.__new__(cls)
+        instruction.bind(values)
+        return instruction
+
+    def context(self, state: State) -> Hashable:
+        """What `calls` depends on besides the fields: the structure of the vector program in its slot."""
+        del state
+
+    def resolved(self, state: State) -> Self:
+        """This instruction with what registers hold in place of extents that name them."""
+        values = self.__dict__
+        named = [name for name in self.extents if values[name] < 0]
+        if not named:
+            return self
+        held: dict[str, int] = {name: state.extent_registers[-1 - values[name]] for name in named}
+        return self.of({**values, **held})
 
     def reads(self) -> tuple[Block, ...]:
         """The blocks of memory that it reads."""
@@ -229,8 +254,12 @@ class Instruction:
         """Cycles, bytes and energy events on `machine`; nothing of timing depends on values."""
         raise NotImplementedError
 
-    def execute(self, state: State) -> None:
-        """The values: what it does to memory and registers. All reads precede all writes."""
+    def execute(self, state: State) -> Calls:
+        """The values: the calls that do it to memory and registers, every extent a number and none zero.
+
+        All reads precede all writes. Views of memory are made here and used by the calls. Raises Fault, as
+        the calls do.
+        """
         raise NotImplementedError
 
     def faults(self, machine: Machine) -> tuple[Condition, ...]:

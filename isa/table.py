@@ -7,8 +7,10 @@ instructions of that queue must have retired); words keep them modulo 2^16.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,23 +85,32 @@ class Table:
     def walk(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Instruction]]:
         """(row, instruction) in file order from `start`. One instance a record is moved over the rows, so an
         instruction is valid until the next step; `instruction.perform(state)` executes it."""
+        reused = {group.record: group.record() for group in self.groups.values()}
+        for row, record, packed in self.packed(start, stop):
+            instruction = reused[record]
+            instruction.bind(self.unpacked(record, packed))
+            yield row, instruction
+
+    def packed(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, type[Instruction], bytes]]:
+        """(row, record, fields and queue as bytes) in file order from `start`: equal bytes of a record are
+        equal instructions, and `unpacked` gives their values."""
         stop = len(self) if stop is None else min(stop, len(self))
-        reused = {mnemonic: group.record() for mnemonic, group in self.groups.items()}
-        by_opcode = {group.record.opcode: mnemonic for mnemonic, group in self.groups.items()}
-        names = {mnemonic: (*group.columns, "queue") for mnemonic, group in self.groups.items()}
         for first in range(start, stop, _CHUNK):
             last = min(first + _CHUNK, stop)
-            pending: dict[str, Iterator[list[int]]] = {}
-            for mnemonic, group in self.groups.items():
+            pending: dict[int, Iterator[bytes]] = {}
+            for group in self.groups.values():
                 low, high = np.searchsorted(group.rows, [first, last])
-                columns = [column[low:high] for column in group.columns.values()]
-                columns.append(self.queue[group.rows[low:high]])
-                pending[mnemonic] = iter(np.stack(columns, axis=1).tolist())
+                columns = [group.columns[item.name][low:high] for item in group.record.fields]
+                values = np.stack([*columns, self.queue[group.rows[low:high]]], axis=1)
+                pending[group.record.opcode] = iter(values.view(f"V{8 * values.shape[1]}").ravel().tolist())
             for row, opcode in enumerate(self.opcode[first:last].tolist(), first):
-                mnemonic = by_opcode[opcode]
-                instruction = reused[mnemonic]
-                instruction.bind(dict(zip(names[mnemonic], next(pending[mnemonic]), strict=True)))
-                yield row, instruction
+                yield row, RECORDS_BY_OPCODE[opcode], next(pending[opcode])
+
+    @staticmethod
+    def unpacked(record: type[Instruction], packed: bytes) -> dict[str, int]:
+        """Field values of a row, with its queue, of what `packed` gave for it."""
+        names, layout = _layout(record)
+        return dict(zip(names, layout.unpack(packed), strict=True))
 
     def queue_index(self) -> Int64Array:
         """For each row, how many rows of its queue stand before it: row's retire count is this plus 1."""
@@ -258,6 +269,12 @@ class Table:
             gaps[sync.rows] |= (used[:, 1:] & ~used[:, :-1]).any(axis=1)
         if gaps.any():
             raise Fault("a wait stands behind an empty place for one", int(np.flatnonzero(gaps)[0]))
+
+
+@cache
+def _layout(record: type[Instruction]) -> tuple[tuple[str, ...], struct.Struct]:
+    names = (*(item.name for item in record.fields), "queue")
+    return names, struct.Struct(f"{len(names)}q")
 
 
 def _look_up(earlier: Mapping[int, Int64Array], queues: Int64Array, rows: Int64Array) -> Int64Array:

@@ -61,10 +61,8 @@ def _loaded(loads: LoadBlock, low: int, high: int) -> list[Int64Array]:
         return []
     distinct = np.unique(np.stack([as_vector(column, count)[chosen] for column in columns], axis=1), axis=0)
     depth = len(block.extents)
-    return [
-        Block(Space.DRAM, row[0], tuple(row[1 : 1 + depth]), tuple(row[1 + depth : -1]), row[-1]).intervals(1)
-        for row in distinct.tolist()
-    ]
+    address, run, sides = distinct[:, 0], distinct[:, -1], distinct[:, 1:-1].T
+    return [Block(Space.DRAM, address, tuple(sides[:depth]), tuple(sides[depth:]), run).runs()]
 
 
 def _union(spans: Int64Array) -> tuple[Int64Array, Int64Array]:

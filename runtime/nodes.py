@@ -49,10 +49,16 @@ def node_rows(
     def total(values: NDArray[np.float64] | Int64Array) -> NDArray[np.float64]:
         return np.bincount(node, weights=share * values[row], minlength=count).astype(np.float64)
 
+    def by_kind(values: Int64Array, kind: Int64Array, kinds: int) -> NDArray[np.float64]:
+        """Totals [kinds, nodes] of values of rows that are of a kind each."""
+        place = kind[row] * count + node
+        totals = np.bincount(place, weights=share * values[row], minlength=kinds * count)
+        return totals.astype(np.float64).reshape(kinds, count)
+
     macs, cycles, stalled, energy = (total(values) for values in (costs.macs, costs.busy, stalls, energy_pj))
     dram = total(costs.dram_read + costs.dram_write)
-    busy_on = np.stack([total(np.where(program.table.queue == queue.index, costs.busy, 0)) for queue in machine.queues])
-    in_mode = np.stack([total(np.where(costs.mode == code, costs.macs, 0)) for code in range(len(MODE_NAMES))])
+    busy_on = by_kind(costs.busy, program.table.queue, len(machine.queues))
+    in_mode = by_kind(costs.macs, np.maximum(costs.mode, 0), len(MODE_NAMES))
     reasons = {note.node: f"folded by {note.subject}: {note.reason}" for note in program.folded}
     rows = [
         NodeRow(

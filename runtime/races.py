@@ -35,7 +35,7 @@ class Race:
 
 
 def find_races(
-    accesses: Accesses, queue: Sequence[int], waits: Sequence[tuple[int, ...]], machine: Machine
+    accesses: Accesses, queue: Sequence[int], waits: Sequence[Sequence[int]], machine: Machine
 ) -> Iterator[Race]:
     """The races of a program in file order, at most one for each access.
 

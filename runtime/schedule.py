@@ -15,20 +15,25 @@ from ..isa.table import Table
 from .costs import ProgramCosts
 from .timing import Schedule
 
-Waits = list[tuple[int, ...]]
+Waits = list[list[int]]
+"""For each row the rows that it waits for."""
 
 
 def waited_rows(table: Table) -> Waits:
     """For each row the rows that its waits name."""
-    waits: Waits = [()] * len(table)
     rows, queues, counts = table.waits()
     named = np.zeros(len(rows), dtype=np.int64)
     for queue in np.unique(queues):
         chosen = queues == queue
         named[chosen] = np.flatnonzero(table.queue == queue)[counts[chosen] - 1]
-    for row, waited in zip(rows.tolist(), named.tolist(), strict=True):
-        waits[row] = (*waits[row], waited)
-    return waits
+    return split(named, np.bincount(rows, minlength=len(table)))
+
+
+def split(values: Int64Array, lengths: Int64Array) -> list[list[int]]:
+    """`values` cut into lists of these lengths."""
+    ends = np.cumsum(lengths)
+    whole = values.tolist()
+    return [whole[first:last] for first, last in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
 
 
 def build_schedule(
@@ -44,7 +49,7 @@ def build_schedule(
     for row in _reading_loads(table, instances, machine).tolist():
         before = np.flatnonzero(table.queue[:row] == table.queue[row])
         if len(before):
-            waits[row] = (*waits[row], int(before[-1]))
+            waits[row] = [*waits[row], int(before[-1])]
     return Schedule(
         queues=len(machine.queues),
         queue=table.queue.tolist(),

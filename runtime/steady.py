@@ -9,12 +9,14 @@ first's. The next inference's inputs are taken to stand in DRAM in time and its 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 
 import numpy as np
 
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
 from .accesses import Accesses
+from .schedule import split
 from .timing import Schedule, simulate
 
 _PAGE_BYTES = {Space.DRAM: 4096, Space.SRAM: 1024, Space.ACC: 1024, Space.REGISTER: 4}
@@ -27,9 +29,10 @@ def steady_cycles(schedule: Schedule, accesses: Accesses, host_buffers: Iterable
     if not len(schedule):
         return 0
     count = len(schedule)
-    again = [tuple(row + count for row in waits) for waits in schedule.waits]
+    waited = np.fromiter(chain.from_iterable(schedule.waits), dtype=np.int64)
+    again = split(waited + count, np.array([len(waits) for waits in schedule.waits]))
     for row, extra in _reuse_waits(schedule, accesses, host_buffers).items():
-        again[row] = (*again[row], *extra)
+        again[row].extend(extra)
     twice = Schedule(
         schedule.queues,
         [*schedule.queue] * 2,
@@ -39,8 +42,8 @@ def steady_cycles(schedule: Schedule, accesses: Accesses, host_buffers: Iterable
         [*schedule.fill] * 2,
         [*schedule.channel] * 2,
     )
-    retire = simulate(twice).retire
-    return int(retire.max() - retire[:count].max())
+    timeline = simulate(twice)
+    return timeline.cycles - int(timeline.retire[:count].max())
 
 
 def _reuse_waits(
@@ -52,22 +55,18 @@ def _reuse_waits(
     if not len(row):
         return {}
     queue = np.array(schedule.queue, dtype=np.int64)[row]
-    pages = int(high.max())
-    # Every access by page: its place among the accesses, and the page.
-    access = np.repeat(np.arange(len(row)), high - low)
-    page = np.arange(len(access)) - np.repeat(np.cumsum(high - low) - high, high - low)
-    used = np.full((schedule.queues, pages), -1, dtype=np.int64)
-    np.maximum.at(used, (queue[access], page), row[access])
-    writing = write[access] == 1
-    written = np.full((schedule.queues, pages), -1, dtype=np.int64)
-    np.maximum.at(written, (queue[access[writing]], page[writing]), row[access[writing]])
-    first_write = np.full(pages, len(schedule), dtype=np.int64)
-    np.minimum.at(first_write, page[writing], row[access[writing]])
+    pages, count = int(high.max()), len(schedule)
+    writing = np.flatnonzero(write)
+    shift = queue * pages
+    used = covering_maximum(shift + low, shift + high, row, schedule.queues * pages)
+    written = covering_maximum((shift + low)[writing], (shift + high)[writing], row[writing], len(used))
+    used, written = (last.reshape(schedule.queues, pages) for last in (used, written))
+    first_write = count - covering_maximum(low[writing], high[writing], count - row[writing], pages)
     # Who touches a page after its first writer is ordered behind that one by the program itself.
-    early = (row[access] <= first_write[page]) & (first_write[page] < len(schedule))
+    early = row <= range_maximum(np.where(first_write <= count, first_write, -1), low, high)
     result: dict[int, tuple[int, ...]] = {}
     waited = np.full((schedule.queues, schedule.queues), -1, dtype=np.int64)
-    for number in np.unique(access[early]).tolist():
+    for number in np.flatnonzero(early).tolist():
         place, own = int(row[number]), int(queue[number])
         last = (used if write[number] else written)[:, low[number] : high[number]].max(axis=1)
         last[own] = -1
@@ -109,3 +108,35 @@ def _paged(
             page_high[inside] += shift
             start = int(page_high[inside].max())
     return row, page_low, page_high, write
+
+
+def covering_maximum(low: Int64Array, high: Int64Array, value: Int64Array, size: int) -> Int64Array:
+    """For each place below `size` the largest value of the ranges `low` to `high` (not included) that cover
+    it, -1 where none does. Values are not negative; no range is empty."""
+    # A range is covered by two whose length is a power of two, on which every level halves to the one below.
+    level = _levels(high - low)
+    table = np.full((int(level.max(initial=0)) + 1, size), -1, dtype=np.int64)
+    places = level * size + np.stack([low, high - (1 << level)])
+    np.maximum.at(table.ravel(), places.ravel(), np.tile(value, 2))
+    for upper in range(len(table) - 1, 0, -1):
+        half = 1 << (upper - 1)
+        lower = table[upper - 1]
+        np.maximum(lower, table[upper], out=lower)
+        np.maximum(lower[half:], table[upper, :-half], out=lower[half:])
+    return table[0]
+
+
+def range_maximum(values: Int64Array, low: Int64Array, high: Int64Array) -> Int64Array:
+    """The largest of `values` in each of the ranges `low` to `high` (not included); none is empty."""
+    level = _levels(high - low)
+    table = np.repeat(values[None], int(level.max(initial=0)) + 1, axis=0)
+    for upper in range(1, len(table)):
+        half = 1 << (upper - 1)
+        table[upper] = table[upper - 1]
+        np.maximum(table[upper, :-half], table[upper - 1, half:], out=table[upper, :-half])
+    return np.maximum(table[level, low], table[level, high - (1 << level)])
+
+
+def _levels(lengths: Int64Array) -> Int64Array:
+    """The largest power of two within each length, as exponent."""
+    return np.frexp(lengths.astype(np.float64))[1].astype(np.int64) - 1

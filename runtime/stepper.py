@@ -16,7 +16,7 @@ from .inputs import prepare
 from .instruction_log import log_line
 from .measure import Measurement
 from .session import Session
-from .values import Executor, Observed, observe
+from .values import Executor, Observed
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ class Stepper:
             scout = Executor(self.program)
             for item in self.program.inputs:
                 scout.place(item.address, arrays[item.name])
-            for row, instruction in scout.steps():
-                observe(row, instruction, scout.state, observed)
+            observed = scout.run()
         return self.session.measure(observed)
 
     @property
@@ -76,7 +75,7 @@ class Stepper:
         """Perform the next instruction; None when there is none. Fault where it faults."""
         if self.finished:
             return None
-        row, _ = next(self._steps)
+        row = next(self._steps)
         self.row = row + 1
         return self._described(row)
 

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +45,7 @@ class Schedule:
 
     queues: int
     queue: Sequence[int]
-    waits: Sequence[tuple[int, ...]]
+    waits: Sequence[Sequence[int]]
     busy: Sequence[int]
     latency: Sequence[int]
     fill: Sequence[int]
@@ -78,113 +80,90 @@ class Timeline:
 
 def simulate(schedule: Schedule) -> Timeline:
     """Place every row of `schedule` in time, by the rules of this module."""
-    simulation = _Simulation(schedule)
-    simulation.run()
-    return simulation.timeline()
+    start = np.array(starts(schedule), dtype=np.int64)
+    end = start + np.asarray(schedule.busy, dtype=np.int64)
+    done = end + np.asarray(schedule.latency, dtype=np.int64)
+    queue = np.asarray(schedule.queue, dtype=np.int64)
+    free, retire = np.zeros_like(start), np.zeros_like(start)
+    for number in range(schedule.queues):
+        own = np.flatnonzero(queue == number)
+        free[own[1:]] = end[own[:-1]]
+        retire[own] = np.maximum.accumulate(done[own])
+    issue, waited_on = _issues(schedule.waits, queue, free, retire)
+    return Timeline(free, issue, start, end, retire, waited_on)
 
 
-# A row's number, waits, and cycles: busy, latency, fill, channel.
-_Row = tuple[int, tuple[int, ...], int, int, int, int]
+def _issues(waits: Sequence[Sequence[int]], queue: Times, free: Times, retire: Times) -> tuple[Times, Times]:
+    """When each row had no more to wait for, and the queue that it then had waited for (-1: none)."""
+    waiting = np.repeat(np.arange(len(waits)), [len(own) for own in waits])
+    waited = np.fromiter(chain.from_iterable(waits), dtype=np.int64)
+    issue = free.copy()
+    np.maximum.at(issue, waiting, retire[waited])
+    last = (retire[waited] == issue[waiting]) & (issue > free)[waiting]
+    waited_on = np.full_like(free, NOT_PLACED)
+    # Of several that retired at that time the first in the row's order counts.
+    rows, first = np.unique(waiting[last], return_index=True)
+    waited_on[rows] = queue[waited[last][first]]
+    return issue, waited_on
 
 
-class _Simulation:
-    """The state of one simulation: how far each queue has come, and what was placed so far."""
+def starts(schedule: Schedule) -> list[int]:
+    """The cycle at which each row has its turn: channel granted, array filled."""
+    busy, latency, fill, channel = schedule.busy, schedule.latency, schedule.fill, schedule.channel
+    waits = schedule.waits
+    # By queue: its rows, how many of them are placed, when its engine is free, when its last row has retired,
+    # when its array runs dry.
+    rows: list[list[int]] = [[] for _ in range(schedule.queues)]
+    for row, queue in enumerate(schedule.queue):
+        rows[queue].append(row)
+    positions, free_at, retired_at = ([0] * schedule.queues for _ in range(3))
+    dry_at = [NOT_PLACED] * schedule.queues
+    start, retire = [0] * len(schedule), [NOT_PLACED] * len(schedule)
 
-    def __init__(self, schedule: Schedule) -> None:
-        count = len(schedule)
-        self.queue = schedule.queue
-        self.rows: list[list[_Row]] = [[] for _ in range(schedule.queues)]
-        columns = (schedule.waits, schedule.busy, schedule.latency, schedule.fill, schedule.channel)
-        for queue, row in zip(schedule.queue, zip(range(count), *columns, strict=True), strict=True):
-            self.rows[queue].append(row)
-        self.position = [0] * schedule.queues
-        self.free_at = [0] * schedule.queues
-        self.retired_at = [0] * schedule.queues
-        self.run_end = [NOT_PLACED] * schedule.queues
-        self.requests: list[tuple[int, int]] = []
-        self.blocked: dict[int, list[int]] = {}
-        self.channel_free = 0
-        self.free = [0] * count
-        self.issue = [0] * count
-        self.start = [0] * count
-        self.end = [0] * count
-        self.retire = [NOT_PLACED] * count
-        self.waited_on = [NOT_PLACED] * count
-
-    def run(self) -> None:
-        """Advance every queue to its end."""
-        pending = list(range(len(self.rows)))
-        while True:
-            while pending:
-                self._advance(pending.pop(), pending)
-            if not self.requests:
-                return
-            request = min(self.requests)
-            self.requests.remove(request)
-            self._grant(request, pending)
-
-    def _advance(self, queue: int, awakened: list[int]) -> None:
-        """Place rows of `queue` until it ends, blocks, or asks for the channel; add the queues that this
-        frees."""
-        retire, blocked = self.retire, self.blocked
-        free_column, issue_column, start_column, end_column = self.free, self.issue, self.start, self.end
-        rows = self.rows[queue]
-        free, last, run_end = self.free_at[queue], self.retired_at[queue], self.run_end[queue]
-        for position in range(self.position[queue], len(rows)):
-            row, waits, busy, latency, fill, channel = rows[position]
+    advancing = list(range(schedule.queues))
+    requests: list[tuple[int, int]] = []
+    channel_free = 0
+    blocked: dict[int, list[int]] = {}
+    while advancing or requests:
+        asked, queue = (NOT_PLACED, advancing.pop()) if advancing else heappop(requests)
+        own, position = rows[queue], positions[queue]
+        free, last, dry = free_at[queue], retired_at[queue], dry_at[queue]
+        if asked != NOT_PLACED:
+            # The transfer at the head of the queue has the channel now.
+            row = own[position]
+            start[row] = max(asked, channel_free)
+            channel_free = start[row] + channel[row]
+            free = start[row] + busy[row]
+            last = retire[row] = max(free + latency[row], last)
+            if row in blocked:
+                advancing.extend(blocked.pop(row))
+            position += 1
+        while position < len(own):
+            row = own[position]
             issue = free
-            for waited in waits:
+            for waited in waits[row]:
                 time = retire[waited]
                 if time > issue:
                     issue = time
-                    self.waited_on[row] = self.queue[waited]
                 elif time < 0:
                     blocked.setdefault(waited, []).append(queue)
                     break
             else:
-                free_column[row] = free
-                issue_column[row] = issue
-                if channel:
-                    self.requests.append((issue, queue))
+                if channel[row]:
+                    heappush(requests, (issue, queue))
                     break
-                if fill:
-                    start = issue if issue == run_end else issue + fill
-                    free = run_end = start + busy
-                else:
-                    start = issue
-                    free = start + busy
-                    if start == run_end:
-                        run_end = free
-                start_column[row] = start
-                end_column[row] = free
-                if free + latency > last:
-                    last = free + latency
-                retire[row] = last
+                runs = fill[row]
+                if runs and issue != dry:
+                    issue += runs
+                free = issue + busy[row]
+                if runs or issue == dry:
+                    dry = free
+                start[row] = issue
+                last = retire[row] = max(free + latency[row], last)
                 if row in blocked:
-                    awakened.extend(blocked.pop(row))
+                    advancing.extend(blocked.pop(row))
+                position += 1
                 continue
             break
-        else:
-            position = len(rows)
-        self.position[queue], self.free_at[queue] = position, free
-        self.retired_at[queue], self.run_end[queue] = last, run_end
-
-    def _grant(self, request: tuple[int, int], awakened: list[int]) -> None:
-        """Give the channel to the transfer at the head of the queue that made `request` (time, queue)."""
-        time, queue = request
-        row, _, busy, latency, _, channel = self.rows[queue][self.position[queue]]
-        start = max(time, self.channel_free)
-        self.channel_free = start + channel
-        end = start + busy
-        self.start[row] = start
-        self.end[row] = self.free_at[queue] = end
-        self.retire[row] = self.retired_at[queue] = max(end + latency, self.retired_at[queue])
-        self.position[queue] += 1
-        awakened.append(queue)
-        if row in self.blocked:
-            awakened.extend(self.blocked.pop(row))
-
-    def timeline(self) -> Timeline:
-        """What was placed, as arrays."""
-        columns = (self.free, self.issue, self.start, self.end, self.retire, self.waited_on)
-        return Timeline(*(np.array(column, dtype=np.int64) for column in columns))
+        positions[queue], free_at[queue], retired_at[queue], dry_at[queue] = position, free, last, dry
+    return start

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..blocks import Block, Space
+from ..calls import Calls
 from ..columns import Column
 from ..fields import EXTENT_REGISTERS
+from ..formats import Array
 from ..record import Condition, Cost, Instruction, instruction, on_chip_address, unsigned, wait
 
 if TYPE_CHECKING:
@@ -47,8 +49,9 @@ class Sync(Instruction):
         """One issue (`control_cycles`)."""
         return Cost(busy=machine.control_cycles + self.wait0 * 0)
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Nothing: waiting is a matter of time."""
+        return ()
 
 
 SYNC_WAITS = tuple(item.name for item in Sync.fields)
@@ -83,9 +86,9 @@ class SetExtent(Instruction):
         """The value lies above the declared maximum."""
         return ((self.value > self.maximum, "the extent is above its declared maximum"),)
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Set the register."""
-        state.set_extent(self.register, self.value, self.maximum)
+        return ((state.set_extent, (self.register, self.value, self.maximum)),)
 
 
 @instruction("load.extent", engine=None, opcode=0x03)
@@ -112,10 +115,14 @@ class LoadExtent(Instruction):
             events={"sram.read": 4 * (1 - from_acc), "acc.read": 4 * from_acc},
         )
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Set the register."""
-        value = int(state.on_chip(self.address, (1,), (4,), _ID)[0])
-        state.set_extent(self.register, value, self.maximum)
+        value = state.on_chip(self.address, (1,), (4,), _ID)
+        return ((_load_extent, (state, self.register, value, self.maximum)),)
+
+
+def _load_extent(state: State, register: int, value: Array, maximum: int) -> None:
+    state.set_extent(register, int(value[0]), maximum)
 
 
 def _value_block(address: Column) -> Block:

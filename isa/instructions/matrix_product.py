@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..blocks import Block
+from ..calls import Calls
 from ..columns import Column, choose, larger, lookup
 from ..engines import Engine
 from ..fields import on_chip_offset, on_chip_space
-from ..matrix import MODE_NAMES, MODE_OPERAND_BYTES, MODES_BY_CODE, multiply
+from ..matrix import MODE_NAMES, MODE_OPERAND_BYTES, MODES_BY_CODE, product
 from ..matrix_laws import LAWS
 from ..record import (
     Condition,
@@ -119,7 +118,7 @@ class Product(Instruction):
             ),
         )
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Multiply into acc."""
         mode = MODES_BY_CODE[self.mode]
         operand, result = mode.operand.dtype, mode.accumulator.dtype
@@ -130,9 +129,4 @@ class Product(Instruction):
         else:
             b = state.on_chip(self.b, (self.k, self.n), (self.b_stride, width), operand)
         acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), result)
-        product = multiply(a, b, mode)
-        if self.accumulate:
-            with np.errstate(all="ignore"):
-                acc += product
-        else:
-            acc[...] = product
+        return product(a, b, acc, mode, bool(self.accumulate), state.working)

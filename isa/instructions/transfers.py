@@ -8,10 +8,12 @@ import numpy as np
 
 from ..blocks import Block, Space, count_lines
 from ..bursts import dram_bursts, on_chip_accesses, targets_overlap
+from ..calls import Calls
 from ..columns import Column, ceiling, choose, common_length, larger
 from ..engines import Engine
 from ..errors import Fault
 from ..fields import on_chip_offset, on_chip_space
+from ..formats import Array
 from ..record import (
     Condition,
     Cost,
@@ -109,14 +111,11 @@ class _BlockCopy(Instruction):
         way = "write" if load else "read"
         return {f"sram.{way}": data * (1 - in_acc), f"acc.{way}": data * in_acc}
 
-    def _copy(self, state: State, load: bool) -> None:
+    def _copy(self, state: State, load: bool) -> Calls:
         dtype = _element_dtype(self.element)
         chip = state.on_chip(self.chip, self._extents, self._chip_strides, dtype)
         dram = state.in_dram(self.dram, self._extents, self._dram_strides, dtype)
-        if load:
-            chip[...] = dram
-        else:
-            dram[...] = chip
+        return ((np.copyto, (chip, dram) if load else (dram, chip)),)
 
 
 def _overlaps(extents: tuple[Column, ...], strides: tuple[Column, ...], width: Column) -> Condition:
@@ -166,9 +165,9 @@ class LoadBlock(_BlockCopy):
         del machine
         return (self._alignment(), _overlaps(self._extents, self._chip_strides, 1 << self.element))
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Copy."""
-        self._copy(state, load=True)
+        return self._copy(state, load=True)
 
 
 @instruction("st.block", engine=Engine.ST, opcode=0x18)
@@ -195,9 +194,27 @@ class StoreBlock(_BlockCopy):
         del machine
         return (self._alignment(), _overlaps(self._extents, self._dram_strides, 1 << self.element))
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Copy."""
-        self._copy(state, load=False)
+        return self._copy(state, load=False)
+
+
+def _checked(ids: Array, limit: int) -> Array:
+    wrong = (ids < 0) | (ids >= limit)
+    if wrong.any():
+        place = int(np.flatnonzero(wrong)[0])
+        raise Fault(f"id {int(ids[place])} at place {place} is outside 0..{limit - 1}")
+    return ids
+
+
+def _gather(ids: Array, table: Array, chip: Array) -> None:
+    chip[...] = table[_checked(ids, len(table))]
+
+
+def _scatter(ids: Array, table: Array, chip: Array) -> None:
+    # In order of place, so that the last of equal ids stands.
+    for place, row in enumerate(_checked(ids, len(table)).tolist()):
+        table[row] = chip[place]
 
 
 class _RowCopy(Instruction):
@@ -254,24 +271,11 @@ class _RowCopy(Instruction):
             events[name] = events.get(name, 0) + moved
         return _transfer_cost(machine, load, bursts, accesses, events)
 
-    def _row_ids(self, state: State) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+    def _copy(self, state: State, load: bool) -> Calls:
         ids = state.on_chip(self.ids, (self.count,), (4,), _ID)
-        wrong = (ids < 0) | (ids >= self.limit)
-        if wrong.any():
-            place = int(np.flatnonzero(wrong)[0])
-            raise Fault(f"id {int(ids[place])} at place {place} is outside 0..{self.limit - 1}")
-        return ids.astype(np.int32)
-
-    def _copy(self, state: State, load: bool) -> None:
-        ids = self._row_ids(state)
         table = state.in_dram(self.table, (self.limit, self.row_bytes), (self.pitch, 1), _BYTE)
         chip = state.on_chip(self.chip, (self.count, self.row_bytes), (self.chip_stride, 1), _BYTE)
-        if load:
-            chip[...] = table[ids]
-        else:
-            # In order of place, so that the last of equal ids stands.
-            for place, row in enumerate(ids.tolist()):
-                table[row] = chip[place]
+        return ((_gather if load else _scatter, (ids, table, chip)),)
 
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
         """Ids that do not stand at a multiple of their size, rows that land on one another."""
@@ -299,9 +303,9 @@ class Gather(_RowCopy):
         """Each row its bursts (worst alignment where the pitch is not whole bursts), against the accesses."""
         return self._cost(machine, load=True)
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Copy the rows."""
-        self._copy(state, load=True)
+        return self._copy(state, load=True)
 
 
 @instruction("st.scatter", engine=Engine.ST, opcode=0x19)
@@ -320,6 +324,6 @@ class Scatter(_RowCopy):
         """Each row its bursts (worst alignment where the pitch is not whole bursts), against the accesses."""
         return self._cost(machine, load=False)
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Copy the rows."""
-        self._copy(state, load=False)
+        return self._copy(state, load=False)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
 from ..blocks import Block
+from ..calls import Calls
 from ..columns import Column, ceiling, choose, larger, lookup
 from ..engines import Engine
 from ..errors import Fault, UsageError
 from ..fields import on_chip_offset, on_chip_space
-from ..formats import FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Array, Kind, narrow, widen
-from ..lanes import REDUCTIONS, CompiledLanes, LaneProgram
+from ..formats import FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Array, Kind
+from ..lane_plan import Frame, plan
+from ..lane_steps import Form
+from ..lanes import REDUCTIONS, LaneProgram
 from ..record import (
     Condition,
     Cost,
@@ -31,10 +34,7 @@ from ..record import (
 
 if TYPE_CHECKING:
     from ..machine import Machine
-    from ..state import State
-
-_F32 = np.dtype(np.float32)
-_I32 = np.dtype(np.int32)
+    from ..state import State, VectorSlot
 
 BROADCAST_KINDS: dict[str, int] = {"none": 0, "scalar": 1, "row": 2, "column": 3}
 """Codes of a broadcast operand: one value; 1 x columns, contiguous; rows x 1, contiguous."""
@@ -42,6 +42,7 @@ BROADCAST_KINDS: dict[str, int] = {"none": 0, "scalar": 1, "row": 2, "column": 3
 DIRECTIONS: dict[str, int] = {"none": 0, "each_row": 1, "each_column": 2}
 """Codes of a reduction's direction: one value a row (across columns), one value a column (across rows)."""
 
+_BROADCAST_SHAPES = {1: (False, False), 2: (False, True), 3: (True, False)}
 _BROADCAST_NAMES = {code: name for name, code in BROADCAST_KINDS.items()}
 _DIRECTION_NAMES = {code: name for name, code in DIRECTIONS.items()}
 
@@ -188,10 +189,16 @@ class VectorPass(Instruction):
 
     def program_fault(self, program: LaneProgram) -> str | None:
         """Why `program` cannot run in this pass (of numbers), or None."""
+        kinds: list[Kind | None] = [
+            None if code == NO_FORMAT else FORMATS_BY_CODE[code].kind for code in self._formats()
+        ]
         try:
-            self._compile(program)
+            program.kinds(kinds[:2], kinds[2:])
         except UsageError as error:
             return str(error)
+        return self._mismatch(program)
+
+    def _mismatch(self, program: LaneProgram) -> str | None:
         if (program.output is not None) != (self.out_format != NO_FORMAT):
             return "the program writes an element stream and the pass has none, or the reverse"
         given = [self.reduction0_direction > 0, self.reduction1_direction > 0]
@@ -214,74 +221,87 @@ class VectorPass(Instruction):
             self.c3_format,
         )
 
-    def _compile(self, program: LaneProgram) -> CompiledLanes:
-        kinds: list[Kind | None] = [
-            None if code == NO_FORMAT else FORMATS_BY_CODE[code].kind for code in self._formats()
-        ]
-        return program.compiled(kinds[:2], kinds[2:])
+    def context(self, state: State) -> Hashable:
+        """The structure of the program in its slot."""
+        slot = state.slots.get((self.queue, self.slot))
+        return None if slot is None else slot.program.structure
 
-    def _compiled(self, state: State) -> CompiledLanes:
+    def execute(self, state: State) -> Calls:
+        """Run the pass."""
         slot = state.slots.get((self.queue, self.slot))
         if slot is None:
             raise Fault(f"vector slot {self.slot} holds no program")
-        key = (
-            *self._formats(),
-            self.out_format,
-            self.reduction0_direction > 0,
-            self.reduction1_direction > 0,
-            self.accumulate,
+        key = (slot.program.structure, _FORM(self.__dict__))
+        frame = slot.frames.get(key)
+        if frame is None:
+            frame = slot.frames[key] = self._frame(slot, state)
+        return frame.calls(self._operands(state), self._stream(state, "out"), self._reduced(state, frame))
+
+    def _frame(self, slot: VectorSlot, state: State) -> Frame:
+        reason = self._mismatch(slot.program)
+        if reason is not None:
+            raise Fault(reason)
+        try:
+            lanes = plan(slot.program.structure, self._form())
+        except UsageError as error:
+            raise Fault(str(error)) from None
+        return lanes.frame(self.rows, self.columns, slot.immediates, state.working)
+
+    def _form(self) -> Form:
+        a, b, *broadcasts = (FORMATS_BY_CODE.get(code) for code in self._formats())
+        kinds = (self.c0_kind, self.c1_kind, self.c2_kind, self.c3_kind)
+        return Form(
+            (a, b),
+            tuple(
+                None if stored is None else (stored, _BROADCAST_SHAPES[kind])
+                for stored, kind in zip(broadcasts, kinds, strict=True)
+            ),
+            FORMATS_BY_CODE.get(self.out_format),
+            tuple(2 - direction for direction in self._directions()),
+            bool(self.accumulate),
         )
-        compiled = slot.compiled.get(key)
-        if compiled is None:
-            reason = self.program_fault(slot.program)
-            if reason is not None:
-                raise Fault(reason)
-            compiled = slot.compiled[key] = self._compile(slot.program)
-        return compiled
 
-    def _stream(self, state: State, address: int, stride: int, code: int) -> Array | None:
-        if code == NO_FORMAT:
+    def _directions(self) -> list[int]:
+        return [way for way in (self.reduction0_direction, self.reduction1_direction) if way]
+
+    def _operands(self, state: State) -> list[Array | None]:
+        return [
+            *[self._stream(state, name) for name in self.STREAMS],
+            *[self._broadcast(state, name) for name in self.BROADCASTS],
+        ]
+
+    def _stream(self, state: State, name: str) -> Array | None:
+        values = self.__dict__
+        stored = FORMATS_BY_CODE.get(values[name + "_format"])
+        if stored is None:
             return None
-        number = FORMATS_BY_CODE[code]
-        stored = state.on_chip(address, (self.rows, self.columns), (stride, number.bytes), number.dtype)
-        return widen(stored, number)
+        shape, strides = (self.rows, self.columns), (values[name + "_stride"], stored.bytes)
+        return state.on_chip(values[name], shape, strides, stored.dtype)
 
-    def _broadcast(self, state: State, address: int, kind: int, code: int) -> Array | None:
+    def _broadcast(self, state: State, name: str) -> Array | None:
+        values = self.__dict__
+        kind: int = values[name + "_kind"]
         if kind == 0:
             return None
-        number = FORMATS_BY_CODE[code]
-        shape = (1, 1) if kind == 1 else (1, self.columns) if kind == 2 else (self.rows, 1)
-        return widen(state.on_chip(address, shape, (number.bytes, number.bytes), number.dtype), number)
+        stored = FORMATS_BY_CODE[values[name + "_format"]]
+        by_row, by_column = _BROADCAST_SHAPES[kind]
+        shape = (self.rows if by_row else 1, self.columns if by_column else 1)
+        return state.on_chip(values[name], shape, (stored.bytes, stored.bytes), stored.dtype)
 
-    def execute(self, state: State) -> None:
-        """Run the pass."""
-        compiled = self._compiled(state)
-        streams = (
-            self._stream(state, self.a, self.a_stride, self.a_format),
-            self._stream(state, self.b, self.b_stride, self.b_format),
-        )
-        broadcasts = (
-            self._broadcast(state, self.c0, self.c0_kind, self.c0_format),
-            self._broadcast(state, self.c1, self.c1_kind, self.c1_format),
-            self._broadcast(state, self.c2, self.c2_kind, self.c2_format),
-            self._broadcast(state, self.c3, self.c3_kind, self.c3_format),
-        )
-        directions = [d for d in (self.reduction0_direction, self.reduction1_direction) if d]
-        output, reduced = compiled(streams, broadcasts, self.rows, self.columns, [2 - d for d in directions])
-        if output is not None:
-            number = FORMATS_BY_CODE[self.out_format]
-            shape, strides = (self.rows, self.columns), (self.out_stride, number.bytes)
-            state.on_chip(self.out, shape, strides, number.dtype)[...] = narrow(output, number)
-        for place, values in enumerate(reduced):
-            self._reduce(state, compiled.program, place, values)
+    def _reduced(self, state: State, frame: Frame) -> list[Array]:
+        places = zip(self.REDUCED, self._directions(), frame.reduced_dtypes, strict=False)
+        return [
+            state.on_chip(self.__dict__[name], (self.rows if direction == 1 else self.columns,), (4,), dtype)
+            for name, direction, dtype in places
+        ]
 
-    def _reduce(self, state: State, program: LaneProgram, place: int, values: Array) -> None:
-        address = self.reduction1 if place else self.reduction0
-        dtype = _F32 if values.dtype == _F32 else _I32
-        target = state.on_chip(address, values.shape, (4,), dtype)
-        combine = REDUCTIONS[program.reductions[place][0]].combine
-        if self.accumulate and combine is not None:
-            with np.errstate(all="ignore"):
-                target[...] = combine(target, values)
-        else:
-            target[...] = values
+
+_FORM = itemgetter(
+    "rows",
+    "columns",
+    *(f"{name}_format" for name in (*VectorPass.STREAMS, "out", *VectorPass.BROADCASTS)),
+    *(f"{name}_kind" for name in VectorPass.BROADCASTS),
+    *(f"{name}_direction" for name in VectorPass.REDUCED),
+    "accumulate",
+)
+"""What the calls of a pass depend on besides addresses, strides and the program."""

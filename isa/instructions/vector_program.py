@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..blocks import Block
+from ..calls import Calls
 from ..columns import Column
 from ..engines import Engine
 from ..errors import UsageError
@@ -26,7 +27,6 @@ from ..lanes import (
     Source,
 )
 from ..record import Cost, Instruction, declare, instruction, unsigned
-from ..state import VectorSlot
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -101,33 +101,7 @@ class VectorProgram(Instruction):
     @staticmethod
     def decoded(values: Mapping[str, int]) -> LaneProgram:
         """The lane program of field values; UsageError when they are none, or not its one encoding."""
-        operations: list[LaneOperation] = []
-        for index in range(MAXIMUM_OPERATIONS):
-            value = values[f"operation{index}"]
-            if value != _NO_OPERATION:
-                operations.append(_operation(value))
-        used = [source for operation in operations for source in operation.sources]
-        output = None if values["output"] == NO_SOURCE else _source(values["output"])
-        reductions: list[tuple[str, Source]] = []
-        for index in range(MAXIMUM_REDUCTIONS):
-            value = values[f"reduction{index}"]
-            if value != _NO_REDUCTION:
-                reductions.append((_reduction(value & 7), _source(value >> 3)))
-        used.extend(source for _, source in reductions)
-        if output is not None:
-            used.append(output)
-        count = max((source - Source.I0 + 1 for source in used if source.is_immediate), default=0)
-        numbers: list[Immediate] = []
-        for index in range(count):
-            bits = values[f"immediate{index}"]
-            as_int = bits - (1 << 32) if bits >> 31 else bits
-            numbers.append(bits_float(bits) if values["floats"] >> index & 1 else as_int)
-        program = LaneProgram(tuple(operations), tuple(numbers), output, tuple(reductions))
-        again = VectorProgram.encoded(values["slot"], program)
-        for name, value in again.items():
-            if values[name] != value:
-                raise UsageError(f"{name} is not in the one form that encodes `{program}`")
-        return program
+        return _decoded(tuple(values[item.name] for item in VectorProgram.fields))
 
     @property
     def program(self) -> LaneProgram:
@@ -155,11 +129,9 @@ class VectorProgram(Instruction):
             return str(error)
         return None
 
-    def execute(self, state: State) -> None:
+    def execute(self, state: State) -> Calls:
         """Write the slot."""
-        state.slots[self.queue, self.slot] = VectorSlot(
-            _decoded(tuple(self.__dict__[item.name] for item in self.fields))
-        )
+        return ((state.write_slot, (self.queue, self.slot, self.program)),)
 
     @classmethod
     def operands(cls, values: Mapping[str, int], names: AddressNames = NO_NAMES) -> list[str]:
@@ -183,10 +155,36 @@ class VectorProgram(Instruction):
         return cls.encoded(number, LaneProgram.parse(program.strip('"')))
 
 
-@lru_cache(maxsize=1024)
-def _decoded(values: tuple[int, ...]) -> LaneProgram:
-    names = (item.name for item in VectorProgram.fields)
-    return VectorProgram.decoded(dict(zip(names, values, strict=True)))
+@lru_cache(maxsize=4096)
+def _decoded(fields: tuple[int, ...]) -> LaneProgram:
+    values = dict(zip((item.name for item in VectorProgram.fields), fields, strict=True))
+    operations: list[LaneOperation] = []
+    for index in range(MAXIMUM_OPERATIONS):
+        value = values[f"operation{index}"]
+        if value != _NO_OPERATION:
+            operations.append(_operation(value))
+    used = [source for operation in operations for source in operation.sources]
+    output = None if values["output"] == NO_SOURCE else _source(values["output"])
+    reductions: list[tuple[str, Source]] = []
+    for index in range(MAXIMUM_REDUCTIONS):
+        value = values[f"reduction{index}"]
+        if value != _NO_REDUCTION:
+            reductions.append((_reduction(value & 7), _source(value >> 3)))
+    used.extend(source for _, source in reductions)
+    if output is not None:
+        used.append(output)
+    count = max((source - Source.I0 + 1 for source in used if source.is_immediate), default=0)
+    numbers: list[Immediate] = []
+    for index in range(count):
+        bits = values[f"immediate{index}"]
+        as_int = bits - (1 << 32) if bits >> 31 else bits
+        numbers.append(bits_float(bits) if values["floats"] >> index & 1 else as_int)
+    program = LaneProgram(tuple(operations), tuple(numbers), output, tuple(reductions))
+    again = VectorProgram.encoded(values["slot"], program)
+    for name, value in again.items():
+        if values[name] != value:
+            raise UsageError(f"{name} is not in the one form that encodes `{program}`")
+    return program
 
 
 def _operation(value: int) -> LaneOperation:
