@@ -148,7 +148,11 @@ class GraphBuilder:
                 "export the model again, or convert it with onnx.version_converter",
             )
         inputs = self._inputs(node, name)
-        upgraded = upgrade(OldNode(node, inputs, self._made_constant(name)), form)
+        try:
+            upgraded = upgrade(OldNode(node, inputs, self._made_constant(name)), form)
+        except IndexError as error:
+            told = f"node {name!r} has {len(node.input)} inputs, too few for a {node.op_type}"
+            raise self.shared.error(told) from error
         if upgraded is None:
             self._emit(node, name, form, form.since)
             return

@@ -16,19 +16,34 @@ from xdsl.dialects.builtin import ModuleOp
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.isa import SLOT, InstructionOperation, is_address
 from ...isa.columns import Column
+from ...isa.errors import CapacityError
 from ...isa.fields import Flag
 from ...isa.lanes import LaneProgram
 from ...isa.machine import Machine
-from ...isa.record import Instruction
+from ...isa.record import WORD_BYTES, Instruction
 from .footprint import Ints
 from .stream import NO_INSTANCE, Group, Stream
 from .templates import Storage, Template, collect
 
+LONGEST = 1 << 24
+"""A program has so many instructions at most."""
+
 
 def expand(module: ModuleOp, machine: Machine) -> Stream:
-    """The instructions of a module's `main`, in natural order; those with an extent of zero are left out."""
+    """The instructions of a module's `main`, in natural order; those with an extent of zero are left out.
+
+    Raises CapacityError for more than LONGEST of them.
+    """
     walk = collect(module)
     templates = walk.templates
+    rows = sum(template.rows for template in templates)
+    if rows > LONGEST:
+        raise CapacityError(
+            f"a program of {rows} instructions",
+            rows * WORD_BYTES,
+            LONGEST * WORD_BYTES,
+            levers=("smaller shapes", "a machine with more sram, which takes larger tiles"),
+        )
     starts = np.cumsum([0, *(template.rows for template in templates)])
     place_of, order = _natural_order(templates, starts)
     programs: dict[str, int] = {}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import FunctionType, ModuleOp, StringAttr, UnrealizedConversionCastOp
+from xdsl.dialects.builtin import FunctionType, ModuleOp, StringAttr, TensorType, UnrealizedConversionCastOp
 from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
@@ -16,10 +16,11 @@ from xdsl.utils.exceptions import VerifyException
 
 from ....dialects.constants import Array, ConstantStore
 from ....dialects.context import CompilerContext
-from ....dialects.elements import element_type, format_of, shape_of, tensor
+from ....dialects.elements import Element, element_type, format_of, shape_of, tensor
 from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
 from ....dialects.onnx_interface import inputs_of
 from ....dialects.provenance import FoldedNode, Node, module_nodes, nodes_of, record_folded
+from ....dialects.shapes import dims, elements
 from ....isa.errors import Blocking, UnsupportedError, UsageError
 from ...builder import Builder
 from ...refusal import RefusalError
@@ -27,6 +28,12 @@ from .conditions import UnknownShapeError, UnknownValueError
 from .lowering import Lowering, lowered_element, static_shape
 from .refused import refusal_of
 from .table import LOWERINGS
+
+ADDRESSES = 1 << 32
+"""Bytes that addresses of DRAM reach."""
+
+ELEMENTS = 1 << 40
+"""A result has so many elements at most: beyond, no program that computes them could be written down."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +175,7 @@ class _Function:
         for argument, given in zip(self._function.body.block.args, inputs_of(self._function), strict=True):
             try:
                 lowered_type = tensor(lowered_element(argument.type), *static_shape(argument.type))
+                _require_addresses(lowered_type)
             except RefusalError as refusal:
                 self.blocking.append(Blocking(given.name, "input", refusal.reason, refusal.remedy))
                 self._missing.add(argument)
@@ -225,9 +233,14 @@ class _Function:
         for index in range(len(node.results)):
             if rule.wants(index):
                 rule.result_element(index)
+        _require_size(rule)
+        before = self._block.last_op
         try:
             results = rule.lower()
-        except VerifyException as error:
+            for operation in _after(self._block, before):
+                operation.verify(verify_nested_ops=False)
+        except (VerifyException, ValueError, IndexError, OverflowError) as error:
+            # Shape functions let pass what contradicts its operator; it shows where the operation is spelled out.
             raise RefusalError(f"the shapes do not fit: {error}", "correct the model") from error
         values = [results] if isinstance(results, SSAValue) else list(results)
         return [None if value is None else self._finished(rule, index, value) for index, value in enumerate(values)]
@@ -238,7 +251,8 @@ class _Function:
             return value
         expected, element = rule.result_shape(index), rule.result_element(index)
         if shape_of(value) != expected:
-            raise AssertionError(f"{type(rule).__name__} gives {value.type} for {rule.result_type(index)}")
+            made, told = dims(shape_of(value)), dims(expected)
+            raise RefusalError(f"its operands make its result {made}, and the model says {told}", "correct the model")
         made = element_type(value)
         if format_of(made).kind != format_of(element).kind:
             raise AssertionError(f"{type(rule).__name__} gives {value.type} for {rule.result_type(index)}")
@@ -263,6 +277,21 @@ class _Function:
                 continue
             cast = UnrealizedConversionCastOp.create(result_types=[lowered_type])
             self._values[source] = self._build.insert(cast)
+
+
+def _require_addresses(given: TensorType[Element]) -> None:
+    """An input lies in DRAM as a whole. Raises RefusalError for one that no address reaches."""
+    need = elements(given.get_shape()) * format_of(given.element_type).bytes
+    if need > ADDRESSES:
+        raise RefusalError(f"it needs {need} bytes, and addresses reach {ADDRESSES}", "give it in smaller parts")
+
+
+def _require_size(rule: Lowering) -> None:
+    """Results may be larger than memory, for they need not exist as a whole; but not without end."""
+    for index in range(len(rule.node.results)):
+        if rule.wants(index) and elements(rule.result_shape(index)) > ELEMENTS:
+            shape = dims(rule.result_shape(index))
+            raise RefusalError(f"its result {shape} has more than {ELEMENTS} elements", "use smaller shapes")
 
 
 _BLOCKED = RefusalError("an operand comes from a node that is refused")
