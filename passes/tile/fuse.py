@@ -296,6 +296,9 @@ class _Former:
         operands = [
             value for member in source.members for value in member.operands if value.owner not in source.members
         ]
+        # Constants that stand in the IR may turn out to be mere numbers: then there is nothing to load and prepare.
+        if not any(self._is_stored_constant(value) for value in operands):
+            return
         if self._layout.views[root] != View.dense(root, domain) or any(
             compose(through, domain, self._layout.views[value].broadcast(domain)) is None
             for value in operands
@@ -307,6 +310,11 @@ class _Former:
             self._of[member] = group
         self._groups[source.number] = None
         group.ancestors &= ~source.bit
+
+    def _is_stored_constant(self, value: SSAValue) -> bool:
+        """Whether a value shows a constant of several elements that lies in the store."""
+        owner = self._layout.views[value].root.owner
+        return isinstance(owner, nn.ConstantOp) and owner.reference is not None and shape_of(owner.result) != ()
 
     def _only_constants(self, group: _Group) -> bool:
         """Whether a group reads nothing but constants."""
