@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from math import prod
 
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, numpy_helper
@@ -100,7 +101,8 @@ def _cut(rng: random.Random, tensor: TensorProto) -> None:
 
 
 def _other_integer(rng: random.Random, tensor: TensorProto) -> None:
-    if tensor.data_type == TensorProto.INT64 and tensor.raw_data:
+    whole = len(tensor.raw_data) == 8 * prod(tensor.dims) > 0
+    if tensor.data_type == TensorProto.INT64 and whole:
         array = numpy_helper.to_array(tensor).copy()
         array.flat[rng.randrange(array.size)] = rng.choice(NUMBERS)
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
