@@ -17,6 +17,7 @@ from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects import nn, sattn
+from ...dialects.constants import INLINE_ELEMENTS
 from ...dialects.elements import shape_of
 from ...dialects.shapes import broadcasts_to
 from .expand import EXPANSIONS, domain_of, reduced_axes
@@ -312,9 +313,12 @@ class _Former:
         group.ancestors &= ~source.bit
 
     def _is_stored_constant(self, value: SSAValue) -> bool:
-        """Whether a value shows a constant of several elements that lies in the store."""
+        """Whether a value shows a constant of several elements, more than stand in the IR as a rule."""
         owner = self._layout.views[value].root.owner
-        return isinstance(owner, nn.ConstantOp) and owner.reference is not None and shape_of(owner.result) != ()
+        if not isinstance(owner, nn.ConstantOp):
+            return False
+        shape = shape_of(owner.result)
+        return prod(shape) > INLINE_ELEMENTS or (owner.reference is not None and shape != ())
 
     def _only_constants(self, group: _Group) -> bool:
         """Whether a group reads nothing but constants."""
