@@ -1,7 +1,7 @@
 """compare: everything agrees where nothing is broken, and what is broken is named, with its phase and node."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from attnc import compare
 from attnc.compiler.comparison import PHASES
-from attnc.isa import lanes
+from attnc.isa import lane_plan, lane_steps, lanes
 from attnc.isa.errors import InputError
 from attnc.isa.instructions import matrix_product
 from attnc.isa.lane_functions import LANE_FUNCTIONS
@@ -37,18 +37,23 @@ def test_every_comparison_names_its_nodes(model, inputs) -> None:
 
 
 @pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """For breaking lane functions: lanes compiled while one is broken are not kept for other tests."""
-    monkeypatch.setattr(lanes, "_compile", lanes._compile.__wrapped__)
-    return monkeypatch
+def broken(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """For breaking lane functions: plans made while one is broken are not kept for other tests."""
+    lane_plan.plan.cache_clear()
+    yield monkeypatch
+    lane_plan.plan.cache_clear()
 
 
 def wrong(name: str) -> lanes.LaneFunction:
     """A lane function that gives a hundredth more than it should."""
     function = LANE_FUNCTIONS[name]
 
-    def off(kernel: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-        return lambda *operands: np.asarray(kernel(*operands) * np.float32(1.01), np.float32)
+    def off(kernel: Callable[..., object]) -> Callable[..., None]:
+        def run(*operands: np.ndarray) -> None:
+            kernel(*operands)
+            operands[-1][...] *= np.float32(1.01)
+
+        return run
 
     return replace(function, implementations={k: off(v) for k, v in function.implementations.items()})
 
@@ -65,7 +70,7 @@ def test_broken_lane_function_is_found_in_the_graph(model, inputs, broken: pytes
 
 def test_broken_lanes_are_found_in_the_tiles(model, inputs, broken: pytest.MonkeyPatch) -> None:
     """The interpreter of the graph is right, the lanes of the vector engine are not."""
-    broken.setattr(lanes, "LANE_FUNCTIONS", {**LANE_FUNCTIONS, "gelu": wrong("gelu")})
+    broken.setattr(lane_steps, "LANE_FUNCTIONS", {**LANE_FUNCTIONS, "gelu": wrong("gelu")})
     report = compare(model, inputs)
     assert all(item.agrees for phase in ("graph", "precision", "attention") for item in report.at(phase))
     assert report.first.phase == "tile"
@@ -73,8 +78,12 @@ def test_broken_lanes_are_found_in_the_tiles(model, inputs, broken: pytest.Monke
 
 
 def test_broken_instruction_is_found_in_the_simulator(model, inputs, monkeypatch: pytest.MonkeyPatch) -> None:
-    exact = matrix_product.multiply
-    monkeypatch.setattr(matrix_product, "multiply", lambda a, b, mode: exact(a, b, mode) + np.float32(0.5))
+    exact = matrix_product.product
+
+    def off(a: np.ndarray, b: np.ndarray, acc: np.ndarray, *rest: object) -> object:
+        return (*exact(a, b, acc, *rest), (np.add, (acc, np.float32(0.5), acc)))
+
+    monkeypatch.setattr(matrix_product, "product", off)
     report = compare(model, inputs)
     assert {item.phase for item in report.comparisons if not item.agrees} == {"simulator"}
     assert report.first.nodes[0] in {"q_product", "k_product", "v_product"}
@@ -131,7 +140,7 @@ def test_infinities_and_nan_agree_with_their_like() -> None:
 
 def test_nan_where_there_should_be_none_differs(broken: pytest.MonkeyPatch) -> None:
     log = LANE_FUNCTIONS["log"]
-    nothing = {kinds: lambda x: np.full_like(x, np.nan) for kinds in log.implementations}
+    nothing = {kinds: lambda *operands: operands[-1].fill(np.nan) for kinds in log.implementations}
     broken.setitem(LANE_FUNCTIONS, "log", replace(log, implementations=nothing))
     report = compare(odd_values("Log"), {"x": np.float32([1, 2, 3, 4])})
     assert not report.agrees
