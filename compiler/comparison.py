@@ -217,7 +217,7 @@ def _simulated_values(result: Compilation, inputs: Mapping[str, Array]) -> Itera
     from ..passes.emit.assemble import assemble
     from ..passes.emit.probes import probes
 
-    places = probes(result.module, assemble(result.module, result.machine))
+    places = probes(result.module, assemble(result.module, result.machine, result.recipe.schedule))
     result.continue_to("emit")
     assert result.program is not None
     executor = Executor(result.program)

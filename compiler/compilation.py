@@ -98,7 +98,7 @@ class Compilation:
     def _emit(self) -> None:
         from ..passes.emit.emit import emit
 
-        self.program = emit(self.module, self.context, self.facts)
+        self.program = emit(self.module, self.context, self.facts, self.recipe.schedule)
 
 
 def compile(

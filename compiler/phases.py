@@ -41,10 +41,10 @@ def _attention(_: Recipe) -> tuple[ModulePass, ...]:
     return ()
 
 
-def _tile(_: Recipe) -> tuple[ModulePass, ...]:
+def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.tile.tile import TileKernels
 
-    return (TileKernels(),)
+    return (TileKernels(resident=recipe.schedule.resident),)
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

@@ -3,6 +3,9 @@
 precision = "int8"              # model, fp16, bf16 or int8
 residual = "bf16"               # what int8 keeps between kernels: bf16 or fp32
 
+[schedule]                      # measures of the schedule to leave out, each true unless said
+prefetch = false                # every field of passes.schedule_options.ScheduleOptions
+
 [[layer]]                       # the first rule that matches a layer decides
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
@@ -12,11 +15,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 from ..isa.errors import InputError, UsageError
+from ..passes.schedule_options import ScheduleOptions
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
 RESIDUALS = ("bf16", "fp16", "fp32")
@@ -40,6 +44,7 @@ class Recipe:
     precision: str = "model"
     residual: str | None = None
     layers: tuple[LayerRule, ...] = ()
+    schedule: ScheduleOptions = ScheduleOptions()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -73,6 +78,7 @@ class Recipe:
         """The recipe that TOML tables (or a program file) describe. Raises UsageError for what is unknown."""
         entries = dict(tables)
         layers = entries.pop("layer", [])
+        schedule = _schedule(entries.pop("schedule", {}))
         _known("recipe", entries, ("precision", "residual"))
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in cast("list[object]", layers)):
             raise UsageError("`layer` must be an array of tables, written [[layer]]")
@@ -84,7 +90,7 @@ class Recipe:
             rules.append(LayerRule(layer["match"], layer["precision"]))
         if not all(isinstance(value, str) for value in entries.values()):
             raise UsageError("`precision` and `residual` are text")
-        return Recipe(layers=tuple(rules), **entries)
+        return Recipe(layers=tuple(rules), schedule=schedule, **entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
@@ -93,7 +99,20 @@ class Recipe:
             tables["residual"] = self.residual
         if self.layers:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
+        if self.schedule != ScheduleOptions():
+            tables["schedule"] = asdict(self.schedule)
         return tables
+
+
+def _schedule(table: object) -> ScheduleOptions:
+    if not isinstance(table, dict):
+        raise UsageError("`schedule` must be a table, written [schedule]")
+    entries = cast("dict[str, object]", table)
+    _known("[schedule]", entries, tuple(field.name for field in fields(ScheduleOptions)))
+    wrong = [key for key, value in entries.items() if not isinstance(value, bool)]
+    if wrong:
+        raise UsageError(f"{wrong[0]!r} of [schedule] is true or false")
+    return ScheduleOptions(**cast("dict[str, bool]", entries))
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from xdsl.dialects.builtin import ModuleOp
 from ...isa.blocks import Space
 from ...isa.machine import Machine
 from ...isa.table import Table
+from ..schedule_options import EVERYTHING, ScheduleOptions
 from .accesses import touched
 from .dependence import AtomEvents
 from .dram import DramLayout, place_in_dram
@@ -41,12 +42,12 @@ class Assembled:
     prefetch_share: int
 
 
-def assemble(module: ModuleOp, machine: Machine) -> Assembled:
+def assemble(module: ModuleOp, machine: Machine, options: ScheduleOptions = EVERYTHING) -> Assembled:
     """The table of a module of instruction templates. Raises CapacityError where something does not fit."""
     stream = assign_slots(expand(module, machine))
     found = touched(stream, machine)
     events = AtomEvents(found.accesses, found.instances, found.atoms)
-    placement = place_on_chip(stream, machine, found, events)
+    placement = place_on_chip(stream, machine, found, events, options.prefetch)
     dram = place_in_dram(stream, machine, placement.first, placement.last)
     spaces = found.instances.space
     # The last instance stands for the extent registers, which lie in a space of their own.

@@ -15,6 +15,7 @@ from ...dialects.provenance import folded_nodes, module_nodes
 from ...isa.blocks import Space
 from ...isa.formats import Array, Format
 from ...isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
+from ..schedule_options import EVERYTHING, ScheduleOptions
 from .assemble import Assembled, assemble
 from .footprint import Ints, numbers
 from .stream import Buffer
@@ -43,13 +44,18 @@ class ModelFacts:
     batchable: bool = False
 
 
-def emit(module: ModuleOp, context: CompilerContext, facts: ModelFacts | None = None) -> Program:
+def emit(
+    module: ModuleOp,
+    context: CompilerContext,
+    facts: ModelFacts | None = None,
+    options: ScheduleOptions = EVERYTHING,
+) -> Program:
     """The program of a module whose functions hold instruction templates, loops and buffers only.
 
     Raises CapacityError where the machine's memories are too small.
     """
     facts = facts or ModelFacts()
-    assembled = assemble(module, context.target)
+    assembled = assemble(module, context.target, options)
     nodes, offsets, source_nodes = _source_map(module, assembled, facts)
     mapped = {nodes[index].name for index in numbers(np.unique(source_nodes))}
     folded = [Note(node.name, node.phase, node.reason) for node in folded_nodes(module)]

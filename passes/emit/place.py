@@ -52,9 +52,11 @@ class Placement:
     share: int
 
 
-def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: AtomEvents) -> Placement:
-    """Order the rows and place the on-chip buffers. Raises CapacityError where even the natural order does
-    not fit."""
+def place_on_chip(
+    stream: Stream, machine: Machine, found: Touched, events: AtomEvents, prefetch: bool = True
+) -> Placement:
+    """Order the rows and place the on-chip buffers; loads move ahead of their natural place only with `prefetch`.
+    Raises CapacityError where even the natural order does not fit."""
     queues = len(machine.queues)
     natural = Order.of(np.arange(stream.rows), stream.queue, queues)
     first, last = events.lifetimes(natural)
@@ -77,7 +79,7 @@ def place_on_chip(stream: Stream, machine: Machine, found: Touched, events: Atom
     loaded[[load.instance for load in loads.values() if load.first]] = True
     time = numbers(_row_times(timeline, loads))
     crowded = 0
-    for share, large in ATTEMPTS:
+    for share, large in ATTEMPTS if prefetch else ATTEMPTS[-1:]:
         residents = _residents(members, size, first, last, done, loaded, capacity, large)
         room = {space: (total * share // 100) - live[space] for space, total in capacity.items()}
         try:

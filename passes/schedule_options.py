@@ -1,0 +1,20 @@
+"""What a recipe may switch off in the schedule, one by one: the ablations of every measure that makes programs fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ScheduleOptions:
+    """The measures; all on unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
+
+    resident: tensors stay on chip between kernels. prefetch: loads are moved ahead of the instructions that need them.
+    """
+
+    resident: bool = True
+    prefetch: bool = True
+
+
+EVERYTHING = ScheduleOptions()
+"""All measures on."""
