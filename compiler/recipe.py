@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..isa.errors import InputError, UsageError
-from ..passes.schedule_options import ScheduleOptions
+from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
 RESIDUALS = ("bf16", "fp16", "fp32")
@@ -44,7 +44,7 @@ class Recipe:
     precision: str = "model"
     residual: str | None = None
     layers: tuple[LayerRule, ...] = ()
-    schedule: ScheduleOptions = ScheduleOptions()
+    schedule: ScheduleOptions = EVERYTHING
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -99,7 +99,7 @@ class Recipe:
             tables["residual"] = self.residual
         if self.layers:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
-        if self.schedule != ScheduleOptions():
+        if self.schedule != EVERYTHING:
             tables["schedule"] = asdict(self.schedule)
         return tables
 
