@@ -105,6 +105,7 @@ class _Tiler:
         self._lowerings = [LOWERINGS[kernel.kind](kernel, self._scope) for kernel in self._kernels]
         self._resident = resident
         self._made: dict[Operation, KernelOp] = {}
+        self._order: dict[KernelOp, int] = {}
 
     def run(self) -> None:
         """Declare inputs and outputs, emit every kernel, and put the new function in the old one's place."""
@@ -161,6 +162,7 @@ class _Tiler:
 
     def _account(self) -> None:
         """Every operation in one kernel: views and constants join the kernel that makes or reads what they show."""
+        self._order = {kernel: number for number, kernel in enumerate(dict.fromkeys(self._made.values()))}
         for op in self._block.ops:
             if isinstance(op, ReturnOp) or op in self._made:
                 continue
@@ -188,13 +190,10 @@ class _Tiler:
         return self._made.get(op)
 
     def _consumer(self, op: Operation) -> KernelOp | None:
-        """The first kernel that reads what an operation gives, through views."""
+        """The first kernel, in the order of the program, that reads what an operation gives, through views."""
         users = [use.operation for result in op.results for use in result.uses]
-        for user in users:
-            found = self._made.get(user) or self._consumer(user)
-            if found is not None:
-                return found
-        return None
+        found = [kernel for user in users if (kernel := self._made.get(user) or self._consumer(user)) is not None]
+        return min(found, key=self._order.__getitem__, default=None)
 
     def _add_value(self, kernel: KernelOp, op: Operation) -> None:
         """Note the ONNX value that a view operation equals, where the kernel stores what it shows."""

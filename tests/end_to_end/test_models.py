@@ -92,8 +92,10 @@ def test_two_compilations_give_the_same_bytes(model) -> None:
     assert first == second
 
 
-def test_compilation_goes_on_from_every_dumped_phase(model, tmp_path: Path) -> None:
-    whole = attnc.compile(model.path, shapes=model.shapes, dump_ir=tmp_path).program.to_bytes()
+@pytest.mark.parametrize("precision", [None, "int8"])
+def test_compilation_goes_on_from_every_dumped_phase(model, tmp_path: Path, precision: str | None) -> None:
+    compilation = attnc.compile(model.path, shapes=model.shapes, precision=precision, dump_ir=tmp_path)
+    whole = compilation.program.to_bytes()
     for phase in ("graph", "precision", "attention", "tile", "schedule", "emit"):
         assert attnc.compile(tmp_path, start_from=phase).program.to_bytes() == whole, phase
 
