@@ -2,7 +2,8 @@
 
 Arithmetic stays float32 inside a kernel (the vector engine has nothing narrower, and products accumulate in
 float32); values are rounded to the narrow format where they are stored. So an epilogue is not rounded at each
-of its steps.
+of its steps, and a kernel that reads what it has just stored may use the value it still holds: only what
+passes from one kernel to another is known to be rounded.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class NarrowProducts(ModulePass):
 
 @dataclass(frozen=True)
 class NarrowResiduals(ModulePass):
-    """Store in 16 bits the float32 values that several operations read and a norm or a product among them:
-    the residual stream. Masks, scales, statistics and the results of the model keep float32."""
+    """Store in 16 bits the residual stream: float32 values that a norm reads, and those that a product reads
+    and something else besides. Masks, scales, statistics and the results of the model keep float32."""
 
     name = "narrow-residuals"
 
@@ -72,7 +73,7 @@ class NarrowResiduals(ModulePass):
             if not isinstance(operation, nn.NnOperation) or isinstance(operation, (nn.ConstantOp, *LAYOUT)):
                 continue
             for result in operation.results:
-                if element_type(result) == f32 and result.has_more_than_one_use() and _in_stream(result):
+                if element_type(result) == f32 and _in_stream(result):
                     _store_narrow(store, result, NARROW[self.format])
 
 
@@ -82,12 +83,14 @@ def _matrices(product: Product) -> tuple[SSAValue, ...]:
 
 
 def _in_stream(value: SSAValue) -> bool:
-    """Whether a norm or a product's matrix operand reads the value, directly or through layout."""
+    """Whether a norm normalizes the value, or a product multiplies it while something else reads it too;
+    directly or through layout."""
+    shared = value.has_more_than_one_use()
     for use in value.uses:
         user = use.operation
         if isinstance(user, nn.LayerNormOp | nn.RmsNormOp) and use.index == 0:
             return True
-        if isinstance(user, Product) and value in _matrices(user):
+        if shared and isinstance(user, Product) and value in _matrices(user):
             return True
         if isinstance(user, LAYOUT) and _in_stream(user.results[0]):
             return True
