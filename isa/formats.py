@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UsageError
+from .packed import fields_of_bytes, packed_bytes, packing, signed_field, unpacking
 
 Kind = Literal["float", "int", "bool"]
 Array = NDArray[Any]
@@ -27,7 +28,8 @@ NO_FORMAT = 15
 class Format(Enum):
     """A stored number format: its `code` (4 bits), `bits`, `bytes`, numpy `dtype`, and `kind` in the lanes.
 
-    Codes 7 to 14 are left for packed formats (1-bit, 2-bit and 4-bit), 15 means absent.
+    B1 to U4 are packed (`isa.packed`): several elements a byte, `bytes` is 0 and `dtype` that of the bytes.
+    Codes 12 to 14 are free, 15 means absent.
     """
 
     F32 = ("f32", 0, 32, "float", np.dtype(np.float32))
@@ -37,6 +39,11 @@ class Format(Enum):
     I8 = ("i8", 4, 8, "int", np.dtype(np.int8))
     U8 = ("u8", 5, 8, "int", np.dtype(np.uint8))
     BOOL = ("bool", 6, 8, "bool", np.dtype(np.bool_))
+    B1 = ("b1", 7, 1, "bool", np.dtype(np.uint8))
+    I2 = ("i2", 8, 2, "int", np.dtype(np.uint8))
+    U2 = ("u2", 9, 2, "int", np.dtype(np.uint8))
+    I4 = ("i4", 10, 4, "int", np.dtype(np.uint8))
+    U4 = ("u4", 11, 4, "int", np.dtype(np.uint8))
 
     def __init__(self, label: str, code: int, bits: int, kind: Kind, dtype: np.dtype[Any]) -> None:
         self.label = label
@@ -48,6 +55,25 @@ class Format(Enum):
 
     def __str__(self) -> str:
         return self.label
+
+    @property
+    def packed(self) -> bool:
+        """Whether several elements share a byte."""
+        return self.bits < 8
+
+    @property
+    def signed(self) -> bool:
+        """Whether an integer format has negative values."""
+        return self.kind == "int" and self.label.startswith("i")
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The least and the greatest value of an integer format."""
+        return (-(1 << self.bits - 1), (1 << self.bits - 1) - 1) if self.signed else (0, (1 << self.bits) - 1)
+
+    def run_bytes(self, elements: int) -> int:
+        """Bytes of so many elements in a row."""
+        return packed_bytes(elements, self.bits)
 
     @staticmethod
     def parse(name: str) -> Format:
@@ -73,7 +99,12 @@ FORMATS_BY_CODE: dict[int, Format] = {item.code: item for item in Format}
 FORMAT_BYTES = np.array(
     [FORMATS_BY_CODE[code].bytes if code in FORMATS_BY_CODE else 0 for code in range(16)], dtype=np.int64
 )
-"""Bytes of an element by format code; 0 for codes that are not used and for NO_FORMAT."""
+"""Bytes of an element by format code; 0 for packed formats, codes that are not used and NO_FORMAT."""
+
+FORMAT_BITS = np.array(
+    [FORMATS_BY_CODE[code].bits if code in FORMATS_BY_CODE else 0 for code in range(16)], dtype=np.int64
+)
+"""Bits of an element by format code; 0 for codes that are not used and for NO_FORMAT."""
 
 KIND_DTYPES: dict[Kind, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -112,8 +143,8 @@ def _stored_truth(stored: Array, out: Array) -> None:
 
 def _truncating(target: Format) -> Convert:
     """The conversion of float32 to an integer format: toward zero, saturated, NaN to 0."""
-    limits = np.iinfo(target.dtype)
-    low = np.array(limits.min, dtype=np.float32)
+    least, greatest = target.limits
+    low = np.array(least, dtype=np.float32)
 
     def to_narrow(values: Array, out: Array) -> None:
         # NaN stays NaN when clipped, and processors make it the least int32, or 0: low bytes of 0 either way.
@@ -127,30 +158,60 @@ def _truncating(target: Format) -> Convert:
         over = values >= np.float32(2147483648.0)
         out[...] = clipped
         if over.any():
-            out[over] = limits.max
+            out[over] = greatest
 
     if target.bits == 32:
         high = np.array(2147483520.0, dtype=np.float32)
         return to_int32
-    high = np.array(limits.max, dtype=np.float32)
+    high = np.array(greatest, dtype=np.float32)
     return to_narrow
 
 
-_TRUNCATIONS = {item: _truncating(item) for item in Format if item.kind == "int"}
+def _packing(target: Format, kind: Kind) -> Convert:
+    pack = packing(target.bits)
+    if kind != "float" or target.kind != "int":
+        return pack
+    truncate = _truncating(Format.I8)
+    least, greatest = target.limits
+
+    def truncate_and_pack(values: Array, out: Array) -> None:
+        whole = np.empty(values.shape, np.int8)
+        truncate(values, whole)
+        pack(whole.clip(least, greatest), out)
+
+    return truncate_and_pack
+
+
+def _fields(source: Format) -> Array:
+    """[256, elements of a byte]: what lanes hold of every byte of a packed format."""
+    fields = fields_of_bytes(source.bits)
+    if source.kind == "bool":
+        return fields.astype(np.bool_)
+    return signed_field(fields, source.bits) if source.signed else fields.astype(np.int32)
+
+
+_TRUNCATIONS = {item: _truncating(item) for item in Format if item.kind == "int" and not item.packed}
+_UNPACKINGS = {item: unpacking(_fields(item)) for item in Format if item.packed}
+_PACKINGS = {(kind, item): _packing(item, kind) for kind in KIND_DTYPES for item in Format if item.packed}
 
 
 def widening(source: Format) -> Convert | None:
     """The conversion from stored values to lane values; None where the lanes hold them as they are stored.
 
-    Stored bool bytes other than 0 and 1 read as true.
+    Stored bool bytes other than 0 and 1 read as true. Packed rows have an axis of bytes, whose bits behind the
+    last of the values are left out.
     """
     if source is Format.F32 or source is Format.I32:
         return None
+    if source.packed:
+        return _UNPACKINGS[source]
     return _stored_truth if source is Format.BOOL else assign
 
 
 def narrowing(kind: Kind, target: Format) -> Convert:
     """The conversion from lane values of `kind` to stored values."""
+    if target.packed:
+        return _PACKINGS[kind, target]
     if target is Format.BOOL and kind != "bool":
         return _is_not_zero
     if kind == "float" and target.kind == "int":
@@ -161,12 +222,13 @@ def narrowing(kind: Kind, target: Format) -> Convert:
 def widen(stored: Array, source: Format) -> Array:
     """Lane values of a stored array of `source` (any shape): float32, int32 or bool.
 
-    The result may be the argument itself.
+    The result may be the argument itself. Packed bytes give all their elements along the last axis.
     """
     convert = widening(source)
     if convert is None:
         return stored
-    result = np.empty(stored.shape, KIND_DTYPES[source.kind])
+    shape = (*stored.shape[:-1], stored.shape[-1] * 8 // source.bits) if source.packed else stored.shape
+    result = np.empty(shape, KIND_DTYPES[source.kind])
     convert(np.atleast_1d(stored), np.atleast_1d(result))
     return result
 
@@ -176,9 +238,10 @@ def narrow(values: Array, target: Format) -> Array:
 
     The result may be the argument itself.
     """
-    if values.dtype == target.dtype:
+    if values.dtype == target.dtype and not target.packed:
         return values
-    result = np.empty(values.shape, target.dtype)
+    shape = (*values.shape[:-1], target.run_bytes(values.shape[-1])) if target.packed else values.shape
+    result = np.empty(shape, target.dtype)
     with np.errstate(all="ignore"):
         narrowing(kind_of_dtype(values.dtype), target)(np.atleast_1d(values), np.atleast_1d(result))
     return result

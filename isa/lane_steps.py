@@ -148,7 +148,8 @@ class LaneSteps:
         self, result: Source, function: Callable[..., Any], sources: Sequence[Source], straight: bool
     ) -> None:
         operands = [self._same[source] for source in sources]
-        converts = function is assign and self._stored.get(operands[0]) not in (None, Format.BOOL)
+        stored = self._stored.get(operands[0])
+        converts = function is assign and stored is not None and stored is not Format.BOOL and not stored.packed
         # A conversion reads what is stored itself, in one go.
         places = [int(operands[0])] if converts else [self._operand(source) for source in operands]
         for source in set(operands):
@@ -215,7 +216,8 @@ class LaneSteps:
                 late.append((reduction.reduce, (values, along, target)))
         output = self.program.output
         if writes_output and output is not None and self.form.out is not None:
-            place = self._operand(self._same[output])
+            source = self._same[output]
+            place = self._spread(source) if self.form.out.packed else self._operand(source)
             late.insert(0, (narrowing(self.kinds[output], self.form.out), (place, OUT)))
         self.steps.extend(early)
         self.steps.extend(late)

@@ -10,7 +10,7 @@ from .engines import ENGINE_ROLES, Engine
 from .formats import Format
 from .instructions import RECORDS
 from .lane_functions import LANE_FUNCTIONS, REDUCTIONS
-from .matrix import MatrixMode
+from .matrix import MatrixMode, Values
 from .record import HEADER_BITS, WORD_BYTES, Instruction
 
 _HEAD = f"""\
@@ -40,14 +40,22 @@ _LANES = """\
 ## Lane programs
 
 `vx.program` holds up to eight operations, at most one of them transcendental. Lanes compute on float
-(float32), int (int32, wrapping) and bool. Reading widens: f16, bf16 and f32 to float; i8, u8 and i32 to
-int; a bool byte is true when it is not zero. Writing converts: float to an integer format goes toward
+(float32), int (int32, wrapping) and bool. Reading widens: f16, bf16 and f32 to float; integers to int; a
+bool byte is true when it is not zero, a b1 bit when it is 1. Writing converts: float to an integer format goes toward
 zero and saturates, NaN gives 0; int to a narrower integer keeps the low bits; float to f16 or bf16 and
 int to a float format round half to even; anything to bool is 1 where it is not zero, else 0.
 
 Sources of an operation: streams `a` (code 0) and `b` (1); broadcasts `c0` to `c3` (2 to 5); immediates
 (6 to 9); `row` (10) and `col` (11), the element's place in the pass as int from 0; results `r0` to `r7`
 (16 to 23).
+"""
+
+_PACKED = """\
+
+In the packed modes (i4, ternary, binary) a and b may hold other values than the mode's own, which are i4,
+i2 and bipolar. Bits are bipolar (1 is +1, 0 is -1) or unipolar (1 and 0); i2, i4 and i8 are two's complement.
+Formats of less than 8 bits are packed: element e of a row is in byte e // (8 / bits) of the row, at bit
+(e % (8 / bits)) * bits; bits behind the last element are written as zero.
 """
 
 _COSTS = """\
@@ -64,7 +72,8 @@ Cycles follow from the fields and the machine file; nothing depends on values.
 - `ld.gather`, `st.scatter`: each row moves the bursts that it touches (when the pitch is not whole
   bursts, the most that any alignment could touch); accesses are the lines of each row on chip and of
   the ids.
-- `mx.product`, with r the mode's rate on R x C PEs, D = R r: `pipelined_ws` ceil(k / D) ceil(n / C)
+- `mx.product`, with r the mode's rate on R x C PEs, D = R r (in a packed mode with an a of more bits than
+  the mode's own, r divided by how many times as many): `pipelined_ws` ceil(k / D) ceil(n / C)
   max(m, R), and `fill_cycles` + `drain_cycles` whenever the array was not running just before;
   `plain_ws` ceil(k / D) ceil(n / C) (2 R + C + m - 2); `plain_os` ceil(m / R) ceil(n / C) (2 R + C +
   ceil(k / r) - 2).
@@ -149,12 +158,16 @@ def _functions() -> Iterator[str]:
 
 
 def _formats() -> Iterator[str]:
-    yield "## Number formats\n\n| format | code | bytes | kind in lanes |\n|---|---|---|---|"
+    yield "## Number formats\n\n| format | code | bits | kind in lanes |\n|---|---|---|---|"
     for item in Format:
-        yield f"| `{item}` | {item.code} | {item.bytes} | {item.kind} |"
+        yield f"| `{item}` | {item.code} | {item.bits} | {item.kind} |"
     yield "\n| matrix mode | code | a and b | acc |\n|---|---|---|---|"
     for mode in MatrixMode:
         yield f"| `{mode}` | {mode.code} | {mode.operand} | {mode.accumulator} |"
+    yield _PACKED
+    yield "| operand values | code | format |\n|---|---|---|"
+    for values in Values:
+        yield f"| `{values.label}` | {values.code} | {values.stored or '-'} |"
 
 
 def main() -> None:

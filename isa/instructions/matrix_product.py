@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..blocks import Block
 from ..calls import Calls
-from ..columns import Column, choose, larger, lookup
+from ..columns import Column, both, choose, either, larger, lookup
 from ..engines import Engine
 from ..fields import on_chip_offset, on_chip_space
-from ..matrix import MODE_NAMES, MODE_OPERAND_BYTES, MODES_BY_CODE, product
+from ..formats import Array
+from ..matrix import (
+    MODE_NAMES,
+    MODES_BY_CODE,
+    OPERAND_BITS,
+    OWN_BITS,
+    RIGHT_VALUES,
+    VALUES_BY_CODE,
+    MatrixMode,
+    operand_values,
+    packed_product,
+    product,
+)
 from ..matrix_laws import LAWS
+from ..packed import packed_bytes
 from ..record import (
     Condition,
     Cost,
@@ -29,13 +44,28 @@ if TYPE_CHECKING:
     from ..state import State
 
 
+_BYTE = np.dtype(np.uint8)
+_PACKED = np.array([code in MODES_BY_CODE and MODES_BY_CODE[code].packed for code in range(16)], dtype=np.int64)
+_RIGHT = np.array(
+    [
+        code == 0 or (mode in MODES_BY_CODE and VALUES_BY_CODE.get(code) in RIGHT_VALUES.get(MODES_BY_CODE[mode], ()))
+        for mode in range(16)
+        for code in range(16)
+    ],
+    dtype=np.int64,
+)
+_VALUES = {code: values.label for code, values in VALUES_BY_CODE.items()}
+
+
 @instruction("mx.product", engine=Engine.MX, opcode=0x20)
 class Product(Instruction):
     """acc[m, n] (+)= sum over k of a[m, k] * b[k, n], in the arithmetic of `mode`.
 
     a and b stand in SRAM in the mode's format, acc in ACC as fp32 or int32. With `transpose_b`, b stands as
     [n, k]. With `accumulate` the old acc is added. f32, f16, bf16: float32 products and sums in any order.
-    i8: exact; the int32 accumulator wraps.
+    i8: exact; the int32 accumulator wraps. i4, ternary, binary: exact as i8; a and b stand packed along k (b
+    with `transpose_b`), each row from the lowest bit of a byte, with the values of `a_values` and `b_values`;
+    what lies behind the k values of a row does not count.
     """
 
     mode: Column = named("arithmetic", 4, {code: mode.label for code, mode in MODES_BY_CODE.items()})
@@ -50,6 +80,11 @@ class Product(Instruction):
     b_stride: Column = on_chip_stride("distance between rows of b as it stands")
     accumulate: Column = flag("add to the old acc")
     transpose_b: Column = flag("b stands as [n, k]")
+    a_values: Column = named("what a holds in a packed mode", 4, _VALUES, 0)
+    b_values: Column = named("what b holds in a packed mode", 4, _VALUES, 0)
+
+    def _bits(self, name: str) -> Column:
+        return lookup(OPERAND_BITS, 16 * self.mode + self.__dict__[f"{name}_values"])
 
     @property
     def _acc_block(self) -> Block:
@@ -58,7 +93,6 @@ class Product(Instruction):
 
     def reads(self) -> tuple[Block, ...]:
         """a, b, and acc when it accumulates."""
-        width = lookup(MODE_OPERAND_BYTES, self.mode)
         rows = choose(self.transpose_b, self.n, self.k)
         columns = choose(self.transpose_b, self.k, self.n)
         a = Block(
@@ -66,14 +100,14 @@ class Product(Instruction):
             on_chip_offset(self.a),
             (self.m,),
             (self.a_stride,),
-            choose(self.n > 0, width * self.k, 0),
+            choose(self.n > 0, packed_bytes(self.k, self._bits("a")), 0),
         )
         b = Block(
             on_chip_space(self.b),
             on_chip_offset(self.b),
             (rows,),
             (self.b_stride,),
-            choose(self.m > 0, width * columns, 0),
+            choose(self.m > 0, packed_bytes(columns, self._bits("b")), 0),
         )
         acc = self._acc_block
         old = Block(acc.space, acc.address, acc.extents, acc.strides, acc.run * self.accumulate)
@@ -84,25 +118,32 @@ class Product(Instruction):
         return (self._acc_block,)
 
     def cost(self, machine: Machine) -> Cost:
-        """By the machine's law of its array; padding to the array is paid, energy is of useful products."""
+        """By the machine's law of its array; padding to the array is paid, energy is of useful products: in a packed
+        mode of as many as there are turns."""
         engine = machine.matrix
         # A mode that the machine lacks is a fault; the cost only must not divide by zero before it is seen.
-        depth = larger(lookup(engine.depths, self.mode), 1)
+        own = larger(lookup(OWN_BITS, self.mode), 1)
+        # An A of more bits than the mode's own passes in as many turns; one of fewer gains nothing.
+        turns = larger(self._bits("a") // own, 1)
+        depth = larger(lookup(engine.depths, self.mode) // turns, 1)
         traffic = LAWS[engine.law](engine, self.m, self.n, self.k, depth, self.accumulate)
         works = self.m * self.n * self.k > 0
-        width = lookup(MODE_OPERAND_BYTES, self.mode)
-        macs = self.m * self.n * self.k
+        macs = self.m * self.n * self.k * turns
         events: dict[str, Column] = {
             f"mac.{mode.label}": choose(self.mode == code, macs, 0) for code, mode in MODES_BY_CODE.items()
         }
-        events["sram.read"] = (traffic.a_elements + traffic.b_elements) * width
+        events["sram.read"] = packed_bytes(traffic.a_elements, self._bits("a")) + packed_bytes(
+            traffic.b_elements, self._bits("b")
+        )
         events["acc.read"] = choose(works, traffic.acc_reads * 4, 0)
         events["acc.write"] = choose(works, traffic.acc_writes * 4, 0)
         return Cost(busy=choose(works, traffic.busy, 0), fill=choose(works, traffic.fill, 0), events=events)
 
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
-        """Operands in the wrong memory, unaligned, or a mode that the machine lacks."""
-        width = larger(lookup(MODE_OPERAND_BYTES, self.mode), 1)
+        """Operands in the wrong memory, unaligned, values that the mode has not, or a mode that the machine lacks."""
+        packed = lookup(_PACKED, self.mode) == 1
+        width = larger(self._bits("a") // 8, 1)
+        b_width = larger(self._bits("b") // 8, 1)
         lacking = ", ".join(sorted(set(MODE_NAMES) - set(machine.matrix.rates)))
         return (
             (self.acc >> 31 == 0, "acc stands in SRAM, it must stand in ACC"),
@@ -111,7 +152,16 @@ class Product(Instruction):
             rows_overlap("rows of acc", self.m, self.acc_stride, 4 * self.n),
             ((self.acc | self.acc_stride) % 4 != 0, "acc or its stride is not a multiple of 4 bytes"),
             ((self.a | self.a_stride) % width != 0, "a or its stride is not a multiple of the element"),
-            ((self.b | self.b_stride) % width != 0, "b or its stride is not a multiple of the element"),
+            ((self.b | self.b_stride) % b_width != 0, "b or its stride is not a multiple of the element"),
+            (
+                both(either(self.a_values > 0, self.b_values > 0), lookup(_PACKED, self.mode) == 0),
+                "operands of this mode have values of their own only",
+            ),
+            (
+                lookup(_RIGHT, 16 * self.mode + self.b_values) == 0,
+                "b holds values that the mode does not take on that side",
+            ),
+            (both(packed, self.transpose_b == 0), "b of a packed mode must stand as [n, k]"),
             (
                 lookup(machine.matrix.depths, self.mode) == 0,
                 f"the machine's matrix engine lacks the mode (it lacks {lacking})",
@@ -122,6 +172,8 @@ class Product(Instruction):
         """Multiply into acc."""
         mode = MODES_BY_CODE[self.mode]
         operand, result = mode.operand.dtype, mode.accumulator.dtype
+        if mode.packed:
+            return self._packed(state, mode)
         width = operand.itemsize
         a = state.on_chip(self.a, (self.m, self.k), (self.a_stride, width), operand)
         if self.transpose_b:
@@ -130,3 +182,13 @@ class Product(Instruction):
             b = state.on_chip(self.b, (self.k, self.n), (self.b_stride, width), operand)
         acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), result)
         return product(a, b, acc, mode, bool(self.accumulate), state.working)
+
+    def _packed(self, state: State, mode: MatrixMode) -> Calls:
+        acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), mode.accumulator.dtype)
+        values = (operand_values(mode, self.a_values), operand_values(mode, self.b_values))
+        a, b = self._packed_rows(state, "a", self.m), self._packed_rows(state, "b", self.n)
+        return packed_product(a, b, acc, values, self.k, bool(self.accumulate), state.working)
+
+    def _packed_rows(self, state: State, name: str, rows: int) -> Array:
+        run = packed_bytes(self.k, self._bits(name))
+        return state.on_chip(self.__dict__[name], (rows, run), (self.__dict__[f"{name}_stride"], 1), _BYTE)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..blocks import Block
 from ..calls import Calls
-from ..columns import Column, ceiling, choose, larger, lookup
+from ..columns import Column, both, ceiling, choose, larger, lookup
 from ..engines import Engine
 from ..errors import Fault, UsageError
 from ..fields import on_chip_offset, on_chip_space
-from ..formats import FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Array, Kind
+from ..formats import FORMAT_BITS, FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Array, Kind
 from ..lane_plan import Frame, plan
 from ..lane_steps import Form
 from ..lanes import REDUCTIONS, LaneProgram
+from ..packed import packed_bytes
 from ..record import (
     Condition,
     Cost,
@@ -51,9 +52,10 @@ _DIRECTION_NAMES = {code: name for name, code in DIRECTIONS.items()}
 class VectorPass(Instruction):
     """Run the lane program of `slot` on every element of `rows` x `columns`, in this queue's engine.
 
-    Streams a and b are [rows, columns] with a row stride, elements of a row contiguous; broadcasts c0 to c3
-    repeat along what they lack. Values widen to float32, int32 or bool, run through the program, and `out`
-    converts to its format. A reduction writes contiguous 4-byte values (float32, or int32 for int and bool);
+    Streams a and b are [rows, columns] with a row stride, elements of a row contiguous (packed formats: from the
+    lowest bit of the row's first byte); broadcasts c0 to c3 repeat along what they lack. Values widen to float32,
+    int32 or bool, run through the program, and `out` converts to its format; the bits that a packed row leaves of
+    its last byte become zero. A reduction writes contiguous 4-byte values (float32, or int32 for int and bool);
     with `accumulate` its old values join in (sum, max and min only). All reads precede all writes.
     """
 
@@ -96,6 +98,12 @@ class VectorPass(Instruction):
     def _width(self, name: str) -> Column:
         return lookup(FORMAT_BYTES, self.__dict__[f"{name}_format"])
 
+    def _bits(self, name: str) -> Column:
+        return lookup(FORMAT_BITS, self.__dict__[f"{name}_format"])
+
+    def _row_bytes(self, name: str) -> Column:
+        return packed_bytes(self.columns, self._bits(name))
+
     def _stream_block(self, name: str) -> Block:
         values = self.__dict__
         address = values[name]
@@ -104,7 +112,7 @@ class VectorPass(Instruction):
             on_chip_offset(address),
             (self.rows,),
             (values[f"{name}_stride"],),
-            self.columns * self._width(name),
+            self._row_bytes(name),
         ).merged()
 
     def _broadcast_count(self, name: str) -> Column:
@@ -147,11 +155,13 @@ class VectorPass(Instruction):
         from_acc: Column = 0
         for name in self.STREAMS:
             in_acc = (self.__dict__[name] >> 31) & 1
-            from_sram = from_sram + self._width(name) * (1 - in_acc)
-            from_acc = from_acc + self._width(name) * in_acc
+            from_sram = from_sram + self._bits(name) * (1 - in_acc)
+            from_acc = from_acc + self._bits(name) * in_acc
         slowdown = larger(
             1,
-            larger(ceiling(from_sram, engine.sram_bytes_per_lane), ceiling(from_acc, engine.acc_bytes_per_lane)),
+            larger(
+                ceiling(from_sram, 8 * engine.sram_bytes_per_lane), ceiling(from_acc, 8 * engine.acc_bytes_per_lane)
+            ),
         )
         cycles = engine.start_cycles + ceiling(elements, engine.lanes) * slowdown
         reductions = (self.reduction0_direction > 0) * 1 + (self.reduction1_direction > 0) * 1
@@ -169,9 +179,7 @@ class VectorPass(Instruction):
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
         """Unaligned operands, rows of out that overlap, a broadcast with a shape and no format."""
         del machine
-        conditions: list[Condition] = [
-            rows_overlap("rows of out", self.rows, self.out_stride, self.columns * self._width("out"))
-        ]
+        conditions: list[Condition] = [rows_overlap("rows of out", self.rows, self.out_stride, self._row_bytes("out"))]
         for name in (*self.STREAMS, "out"):
             place = self.__dict__[name] | self.__dict__[f"{name}_stride"]
             wrong = place % larger(self._width(name), 1) != 0
@@ -182,6 +190,8 @@ class VectorPass(Instruction):
             conditions.append((present != has_format, f"{name} has a shape without format or the reverse"))
             wrong = self.__dict__[name] % larger(self._width(name), 1) != 0
             conditions.append((wrong, f"{name} is not at a multiple of its element"))
+            packed = both(self._bits(name) > 0, self._bits(name) < 8)
+            conditions.append((packed, f"{name} has a packed format, which only streams and out may have"))
         conditions.extend(
             (self.__dict__[name] % 4 != 0, f"{name} is not at a multiple of 4 bytes") for name in self.REDUCED
         )
@@ -275,7 +285,8 @@ class VectorPass(Instruction):
         stored = FORMATS_BY_CODE.get(values[name + "_format"])
         if stored is None:
             return None
-        shape, strides = (self.rows, self.columns), (values[name + "_stride"], stored.bytes)
+        columns = stored.run_bytes(self.columns) if stored.packed else self.columns
+        shape, strides = (self.rows, columns), (values[name + "_stride"], stored.dtype.itemsize)
         return state.on_chip(values[name], shape, strides, stored.dtype)
 
     def _broadcast(self, state: State, name: str) -> Array | None:

@@ -311,6 +311,19 @@ def test_fractional_rates_cover_fewer_values():
     assert product.cost(EDGE).events["mac.f32"] == 40 * 33 * 9
 
 
+@pytest.mark.parametrize(("values", "turns"), [(0, 1), (2, 1), (3, 2), (6, 4), (7, 8)])
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_cycles_of_a_packed_mode_go_with_the_bits_of_a(values, turns, m, n, k):
+    matrix = dataclasses.replace(machine_with(4, 4, 1, "pipelined_ws").matrix, rates={"binary": Fraction(8)})
+    machine = dataclasses.replace(EDGE, matrix=matrix)
+    product = Product(mode=MatrixMode.BINARY.code, acc=ACC_BIT, m=m, n=n, k=k, transpose_b=1, a_values=values)
+    cost = product.cost(machine)
+    a, b = operands(m, n, k)
+    cycles, _, _ = WeightStationaryGrid(4, 4, 8 // turns).run([(a, b, None)])
+    assert cost.busy + cost.fill == cycles
+    assert cost.events["mac.binary"] == m * n * k * turns
+
+
 BYTES = {0: 4, 1: 2, 4: 1}
 
 

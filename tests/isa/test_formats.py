@@ -53,7 +53,7 @@ def test_stored_values_survive_the_lanes(item: Format):
     raw = np.arange(256, dtype=np.uint8)
     if item is Format.BOOL:
         raw = raw & 1
-    stored = np.repeat(raw, item.bytes).view(item.dtype)
+    stored = np.repeat(raw, max(item.bytes, 1)).view(item.dtype)
     again = narrow(widen(stored, item), item)
     assert again.dtype == item.dtype
     if item.kind == "float":
@@ -68,3 +68,20 @@ def test_formats_are_found_by_name_and_dtype():
     assert Format.of_dtype(ml_dtypes.bfloat16) is Format.BF16
     with pytest.raises(UsageError, match="f64"):
         Format.parse("f64")
+
+
+@pytest.mark.parametrize("columns", [1, 3, 7, 8, 9, 20])
+def test_packed_rows_start_at_a_byte_and_end_in_zeros(columns):
+    bits = np.arange(2 * columns).reshape(2, columns) % 3 == 0
+    packed = narrow(bits, Format.B1)
+    assert packed.shape == (2, Format.B1.run_bytes(columns)) == (2, -(-columns // 8))
+    for row, stored in zip(bits, packed, strict=True):
+        assert int.from_bytes(stored.tobytes(), "little") == sum(1 << place for place in np.flatnonzero(row))
+
+
+def test_packed_integers_wrap_and_packed_floats_saturate():
+    whole, real = np.array([[-3, -2, 1, 2, 5]], np.int32), np.array([[-3.5, -0.5, 1.9, 7.0]], np.float32)
+    assert widen(narrow(whole, Format.I2), Format.I2).tolist() == [[1, -2, 1, -2, 1, 0, 0, 0]]
+    assert widen(narrow(whole, Format.U2), Format.U2).tolist() == [[1, 2, 1, 2, 1, 0, 0, 0]]
+    assert widen(narrow(real, Format.I2), Format.I2).tolist() == [[-2, 0, 1, 1]]
+    assert widen(narrow(real, Format.U4), Format.U4).tolist() == [[0, 0, 1, 7]]

@@ -35,6 +35,7 @@ def read_manual():
     lanes = MANUAL.split("\n## Lane programs")[1]
     functions, reductions = (part for part in lanes.split("| reduction |"))
     formats, modes = MANUAL.split("\n## Number formats")[1].split("| matrix mode |")
+    modes, values = modes.split("| operand values |")
     return (
         fields,
         opcodes,
@@ -42,10 +43,12 @@ def read_manual():
         {int(row[1]): row[0] for row in table_rows(reductions.split("\n## ")[0])},
         {int(row[1]): row[0] for row in table_rows(formats)},
         {int(row[1]): (row[2], row[3]) for row in table_rows(modes)},
+        {int(row[1]): (row[0], row[2]) for row in table_rows(values)},
+        {row[0]: int(row[2]) for row in table_rows(formats)},
     )
 
 
-FIELDS, OPCODES, FUNCTIONS, REDUCTIONS, FORMATS, MODES = read_manual()
+FIELDS, OPCODES, FUNCTIONS, REDUCTIONS, FORMATS, MODES, VALUES, BITS = read_manual()
 CODES = {"f32": "<f", "f16": "<e", "i32": "<i", "i8": "<b", "u8": "<B"}
 SIZES = {"f32": 4, "f16": 2, "i32": 4, "i8": 1, "u8": 1, "bool": 1}
 
@@ -100,12 +103,36 @@ class SecondExecutor:
     def place(self, address):
         return ("acc", address - 2**31) if address >> 31 else ("sram", address)
 
-    def read(self, place, number):
-        memory, address = place
+    def field(self, place, number, element):
+        """Bits of element `element` of a packed row, as int."""
+        bits, (memory, address) = BITS[number], place
+        byte = int(self.memory[memory][address + element * bits // 8])
+        value = byte >> element * bits % 8 & (1 << bits) - 1
+        return value - (1 << bits) if number.startswith("i") and value >> bits - 1 else value
+
+    def read(self, place, number, element=0):
+        if number in BITS and BITS[number] < 8:
+            value = self.field(place, number, element)
+            return bool(value) if number == "b1" else value
+        memory, address = place[0], place[1] + element * SIZES[number]
         raw = bytes(self.memory[memory][address : address + SIZES[number]])
         if number == "bool":
             return raw[0] != 0
         return struct.unpack(CODES[number], raw)[0]
+
+    def write_packed(self, place, number, values):
+        """A packed row; the bits behind its last element become zero."""
+        bits, (memory, address) = BITS[number], place
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if number.startswith("i") else (0, (1 << bits) - 1)
+        row = 0
+        for element, value in enumerate(values):
+            if number == "b1":
+                whole = int(value != 0)
+            else:
+                whole = saturated(value, low, high) if isinstance(value, float) else int(value)
+            row |= whole % (1 << bits) << element * bits
+        raw = row.to_bytes(-(-len(values) * bits // 8), "little")
+        self.memory[memory][address : address + len(raw)] = np.frombuffer(raw, np.uint8)
 
     def write(self, place, number, value):
         memory, address = place
@@ -181,6 +208,9 @@ class SecondExecutor:
 
     def mx_product(self, v, queue):
         operand, result = MODES[v["mode"]]
+        if BITS[operand] < 8:
+            self.packed_product(v, operand)
+            return
         size = SIZES[operand]
         for i in range(v["m"]):
             for j in range(v["n"]):
@@ -194,6 +224,19 @@ class SecondExecutor:
                     total += self.read(place, result)
                 self.write(place, result, int32(total) if result == "i32" else float(total))
 
+    def packed_product(self, v, own):
+        def operand(name, row, k):
+            values, stored = VALUES[v[f"{name}_values"]]
+            stored = own if values == "own" else stored
+            value = int(self.read(("sram", v[name] + row * v[f"{name}_stride"]), stored, k))
+            return 2 * value - 1 if values == "bipolar" or (values == "own" and own == "b1") else value
+
+        for i in range(v["m"]):
+            for j in range(v["n"]):
+                total = sum(operand("a", i, k) * operand("b", j, k) for k in range(v["k"]))
+                place = ("acc", v["acc"] - 2**31 + i * v["acc_stride"] + 4 * j)
+                self.write(place, "i32", int32(total + (self.read(place, "i32") if v["accumulate"] else 0)))
+
     def vx_program(self, v, queue):
         self.slots[queue, v["slot"]] = v
 
@@ -203,12 +246,17 @@ class SecondExecutor:
         for row in range(rows):
             for column in range(columns):
                 kept[row, column] = self.element(v, program, row, column)
-        for (row, column), sources in kept.items():
-            if program["output"] != 31:
-                memory, base = self.place(v["out"])
-                number = FORMATS[v["out_format"]]
-                place = base + row * v["out_stride"] + column * SIZES[number]
-                self.write((memory, place), number, sources[program["output"]])
+        if program["output"] != 31:
+            memory, base = self.place(v["out"])
+            number = FORMATS[v["out_format"]]
+            for row in range(rows):
+                values = [kept[row, column][program["output"]] for column in range(columns)]
+                place = base + row * v["out_stride"]
+                if BITS[number] < 8:
+                    self.write_packed((memory, place), number, values)
+                    continue
+                for column, value in enumerate(values):
+                    self.write((memory, place + column * SIZES[number]), number, value)
         for which in ("reduction0", "reduction1"):
             if program[which] & 7:
                 self.reduce(v, which, REDUCTIONS[program[which] & 7], program[which] >> 3, kept)
@@ -219,7 +267,7 @@ class SecondExecutor:
             if v[f"{name}_format"] != 15:
                 number = FORMATS[v[f"{name}_format"]]
                 memory, base = self.place(v[name])
-                sources[code] = self.read((memory, base + row * v[f"{name}_stride"] + column * SIZES[number]), number)
+                sources[code] = self.read((memory, base + row * v[f"{name}_stride"]), number, column)
         for index in range(4):
             kind = v[f"c{index}_kind"]
             if kind:
@@ -275,6 +323,7 @@ EDGE = load_machine("edge")
 DRAM, USED = 2048, 3072
 # Regions of SRAM (and of DRAM, at the same places) hold one format each: no byte is read as another.
 REGION = {"f32": 0, "i32": 512, "i8": 1024, "bool": 1536, "f16": 1792}
+REGION |= dict.fromkeys(("b1", "i2", "u2", "i4", "u4"), REGION["i8"])
 IDS, SINK = 2048, 2560
 
 EXACT = [
@@ -294,6 +343,13 @@ EXACT = [
     ("i8", "f16", "r0 = to_float(a); r1 = to_bool(b); r2 = to_float(r1); r3 = add(r0, r2); out r3"),
     ("i8", "i32", "r0 = add(a, row); r1 = mul(r0, col); out r1; reduce max(r1)"),
     ("bool", "bool", "r0 = and(a, b); out r0; reduce sum(r0)"),
+    ("f32", "b1", "r0 = ge(a, c0); out r0; reduce sum(r0)"),
+    ("i32", "b1", "r0 = lt(a, c0); r1 = not(r0); out r1"),
+    ("f32", "i2", "r0 = rint(a); out r0"),
+    ("i32", "u4", "r0 = shift_right(a, 24); out r0"),
+    ("b1", "i32", "r0 = to_int(a); r1 = add(r0, row); out r1; reduce max(r1)"),
+    ("u2", "i8", "r0 = mul(a, col); out r0"),
+    ("i4", "i4", "r0 = neg(a); out r0; reduce sum(a)"),
 ]
 OPEN = [
     ("f32", "r0 = exp(a); out r0; reduce sum(a)"),
@@ -320,7 +376,7 @@ class Generator:
         return REGION[number] + 4 * self.pick(0, 16)
 
     def copy(self):
-        number = str(self.random.choice(list(REGION)))
+        number = str(self.random.choice([number for number in REGION if number in SIZES]))
         width = SIZES[number]
         fields = {"element": {1: 0, 2: 1, 4: 2}[width], "n2": self.extent(), "n3": self.extent()}
         dram = REGION[number] + 4 * self.pick(0, 8)
@@ -355,6 +411,9 @@ class Generator:
 
     def product(self):
         transpose = self.pick(0, 1)
+        if self.pick(0, 1):
+            self.packed_product()
+            return
         number, mode, acc = ("i8", 3, 0) if self.pick(0, 1) else ("f32", 0, 512)
         fields = {
             "mode": mode,
@@ -369,6 +428,26 @@ class Generator:
             "b_stride": 32,
             "accumulate": self.pick(0, 1),
             "transpose_b": transpose,
+        }
+        self.builder.append("mx.product", 2, fields)
+
+    def packed_product(self):
+        mode = self.pick(4, 6)
+        fields = {
+            "mode": mode,
+            "acc": ACC_BIT,
+            "a": self.inside("i8") + self.pick(0, 3),
+            "b": self.inside("i8") + self.pick(0, 3),
+            "m": self.extent(),
+            "n": self.extent(),
+            "k": self.pick(1, 40),
+            "acc_stride": 32,
+            "a_stride": 44,
+            "b_stride": 24,
+            "accumulate": self.pick(0, 1),
+            "transpose_b": 1,
+            "a_values": self.pick(0, 8),
+            "b_values": int(self.random.choice({4: [0, 5, 6], 5: [0, 3], 6: [0, 1, 2]}[mode])),
         }
         self.builder.append("mx.product", 2, fields)
 
