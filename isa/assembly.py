@@ -22,6 +22,7 @@ from .assembly_data import DIRECTIVES, StandaloneData, read_data_file
 from .errors import AssemblyError, AttncError, Fault, UsageError
 from .instructions import RECORDS
 from .machine import Machine
+from .occupancy import Occupancy
 from .place_names import PlaceNames
 from .program import Program
 from .record import Instruction
@@ -236,9 +237,9 @@ class _Assembler:
 def _with_table(base: Program, table: Table) -> Program:
     if len(table) == len(base.table):
         return replace(base, table=table)
-    # Rows were added or taken away: which node a row works for is no longer known.
+    # Rows were added or taken away: which node a row works for, and what lies where at it, is no longer known.
     none = np.zeros(0, dtype=np.int64)
-    return replace(base, table=table, source_offsets=none, source_nodes=none)
+    return replace(base, table=table, source_offsets=none, source_nodes=none, occupancy=Occupancy())
 
 
 def _unexpected(line: str, column: int) -> str:

@@ -23,9 +23,10 @@ from .files import write_beside
 from .formats import Array, Format
 from .instructions import ISA_HASH
 from .machine import Machine
+from .occupancy import Occupancy
 from .table import Table
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the program file's layout."""
 
 SEGMENT_PREFIX = "weight:"
@@ -100,7 +101,8 @@ class Program:
     """A program for one machine; see the module. Row numbers are places in `table`.
 
     source_offsets, source_nodes: nodes of row r are source_nodes[source_offsets[r]:source_offsets[r + 1]],
-    indices into `nodes`. dram_bytes: DRAM that a run needs. recipe: what the compiler was asked for.
+    indices into `nodes`. dram_bytes: DRAM that a run needs. memory_map: places by name. occupancy: the memories on
+    chip over time (nothing in a program written by hand). recipe: what the compiler was asked for.
     unlowered, folded: nodes with the reason. batchable: a run may repeat over a longer first axis. model:
     facts of the source model.
     """
@@ -115,6 +117,7 @@ class Program:
     source_offsets: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     source_nodes: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     memory_map: tuple[MemoryEntry, ...] = ()
+    occupancy: Occupancy = field(default_factory=Occupancy)
     recipe: Mapping[str, Any] = field(default_factory=dict[str, Any])
     model: Mapping[str, Any] = field(default_factory=dict[str, Any])
     unlowered: tuple[Note, ...] = ()
@@ -180,6 +183,7 @@ class Program:
         tensors: dict[str, Array] = {
             "source_offsets": offsets.astype("<i8"),
             "source_nodes": nodes.astype("<i8"),
+            "occupancy": self.occupancy.table().astype("<i4"),
             "words": words,
         }
         for segment in sorted(self.segments, key=lambda item: (item.address, item.name)):
@@ -213,6 +217,7 @@ class Program:
             "memory_map": [
                 [entry.name, entry.space.text, entry.address, entry.bytes, entry.role] for entry in self.memory_map
             ],
+            "buffers": [[item.name, item.space.text, item.bytes, item.resident] for item in self.occupancy.buffers],
             "recipe": dict(self.recipe),
             "model": dict(self.model),
             "unlowered": [[note.node, note.subject, note.reason] for note in self.unlowered],

@@ -16,6 +16,7 @@ from .errors import Fault, MachineError, ProgramFileError, UsageError
 from .formats import Array, Format
 from .instructions import ISA_HASH
 from .machine import Machine, machine_from_dict
+from .occupancy import ChipBuffer, Occupancy
 from .program import (
     FORMAT_VERSION,
     SEGMENT_PREFIX,
@@ -40,13 +41,14 @@ _KEYS = {
     "weights": dict,
     "nodes": list,
     "memory_map": list,
+    "buffers": list,
     "recipe": dict,
     "model": dict,
     "unlowered": list,
     "folded": list,
     "batchable": bool,
 }
-_TABLES = ("source_offsets", "source_nodes", "words")
+_TABLES = ("source_offsets", "source_nodes", "occupancy", "words")
 _SPACES = {space.text: space for space in (Space.DRAM, Space.SRAM, Space.ACC)}
 
 
@@ -88,6 +90,7 @@ class _Reader:
             source_offsets=offsets,
             source_nodes=sources,
             memory_map=tuple(self.memory_entry(entry, machine, dram_bytes) for entry in self.metadata["memory_map"]),
+            occupancy=self.occupancy(machine, len(table)),
             recipe=self.metadata["recipe"],
             model=self.metadata["model"],
             unlowered=tuple(Note(*self.texts(entry, 3, "unlowered")) for entry in self.metadata["unlowered"]),
@@ -222,6 +225,36 @@ class _Reader:
         if address + size > limit:
             raise self.wrong(f"has {name!r} past the end of {space}")
         return MemoryEntry(name, _SPACES[space], address, size, role)
+
+    def occupancy(self, machine: Machine, rows: int) -> Occupancy:
+        buffers = tuple(self.chip_buffer(entry) for entry in self.metadata["buffers"])
+        stays = self.tensors["occupancy"]
+        if stays.dtype != np.int32 or stays.ndim != 2 or len(stays) != 4:
+            raise self.wrong(f"has an occupancy of shape {stays.shape} {stays.dtype}")
+        buffer, address, first, last = stays.astype(np.int64)
+        if ((buffer < 0) | (buffer >= len(buffers))).any():
+            raise self.wrong("has an occupancy that does not fit its buffers")
+        found = Occupancy(buffers, buffer, address, first, last)
+        limits = np.array([machine.memory_bytes(item.space) for item in buffers], dtype=np.int64)[buffer]
+        if ((address < 0) | (address + found.bytes > limits)).any():
+            raise self.wrong("has an occupancy past the end of a memory")
+        if ((first < 0) | (first > last) | (last >= rows)).any() or (np.diff(first) < 0).any():
+            raise self.wrong("has an occupancy that does not fit its instructions")
+        for space in (Space.SRAM, Space.ACC):
+            if found.live_bytes(space, rows).max(initial=0) > machine.memory_bytes(space):
+                raise self.wrong(f"has an occupancy that puts more into {space.text} than it holds")
+        return found
+
+    def chip_buffer(self, entry: Any) -> ChipBuffer:
+        if not isinstance(entry, list) or len(cast(list[Any], entry)) != 4:
+            raise self.wrong("has an entry of buffers without its 4 parts")
+        name, space, size, resident = cast(list[Any], entry)
+        name, space = self.texts([name, space], 2, "buffers")
+        if space not in (Space.SRAM.text, Space.ACC.text):
+            raise self.wrong(f"has {name!r} on chip in the memory {space!r}")
+        if type(resident) is not bool:
+            raise self.wrong(f"has {name!r} with resident {resident!r}")
+        return ChipBuffer(name, _SPACES[space], self.whole(size, f"the size of {name!r}"), resident)
 
     def disjoint(self, segments: tuple[Segment, ...], inputs: tuple[Signature, ...]) -> None:
         """Weights and inputs may not lie on one another."""

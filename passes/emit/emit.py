@@ -14,6 +14,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.provenance import folded_nodes, module_nodes
 from ...isa.blocks import Space
 from ...isa.formats import Array, Format
+from ...isa.occupancy import ChipBuffer, Occupancy
 from ...isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from .assemble import Assembled, assemble
@@ -71,6 +72,7 @@ def emit(
         source_offsets=offsets,
         source_nodes=source_nodes,
         memory_map=tuple(_memory_map(assembled)),
+        occupancy=_occupancy(assembled),
         recipe=context.recipe,
         model=facts.model,
         unlowered=facts.unlowered,
@@ -180,3 +182,16 @@ def _memory_map(assembled: Assembled) -> list[MemoryEntry]:
             continue
         entries.setdefault((entry.space, entry.address, entry.name), entry)
     return list(entries.values())
+
+
+def _occupancy(assembled: Assembled) -> Occupancy:
+    """Every instance on chip that an instruction touches, with its rows."""
+    stream = assembled.stream
+    on_chip = np.array([buffer.space != Space.DRAM for buffer in stream.buffers], dtype=bool)
+    stays = np.flatnonzero(on_chip[stream.instance_buffer] & (assembled.last >= 0))
+    stays = stays[np.argsort(assembled.first[stays], kind="stable")]
+    used, buffer = np.unique(stream.instance_buffer[stays], return_inverse=True)
+    named = [stream.buffers[number] for number in numbers(used)]
+    buffers = tuple(ChipBuffer(item.label, item.space, item.bytes, item.resident) for item in named)
+    columns = (assembled.address[stays], assembled.first[stays], assembled.last[stays])
+    return Occupancy(buffers, buffer.astype(np.int64), *columns)

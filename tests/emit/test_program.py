@@ -10,6 +10,7 @@ from xdsl.dialects.func import FuncOp
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.provenance import FoldedNode, fuse, node_location, record_folded
 from attnc.dialects.tile import KernelOp
+from attnc.isa.blocks import Space
 from attnc.isa.errors import CapacityError
 from attnc.isa.program import Note, Program
 from attnc.passes.emit.emit import ModelFacts, emit
@@ -106,6 +107,21 @@ def test_program_files_are_equal_to_the_byte_and_load_again(emission: Callable) 
     first, second = (bytes(emitted(emission).to_bytes()) for _ in range(2))
     assert first == second
     assert bytes(Program.from_bytes(first).to_bytes()) == first
+
+
+def test_the_occupancy_tells_when_each_buffer_lies_where(emission: Callable) -> None:
+    program = emitted(emission)
+    found = program.occupancy
+    stays = [
+        (found.buffers[b].name, found.buffers[b].resident, first, last)
+        for b, first, last in zip(found.buffer, found.first, found.last, strict=True)
+    ]
+    mnemonics = [str(program.table.record(row).mnemonic) for row in range(len(program.table))]
+    passes = [row for row, mnemonic in enumerate(mnemonics) if mnemonic == "vx.pass"]
+    ((_, _, first, last),) = (stay for stay in stays if stay[1])
+    assert (mnemonics[first], mnemonics[last]) == ("ld.block", "st.block")
+    assert [last for name, _, _, last in sorted(stays) if name.endswith(".b")] == passes
+    assert found.live_bytes(Space.SRAM, len(program.table)).max() == 2 * 256 + 8 * 64 * 4
 
 
 def test_what_cannot_fit_is_refused_with_what_lies_there(emission: Callable) -> None:

@@ -9,6 +9,7 @@ from attnc.isa.formats import Format
 from attnc.isa.instructions import VectorProgram
 from attnc.isa.lanes import LaneProgram
 from attnc.isa.machine import load_machine
+from attnc.isa.occupancy import ChipBuffer, Occupancy
 from attnc.isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
 from attnc.isa.table import TableBuilder
 
@@ -57,6 +58,13 @@ def small_program(edge):
             MemoryEntry('a "weight" > 1', Space.DRAM, 64, 64, "weight"),
             MemoryEntry("x", Space.DRAM, 0, 64, "input"),
             MemoryEntry("scores", Space.ACC, 0, 64, "buffer"),
+        ),
+        occupancy=Occupancy(
+            (ChipBuffer("tile", Space.SRAM, 64, False), ChipBuffer("scores", Space.ACC, 64, True)),
+            buffer=np.array([0, 1, 0]),
+            address=np.array([0, 0, 128]),
+            first=np.array([0, 2, 4]),
+            last=np.array([2, 4, 6]),
         ),
         recipe={"precision": "model"},
         folded=(Note("Constant_3", "fold", "constant"),),

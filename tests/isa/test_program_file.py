@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import safetensors
 
+from attnc.isa.blocks import Space
 from attnc.isa.container import read_container, write_container
 from attnc.isa.errors import OutputError, ProgramFileError
+from attnc.isa.occupancy import Occupancy
 from attnc.isa.program import Program, Segment
 from attnc.isa.state import State
 from attnc.isa.table import TableBuilder
@@ -111,7 +113,7 @@ def put(*path_and_value):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (put("format_version", 99), "has format version 99, this attnc reads version 1"),
+        (put("format_version", 99), "has format version 99, this attnc reads version 2"),
         (put("isa", "0" * 32), "was compiled for instruction set 0000"),
         (put("surprise", 1), "unknown metadata: surprise"),
         (put("dram_bytes", -1), "has dram_bytes -1"),
@@ -132,6 +134,11 @@ def put(*path_and_value):
         (put("nodes", 0, ["a"]), "without its 4 parts"),
         (put("memory_map", 0, 2, 1000), "past the end of dram"),
         (put("memory_map", 0, 1, "disk"), "unknown memory 'disk'"),
+        (put("buffers", 0, 1, "dram"), "'tile' on chip in the memory 'dram'"),
+        (put("buffers", 0, 2, 1 << 40), "occupancy past the end of a memory"),
+        (put("buffers", 0, 3, 1), "'tile' with resident 1"),
+        (put("buffers", [["a"]]), "without its 4 parts"),
+        (put("buffers", []), "occupancy that does not fit its buffers"),
     ],
 )
 def test_a_wrong_entry_is_named(small_program, change, reason):
@@ -142,6 +149,30 @@ def test_a_wrong_entry_is_named(small_program, change, reason):
 def test_a_source_map_that_does_not_fit_is_refused(small_program):
     with pytest.raises(ProgramFileError, match="source map"):
         Program.from_bytes(rewritten(small_program, source_nodes=np.array([0, 1, 0, 2])))
+
+
+@pytest.mark.parametrize(
+    ("stays", "reason"),
+    [
+        (np.zeros((3, 1), np.int32), "occupancy of shape"),
+        (np.zeros((4, 1), np.int64), "occupancy of shape"),
+        (np.array([[0], [0], [3], [2]], np.int32), "does not fit its instructions"),
+        (np.array([[0], [0], [3], [8]], np.int32), "does not fit its instructions"),
+        (np.array([[0, 0], [0, 0], [3, 2], [4, 4]], np.int32), "does not fit its instructions"),
+        (np.array([[1] * 1025, [0] * 1025, [0] * 1025, [0] * 1025], np.int32), "more into acc than it holds"),
+    ],
+)
+def test_an_occupancy_that_cannot_be_is_refused(small_program, stays, reason):
+    with pytest.raises(ProgramFileError, match=reason):
+        Program.from_bytes(rewritten(small_program, occupancy=stays))
+
+
+def test_the_occupancy_comes_back_and_counts_its_bytes(small_program):
+    found = Program.from_bytes(small_program.to_bytes()).occupancy
+    assert found.buffers == small_program.occupancy.buffers
+    np.testing.assert_array_equal(found.table(), small_program.occupancy.table())
+    assert found.live_bytes(Space.SRAM, 8).tolist() == [64, 64, 64, 0, 64, 64, 64, 0]
+    assert found.within(Space.ACC).tolist() == [1]
 
 
 def test_words_that_are_no_instructions_are_refused(small_program):
@@ -174,6 +205,7 @@ def test_an_empty_program_is_a_program(small_program):
     empty = dataclasses.replace(
         small_program,
         table=TableBuilder().build(),
+        occupancy=Occupancy(),
         source_offsets=np.zeros(0, np.int64),
         source_nodes=np.zeros(0, np.int64),
     )
