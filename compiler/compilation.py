@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -55,12 +55,8 @@ class Compilation:
 
     def continue_to(self, last: str, dump: Dump | None = None, progress: bool = False) -> None:
         """Run the phases behind the one reached up to `last`; nothing happens where it was reached already."""
-        from tqdm import tqdm
-
         names = PHASE_NAMES[PHASE_NAMES.index(self.phase) + 1 : PHASE_NAMES.index(last) + 1]
-        bar = tqdm(names, desc="compile", delay=1, leave=False, disable=not progress)
-        for name in bar:
-            bar.set_postfix_str(name, refresh=False)
+        for name in _shown(names) if progress else names:
             begin = perf_counter()
             if name == EMIT:
                 self._emit()
@@ -157,6 +153,16 @@ def compile(
         dump.phase(result)
         result.continue_to(last, dump, progress)
     return result
+
+
+def _shown(names: Sequence[str]) -> Iterator[str]:
+    """The names, each shown in a bar on stderr while its phase runs."""
+    from tqdm import tqdm
+
+    bar = tqdm(names, desc="compile", delay=1, leave=False)
+    for name in bar:
+        bar.set_postfix_str(name, refresh=False)
+        yield name
 
 
 def _recipe(recipe: str | Path | Recipe | None, precision: str | None) -> Recipe:

@@ -23,7 +23,7 @@ from ..dialects.constants import ConstantStore, RefAttr
 from ..dialects.context import CompilerContext
 from ..dialects.onnx_interface import main_of
 from ..dialects.tile import TensorOp
-from ..isa.container import STORABLE, read_container, write_container
+from ..isa.container import STORABLE, container_parts, read_container
 from ..isa.errors import AttncError, InputError, OutputError
 from ..isa.files import write_beside
 from ..isa.machine import Machine, machine_from_dict
@@ -112,7 +112,7 @@ def write_constants(path: Path, store: ConstantStore, keys: list[str]) -> None:
     """Write constants of the store to a safetensors file; those of types that it cannot hold (text) are left out."""
     arrays = {key: store.get(key) for key in keys}
     storable = {key: array for key, array in arrays.items() if array.dtype in STORABLE}
-    write_beside(path, write_container({"content": "constants"}, storable))
+    write_beside(path, *container_parts({"content": "constants"}, storable))
 
 
 def read_dump(folder: Path, before: str, context: CompilerContext) -> tuple[ModuleOp, Machine, Recipe, ModelFacts]:

@@ -25,6 +25,9 @@ Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 INLINE_ELEMENTS = 16
 """Constants of up to so many elements stand in the IR itself."""
 
+KEPT_BYTES = 1 << 16
+"""A value of so many bytes at most is kept although only others were made of it."""
+
 LONGEST_KEY = 200
 """Characters of a key; longer ones are hashed."""
 
@@ -189,9 +192,14 @@ class ConstantStore:
             raise KeyError(f"no constant {key!r} in the store") from None
 
     def _compute(self, key: str) -> Array:
-        """The value without keeping it: what lies between a source and what is asked for is not held."""
+        """The value: what lies between a source and what is asked for is not kept unless it is small."""
         entry = self._entry(key)
-        return _read_only(entry.make()) if entry.array is None else entry.array
+        if entry.array is not None:
+            return entry.array
+        array = _read_only(entry.make())
+        if array.nbytes <= KEPT_BYTES:
+            entry.array = array
+        return array
 
 
 def derived_key(operation: str, *sources: str, **parameters: object) -> str:

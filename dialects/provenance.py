@@ -69,9 +69,11 @@ def fuse(*locations: Attribute) -> LocationAttr:
 def record_folded(module: ModuleOp, nodes: Iterable[FoldedNode]) -> None:
     """Add nodes to the module's list of those that left its IR; one that is listed already stays as it is."""
     known = {node.name: node for node in folded_nodes(module)}
+    before = len(known)
     for node in nodes:
         known.setdefault(node.name, node)
-    _list_folded(module, known.values())
+    if len(known) > before:
+        _list_folded(module, known.values())
 
 
 def date_folded(module: ModuleOp, before: Iterable[FoldedNode], phase: str) -> None:
@@ -101,9 +103,14 @@ def folded_nodes(module: ModuleOp) -> tuple[FoldedNode, ...]:
     )
 
 
+def locations(module: ModuleOp) -> dict[int, LocationAttr]:
+    """The locations of the module's operations in order of first occurrence, each by its identity as an object."""
+    return {id(operation.location): operation.location for operation in module.walk()}
+
+
 def module_nodes(module: ModuleOp) -> tuple[Node, ...]:
     """The nodes that operations of the module stand for, each once, in order of first occurrence."""
-    return tuple(dict.fromkeys(node for operation in module.walk() for node in nodes_of(operation)))
+    return tuple(dict.fromkeys(node for location in locations(module).values() for node in nodes_of(location)))
 
 
 def _named(location: Attribute) -> Iterator[NameLoc]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import Any, cast
 
@@ -56,16 +56,22 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
     raise ProgramFileError("program", f"a tensor of {dtype} cannot be stored")
 
 
-def _digest(content: bytearray | memoryview) -> str:
+def _digest(begin: bytearray | memoryview, rest: Iterable[memoryview] = ()) -> str:
+    """The digest of a container that begins with `begin`, the place of the digest included, and goes on with `rest`."""
     state = hashlib.blake2b(digest_size=_DIGEST_CHARACTERS // 2)
-    state.update(content[:_DIGEST_OFFSET])
+    state.update(begin[:_DIGEST_OFFSET])
     state.update(_NO_DIGEST.encode())
-    state.update(content[_DIGEST_OFFSET + _DIGEST_CHARACTERS :])
+    state.update(begin[_DIGEST_OFFSET + _DIGEST_CHARACTERS :])
+    for part in rest:
+        state.update(part)
     return state.hexdigest()
 
 
-def write_container(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> bytearray:
-    """The bytes of a container; tensors in the order given. ProgramFileError for a dtype without a name."""
+def container_parts(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> list[memoryview]:
+    """The bytes of a container, as its header and the tensors' own memory: tensors in the order given, none copied.
+
+    Raises ProgramFileError for a dtype without a name.
+    """
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     described = json.dumps({"digest": _NO_DIGEST})[:-1] + "," + _canonical(dict(metadata))[1:]
     described = described.replace('"digest": ', '"digest":', 1)
@@ -80,11 +86,10 @@ def write_container(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    content = bytearray(len(text).to_bytes(8, "little") + text)
-    for array in arrays.values():
-        content += array.reshape(-1).view(np.uint8).data
-    content[_DIGEST_OFFSET : _DIGEST_OFFSET + _DIGEST_CHARACTERS] = _digest(content).encode()
-    return content
+    begin = bytearray(len(text).to_bytes(8, "little") + text)
+    stored = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
+    begin[_DIGEST_OFFSET : _DIGEST_OFFSET + _DIGEST_CHARACTERS] = _digest(begin, stored).encode()
+    return [memoryview(begin), *stored]
 
 
 def read_container(content: bytes | bytearray, subject: str) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -143,7 +148,7 @@ def _entry_fault(entry: Any, start: int, limit: int) -> str | None:
     return None
 
 
-def stored_digest(content: bytes | bytearray) -> str:
-    """The digest that a container's bytes carry (unchecked)."""
+def stored_digest(content: bytes | bytearray | memoryview) -> str:
+    """The digest that a container carries (unchecked), of its bytes or of their first part."""
     start = _DIGEST_OFFSET
     return bytes(content[start : start + _DIGEST_CHARACTERS]).decode("latin-1")

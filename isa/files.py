@@ -9,8 +9,8 @@ from pathlib import Path
 from .errors import OutputError
 
 
-def write_beside(path: Path, content: bytes | bytearray) -> None:
-    """Write a file beside its place, then rename it: what was there stays until all is written.
+def write_beside(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file's parts beside its place, then rename it: what was there stays until all is written.
 
     Raises OutputError when it cannot be written.
     """
@@ -19,7 +19,7 @@ def write_beside(path: Path, content: bytes | bytearray) -> None:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            stream.writelines(parts)
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         temporary = None

@@ -17,7 +17,7 @@ import numpy as np
 
 from .blocks import Space
 from .columns import Int64Array
-from .container import stored_digest, write_container
+from .container import container_parts, stored_digest
 from .errors import Fault, ProgramFileError
 from .files import write_beside
 from .formats import Array, Format
@@ -150,15 +150,10 @@ class Program:
             dram[segment.address : segment.address + len(data)] = data
         return dram
 
-    @cached_property
-    def content(self) -> bytearray:
-        """The bytes of the program file."""
-        return self.to_bytes()
-
     @property
     def digest(self) -> str:
         """The digest that the program file carries, 64 hex characters."""
-        return stored_digest(self.content)
+        return stored_digest(self._parts[0])
 
     def describe(self) -> str:
         """One line: machine, instructions, weights, DRAM."""
@@ -171,8 +166,13 @@ class Program:
         """All but the weights and the instructions, as JSON-ready values."""
         return {"digest": self.digest, "instructions": len(self.table), **self._metadata()}
 
-    def to_bytes(self) -> bytearray:
+    def to_bytes(self) -> bytes:
         """The bytes of the program file; equal programs give equal bytes."""
+        return b"".join(self._parts)
+
+    @cached_property
+    def _parts(self) -> list[memoryview]:
+        """The program file as a header and the memory of the tensors, which stay where they are."""
         try:
             words = self.table.encode()
         except Fault as fault:
@@ -190,7 +190,7 @@ class Program:
             if SEGMENT_PREFIX + segment.name in tensors:
                 raise ProgramFileError("program", f"has two weights called {segment.name!r}")
             tensors[SEGMENT_PREFIX + segment.name] = segment.array
-        return write_container(self._metadata(), tensors)
+        return container_parts(self._metadata(), tensors)
 
     def _metadata(self) -> dict[str, Any]:
         def signature(item: Signature) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Program:
 
     def save(self, path: str | Path) -> None:
         """Write the program file, whole or not at all. Raises OutputError when it cannot be written."""
-        write_beside(Path(path), self.content)
+        write_beside(Path(path), *self._parts)
 
     @staticmethod
     def load(path: str | Path) -> Program:

@@ -19,7 +19,7 @@ from xdsl.pattern_rewriter import (
 from xdsl.rewriter import InsertPoint, Rewriter
 from xdsl.traits import is_side_effect_free
 
-from ..dialects.provenance import FoldedNode, fuse, module_nodes, record_folded
+from ..dialects.provenance import FoldedNode, fuse, locations, nodes_of, record_folded
 
 CARRIED = ("value", "path")
 """Attributes that pass from an operation to what replaces it."""
@@ -106,12 +106,15 @@ def bypass(rewriter: PatternRewriter, root: Operation, value: SSAValue) -> None:
 def accounted(module: ModuleOp, reason: str, phase: str = "graph") -> Generator[None]:
     """List every node that no operation stands for any more when the body ends in the module's list of
     folded nodes, with the reason."""
-    before = module_nodes(module)
+    before = locations(module)
     yield
-    after = set(module_nodes(module))
-    gone = [FoldedNode(n.name, n.operator, phase, reason) for n in before if n not in after]
-    if gone:
-        record_folded(module, gone)
+    after = locations(module)
+    vanished = [location for place, location in before.items() if place not in after]
+    if vanished:
+        # Only they can have named nodes that nothing names any more.
+        left = {node for location in after.values() for node in nodes_of(location)}
+        gone = dict.fromkeys(node for location in vanished for node in nodes_of(location) if node not in left)
+        record_folded(module, [FoldedNode(node.name, node.operator, phase, reason) for node in gone])
 
 
 def _unused(values: Sequence[SSAValue], block: Block | None) -> Iterator[Operation]:

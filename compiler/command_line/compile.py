@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
         dump_ir=options.dump_ir,
         stop_after=options.stop_after,
         start_from=options.start_from,
-        progress=not options.quiet,
+        progress=not options.quiet and sys.stderr.isatty(),
     )
     if options.time_passes:
         for name, seconds in (*result.phase_seconds.items(), *result.pass_seconds.items()):

@@ -90,7 +90,10 @@ class _Version(Action):
     """Prints the installed version; it is looked up only when asked for."""
 
     def __call__(self, parser: ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"attnc {version('attnc')}")
+        try:
+            print(f"attnc {version('attnc')}")
+        except PackageNotFoundError:
+            print("attnc, not installed: it runs from its source folder")
         parser.exit()

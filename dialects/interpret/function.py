@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from xdsl.dialects.builtin import ModuleOp
-from xdsl.dialects.func import FuncOp, ReturnOp
+from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from ..constants import Array, ConstantStore
+from ..onnx_interface import main_of
 from . import nn, sattn
 
 Observer = Callable[[Operation, tuple[Array, ...]], None]
@@ -33,15 +34,42 @@ def run(
 
     `observe` sees every operation with its results; a value is dropped after its last use.
     """
-    function = next(op for op in module.ops if isinstance(op, FuncOp) and op.sym_name.data == "main")
-    block = function.body.block
-    uses: Counter[SSAValue] = Counter(operand for op in block.ops for operand in op.operands)
+    block = main_of(module).body.block
+    *operations, last = block.ops
+    if not isinstance(last, ReturnOp):
+        raise ValueError("@main does not return")
     values: dict[SSAValue, Array] = dict(zip(block.args, inputs, strict=True))
-    for operation in block.ops:
-        arguments = [values[operand] for operand in operation.operands]
-        if isinstance(operation, ReturnOp):
-            return tuple(arguments)
-        results = evaluate(operation, arguments, store)
+    _execute(operations, values, last.operands, store, observe)
+    return tuple(values[operand] for operand in last.operands)
+
+
+def run_for(
+    module: ModuleOp, inputs: Sequence[Array], store: ConstantStore, wanted: Iterable[SSAValue], observe: Observer
+) -> None:
+    """Run of `@main` what the `wanted` values depend on; `observe` sees each of those operations."""
+    block = main_of(module).body.block
+    pending, needed = list(wanted), set[Operation]()
+    while pending:
+        owner = pending.pop().owner
+        if isinstance(owner, Operation) and owner not in needed:
+            needed.add(owner)
+            pending.extend(owner.operands)
+    operations = [operation for operation in block.ops if operation in needed]
+    _execute(operations, dict(zip(block.args, inputs, strict=True)), (), store, observe)
+
+
+def _execute(
+    operations: Sequence[Operation],
+    values: dict[SSAValue, Array],
+    kept: Sequence[SSAValue],
+    store: ConstantStore,
+    observe: Observer | None,
+) -> None:
+    """Run operations in order, over `values`; one that is not `kept` is dropped after its last use."""
+    uses: Counter[SSAValue] = Counter(operand for operation in operations for operand in operation.operands)
+    uses.update(kept)
+    for operation in operations:
+        results = evaluate(operation, [values[operand] for operand in operation.operands], store)
         values.update(zip(operation.results, results, strict=True))
         if observe is not None:
             observe(operation, results)
@@ -49,4 +77,3 @@ def run(
             uses[operand] -= 1
             if not uses[operand]:
                 values.pop(operand, None)
-    raise ValueError("@main does not return")

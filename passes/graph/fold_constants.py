@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import UNKNOWN_LOC, ModuleOp, i8
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.rewriter import Rewriter
-from xdsl.utils.test_value import create_ssa_value
 
 from ...dialects import nn, shapes
 from ...dialects.constants import INLINE_ELEMENTS, Array, ConstantStore, RefAttr, derived_key
@@ -84,7 +83,9 @@ def _fold(operation: Operation, store: ConstantStore) -> None:
     """Put a constant in the place of an operation."""
     result = tensor_type(operation.results[0])
     keys = [_key(operand, store) for operand in operation.operands]
-    detached = operation.clone({operand: create_ssa_value(operand.type) for operand in operation.operands})
+    # Operands of its own, so that the graph that it leaves is not kept alive.
+    holder = Block(arg_types=[operand.type for operand in operation.operands])
+    detached = operation.clone(dict(zip(operation.operands, holder.args, strict=True)))
 
     def make(*arrays: Array) -> Array:
         return np.ascontiguousarray(evaluate(detached, arrays, store)[0])

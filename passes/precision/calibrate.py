@@ -18,7 +18,7 @@ from ...dialects import nn, sattn
 from ...dialects.constants import Array, RefAttr
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
-from ...dialects.interpret.function import run
+from ...dialects.interpret.function import run_for
 from ...dialects.onnx_interface import main_of
 
 
@@ -56,15 +56,20 @@ class Calibration:
     def see(self, value: SSAValue, array: Array) -> None:
         """Take a value of a run into account. NaN and infinities are left out of the range."""
         for watch in self._watches.get(value, ()):
-            magnitudes = np.abs(array.astype(np.float32))
-            magnitudes = np.where(np.isfinite(magnitudes), magnitudes, np.float32(0))
-            largest = magnitudes.max(axis=watch.axes, keepdims=watch.axes is not None, initial=0)
+            largest = _largest(array, watch.axes)
+            if not np.isfinite(largest).all():
+                largest = _largest(np.where(np.isfinite(array), array, 0), watch.axes)
             watch.largest = largest if watch.largest is None else np.maximum(watch.largest, largest)
 
     def observe(self, operation: Operation, results: Sequence[Array]) -> None:
         """See every result of an operation that has run."""
         for value, array in zip(operation.results, results, strict=True):
             self.see(value, array)
+
+    @property
+    def watched(self) -> Iterable[SSAValue]:
+        """The values that are measured."""
+        return self._watches
 
     def attach(self, context: CompilerContext) -> None:
         """Name every measured range on its product."""
@@ -82,5 +87,12 @@ def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequ
     for sample in samples:
         for argument, array in zip(main_of(module).body.block.args, sample, strict=True):
             calibration.see(argument, array)
-        run(module, sample, context.store, calibration.observe)
+        run_for(module, sample, context.store, calibration.watched, calibration.observe)
     calibration.attach(context)
+
+
+def _largest(array: Array, axes: tuple[int, ...] | None) -> Array:
+    """The greatest magnitudes over `axes`, which are kept (None: one of all), float32; NaN where there is one."""
+    kept = axes is not None
+    highest, lowest = (reduce(array, axis=axes, keepdims=kept, initial=0) for reduce in (np.max, np.min))
+    return np.maximum(highest, -lowest).astype(np.float32)

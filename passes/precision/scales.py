@@ -57,19 +57,30 @@ def quantize_constant(build: Builder, key: str, axis: int) -> Quantized:
     needed."""
 
     def factors(array: Array) -> Array:
-        return _factors(np.abs(array.astype(np.float32)).max(axis=axis, keepdims=True, initial=0))
+        return _factors(_largest(array, axis))
 
-    def levels(array: Array) -> Array:
+    def levels(array: Array, factor: Array) -> Array:
         with np.errstate(invalid="ignore"):
-            return np.nan_to_num(np.rint(array.astype(np.float32) / factors(array))).astype(np.int8)
+            scaled = np.divide(array, factor, dtype=np.float32)
+        np.rint(scaled, out=scaled)
+        # Only infinities and NaN have factors that are not finite.
+        return (scaled if np.isfinite(factor).all() else np.nan_to_num(scaled)).astype(np.int8)
 
     shape = build.store.shape(key)
     factor_shape = tuple(1 if place == axis else extent for place, extent in enumerate(shape))
     scales = build.store.derive(
         derived_key("int8_factor", key, axis=axis), factors, key, shape=factor_shape, dtype=np.dtype(np.float32)
     )
-    values = build.store.derive(derived_key("int8", key, axis=axis), levels, key, shape=shape, dtype=np.dtype(np.int8))
+    values = build.store.derive(
+        derived_key("int8", key, axis=axis), levels, key, scales, shape=shape, dtype=np.dtype(np.int8)
+    )
     return Quantized(build.named_constant(values), build.named_constant(scales))
+
+
+def _largest(array: Array, axis: int) -> Array:
+    """The greatest magnitudes along an axis, which is kept; NaN where there is one."""
+    highest = array.max(axis=axis, keepdims=True, initial=0).astype(np.float32)
+    return np.maximum(highest, -array.min(axis=axis, keepdims=True, initial=0).astype(np.float32))
 
 
 def _factors(largest: Array) -> Array:

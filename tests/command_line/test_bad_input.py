@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from attnc.isa.container import read_container, write_container
+from attnc.isa.container import container_parts, read_container
 
 from .conftest import SHAPE, Outcome, listing
 
@@ -89,7 +89,7 @@ def metadata(key: str, value: object) -> Prepare:
         path = folder / "model.attn"
         found, tensors = read_container(path.read_bytes(), str(path))
         del found["digest"]
-        path.write_bytes(write_container(found | {key: value}, tensors))
+        path.write_bytes(b"".join(container_parts(found | {key: value}, tensors)))
 
     return prepare
 

@@ -6,7 +6,7 @@ import pytest
 import safetensors
 
 from attnc.isa.blocks import Space
-from attnc.isa.container import read_container, write_container
+from attnc.isa.container import container_parts, read_container
 from attnc.isa.errors import OutputError, ProgramFileError
 from attnc.isa.occupancy import Occupancy
 from attnc.isa.program import Program, Segment
@@ -95,7 +95,7 @@ def rewritten(program, change=None, **tensor_changes):
     if change is not None:
         change(metadata)
     tensors.update(tensor_changes)
-    return write_container(metadata, tensors)
+    return b"".join(container_parts(metadata, tensors))
 
 
 def put(*path_and_value):
