@@ -1,4 +1,4 @@
-"""A lane program prepared for operands of one form: the calls that run it on arrays."""
+"""A lane program prepared for operands of one form: the function that runs it on arrays."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .calls import Calls, WorkingMemory, make
 from .formats import KIND_DTYPES, KIND_FORMATS, Array, Format, kind_of_dtype
+from .kernels import WorkingMemory
 from .lane_sources import Source
 from .lane_steps import FIRST_FREE, OPERANDS, OUT, REDUCED, Form, LaneSteps, Working
 from .lanes import LaneProgram, Structure
@@ -19,54 +19,48 @@ _Step = tuple[Callable[..., Any], Callable[[Sequence[Any]], tuple[Any, ...]]]
 """A function, and what picks its arguments from the places."""
 
 
-class Frame:
-    """A plan at one size, with its working arrays. `reduced_dtypes`: of the reductions' results."""
-
-    def __init__(self, steps: Sequence[_Step], places: list[Any], reduced_dtypes: Sequence[np.dtype[Any]]) -> None:
-        self._steps = steps
-        self._places = places
-        self.reduced_dtypes = reduced_dtypes
-
-    def calls(self, operands: Sequence[Array | None], out: Array | None, reduced: Sequence[Array]) -> Calls:
-        """The calls for these arrays: operands a, b, c0 to c3, the output, and the reductions' results.
-
-        Streams and output are [rows, columns], broadcasts [1 or rows, 1 or columns], reductions 1-D.
-        """
-        places = self._places.copy()
-        places[:OPERANDS] = operands
-        places[OUT] = out
-        places[REDUCED : REDUCED + len(reduced)] = reduced
-        return tuple((function, arguments(places)) for function, arguments in self._steps)
-
-
 class LanePlan(NamedTuple):
     """The steps of lane programs of one structure for operands of one form; make it with `plan`.
 
-    contents: what places from the first free one on hold, working arrays and numbers. indexed: whether the
-    places of rows and columns are used.
+    Places hold what the steps work on: first the `given` arrays (present operands a, b, c0 to c3, the output, results
+    of reductions), then `contents`, by their numbers in `LaneSteps`: numbers, indices, working arrays.
     """
 
     steps: tuple[_Step, ...]
-    contents: tuple[Working | int, ...]
+    given: int
+    contents: tuple[tuple[int, Working | int | None], ...]
     reduced_dtypes: tuple[np.dtype[Any], ...]
-    indexed: bool
 
-    def frame(self, rows: int, columns: int, immediates: Sequence[Array], memory: WorkingMemory) -> Frame:
-        """The plan for passes of `rows` x `columns`. The immediates are arrays without dimensions: their
-        values are read when the calls are made."""
+    def function(
+        self, rows: int, columns: int, immediates: Sequence[Array], memory: WorkingMemory
+    ) -> Callable[..., None]:
+        """What passes of `rows` x `columns` do, as function of the given arrays.
+
+        Streams and output are [rows, columns], broadcasts [1 or rows, 1 or columns], reductions 1-D. The immediates
+        are arrays without dimensions: their values are read when the function is called.
+        """
         sizes = (rows, columns, 1)
-        places: list[Any] = [None] * FIRST_FREE
-        places[Source.I0 : Source.I0 + len(immediates)] = immediates
-        for content in self.contents:
+        places: list[Any] = [None] * self.given
+        for number, content in self.contents:
             if isinstance(content, Working):
                 shape = tuple(sizes[extent] for extent in content.extents)
-                places.append(memory.array(len(places), shape, content.dtype))
-            else:
+                places.append(memory.array(number, shape, content.dtype))
+            elif content is not None:
                 places.append(content)
-        if self.indexed:
-            places[Source.ROW_INDEX] = np.arange(rows, dtype=np.int32)[:, None]
-            places[Source.COLUMN_INDEX] = np.arange(columns, dtype=np.int32)[None, :]
-        return Frame(self.steps, places, self.reduced_dtypes)
+            elif number == Source.ROW_INDEX:
+                places.append(np.arange(rows, dtype=np.int32)[:, None])
+            elif number == Source.COLUMN_INDEX:
+                places.append(np.arange(columns, dtype=np.int32)[None, :])
+            else:
+                places.append(immediates[number - Source.I0])
+        steps, given = self.steps, self.given
+
+        def run(*arrays: Array) -> None:
+            places[:given] = arrays
+            for function, arguments in steps:
+                function(*arguments(places))
+
+        return run
 
 
 @lru_cache(maxsize=4096)
@@ -79,12 +73,16 @@ def plan(structure: Structure, form: Form) -> LanePlan:
         structure.reductions,
     )
     made = LaneSteps(program, form)
-    steps: list[_Step] = [(function, itemgetter(*places)) for function, places in made.steps]
+    present = [*form.streams, *form.broadcasts]
+    given = [place for place, operand in enumerate(present) if operand is not None]
+    given += [OUT] * (form.out is not None) + [REDUCED + number for number in range(len(form.axes))]
+    rest = sorted({place for _, arguments in made.steps for place in arguments}.difference(given))
+    order = {place: index for index, place in enumerate((*given, *rest))}
     return LanePlan(
-        tuple(steps),
-        tuple(made.contents),
+        tuple((function, itemgetter(*(order[place] for place in arguments))) for function, arguments in made.steps),
+        len(given),
+        tuple((place, made.contents[place - FIRST_FREE] if place >= FIRST_FREE else None) for place in rest),
         tuple(made.reduced_dtypes),
-        bool({Source.ROW_INDEX, Source.COLUMN_INDEX} & program.used),
     )
 
 
@@ -111,11 +109,13 @@ def run_lanes(
     output = None if kind is None else np.empty((rows, columns), KIND_DTYPES[kind])
     form = Form(stored, tuple(shaped), None if kind is None else KIND_FORMATS[kind], tuple(axes))
     immediates = [np.array(value, np.float32 if isinstance(value, float) else np.int32) for value in program.immediates]
-    frame = plan(program.structure, form).frame(rows, columns, immediates, WorkingMemory())
+    lanes = plan(program.structure, form)
     reduced = tuple(
-        np.empty(rows if axis else columns, dtype) for axis, dtype in zip(axes, frame.reduced_dtypes, strict=True)
+        np.empty(rows if axis else columns, dtype) for axis, dtype in zip(axes, lanes.reduced_dtypes, strict=True)
     )
-    make(frame.calls((a, b, *rest), output, reduced))
+    given = [array for array in (a, b, *rest, output, *reduced) if array is not None]
+    with np.errstate(all="ignore"):
+        lanes.function(rows, columns, immediates, WorkingMemory())(*given)
     return output, reduced
 
 

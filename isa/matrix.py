@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from functools import cache
 
 import numpy as np
 
-from .calls import Calls, WorkingMemory, make
 from .errors import UsageError
-from .formats import Array, Format, assign
+from .formats import Array, Format
+from .kernels import WorkingMemory
 from .packed import fields_of_bytes, signed_field, unpacking
 
 EXACT_INT8_DEPTH = 1024
@@ -19,7 +20,6 @@ EXACT_PACKED_DEPTH = 4096
 """Products of packed modes of this depth stay below 2^24 (4096 * 255 * 15 < 2^24), exact in float32."""
 
 _F32 = np.dtype(np.float32)
-_I32 = np.dtype(np.int32)
 
 
 class MatrixMode(Enum):
@@ -140,66 +140,99 @@ OWN_BITS = OPERAND_BITS[::16].copy()
 """Bits of an element of the mode's own by mode code."""
 
 
+Multiply = Callable[[Array, Array, Array], None]
+"""A function (a, b, acc) that multiplies a and b into `acc` [m, n], or adds to it where it accumulates."""
+
+
 def multiply(a: Array, b: Array, mode: MatrixMode) -> Array:
     """The product of `a` [m, k] and `b` [k, n], views of any strides, as new float32 or int32 [m, n]."""
-    result = np.empty((a.shape[0], b.shape[1]), mode.accumulator.dtype)
-    make(product(a, b, result, mode, accumulate=False, working=WorkingMemory()))
+    (m, k), n = a.shape, b.shape[1]
+    result = np.empty((m, n), mode.accumulator.dtype)
+    product(m, n, k, mode, False, False, WorkingMemory())(a, b, result)
     return result
 
 
-def product(a: Array, b: Array, acc: Array, mode: MatrixMode, accumulate: bool, working: WorkingMemory) -> Calls:
-    """The calls that multiply `a` [m, k] and `b` [k, n] into `acc` [m, n] or add to it, views of any strides.
+def product(
+    m: int, n: int, k: int, mode: MatrixMode, accumulate: bool, transposed: bool, working: WorkingMemory
+) -> Multiply:
+    """The function that multiplies `a` [m, k] and `b` [k, n], views of any strides; `transposed` says that elements of
+    b along k are the nearer ones.
 
-    f32, f16 and bf16 operands are multiplied and summed in float32 in no fixed order. i8 is exact: float32
-    products in chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so no sum of one product wraps).
+    f32, f16 and bf16 operands are multiplied and summed in float32 in no fixed order. i8 is exact: float32 products in
+    chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so no sum of one product wraps).
     """
-    left, right, calls = a, b, ()
-    if mode is not MatrixMode.F32:
-        left = working.array("a", a.shape, _F32)
-        right = working.array("b", b.shape, _F32)
-        calls = ((np.copyto, (left, a)), (np.copyto, (right, b)))
-    partial = working.array("product", acc.shape, _F32)
-    depth = a.shape[1]
-    chunk = EXACT_INT8_DEPTH if mode is MatrixMode.I8 else depth
-    for start in range(0, depth, chunk):
-        stop = start + chunk
-        calls = (*calls, (np.matmul, (left[:, start:stop], right[start:stop], partial)))
-        if not accumulate and start == 0:
-            calls = (*calls, (assign, (partial, acc)))
-        elif mode is MatrixMode.I8:
-            whole = working.array("whole", acc.shape, _I32)
-            calls = (*calls, (assign, (partial, whole)), (np.add, (acc, whole, acc)))
-        else:
-            calls = (*calls, (np.add, (acc, partial, acc)))
-    return calls
+    add = _addition(m, n, mode, working)
+    if mode is MatrixMode.F32:
+        partial = working.array("product", (m, n), _F32)
+
+        def multiply_floats(a: Array, b: Array, acc: Array) -> None:
+            np.matmul(a, b, partial)
+            add(acc, accumulate)
+
+        return multiply_floats
+    left = working.array("a", (m, k), _F32)
+    right = working.array("b", (n, k), _F32).T if transposed else working.array("b", (k, n), _F32)
+    parts = _parts(left, right, EXACT_INT8_DEPTH if mode is MatrixMode.I8 else k, working)
+
+    def multiply_converted(a: Array, b: Array, acc: Array) -> None:
+        left[...] = a
+        right[...] = b
+        old = accumulate
+        for part in parts:
+            np.matmul(*part)
+            add(acc, old)
+            old = True
+
+    return multiply_converted
 
 
 def packed_product(
-    a: Array,
-    b: Array,
-    acc: Array,
-    values: tuple[Values, Values],
-    depth: int,
-    accumulate: bool,
-    working: WorkingMemory,
-) -> Calls:
-    """The calls that multiply packed `a` [m, bytes] and `b` [n, bytes], `depth` values of K each, into `acc` [m, n] or
-    add to it; exact.
+    m: int, n: int, k: int, values: tuple[Values, Values], accumulate: bool, working: WorkingMemory
+) -> Multiply:
+    """The function that multiplies packed `a` [m, bytes] and `b` [n, bytes], k values each; exact.
 
     Products are at most 255 * 15 in size, so float32 sums of a chunk stay below 2^24.
     """
-    left, right = (working.array(place, (stored.shape[0], depth), _F32) for place, stored in (("a", a), ("b", b)))
-    partial = working.array("product", acc.shape, _F32)
-    calls: Calls = (
-        (unpacking(values_of_bytes(values[0])), (a, left)),
-        (unpacking(values_of_bytes(values[1])), (b, right)),
-    )
-    for start in range(0, depth, EXACT_PACKED_DEPTH):
-        stop = start + EXACT_PACKED_DEPTH
-        calls = (*calls, (np.matmul, (left[:, start:stop], right[:, start:stop].T, partial)))
-        if not accumulate and start == 0:
-            calls = (*calls, (assign, (partial, acc)))
+    add = _addition(m, n, MatrixMode.BINARY, working)
+    left, right = working.array("a", (m, k), _F32), working.array("b", (n, k), _F32)
+    unpack_left, unpack_right = (unpacking(values_of_bytes(side)) for side in values)
+    parts = _parts(left, right.T, EXACT_PACKED_DEPTH, working)
+
+    def multiply_unpacked(a: Array, b: Array, acc: Array) -> None:
+        unpack_left(a, left)
+        unpack_right(b, right)
+        old = accumulate
+        for part in parts:
+            np.matmul(*part)
+            add(acc, old)
+            old = True
+
+    return multiply_unpacked
+
+
+def _parts(left: Array, right: Array, chunk: int, working: WorkingMemory) -> list[tuple[Array, Array, Array]]:
+    """The arguments of the float32 products of `left` and `right` in chunks of K."""
+    partial = working.array("product", (len(left), right.shape[1]), _F32)
+    starts = range(0, len(right), chunk)
+    return [(left[:, start : start + chunk], right[start : start + chunk], partial) for start in starts]
+
+
+def _addition(m: int, n: int, mode: MatrixMode, working: WorkingMemory) -> Callable[[Array, bool], None]:
+    """The function (acc, old) that writes the float32 product of a part to `acc`, or adds it to an `old` sum."""
+    partial = working.array("product", (m, n), _F32)
+    whole = working.array("whole", (m, n), mode.accumulator.dtype)
+
+    def add_floats(acc: Array, old: bool) -> None:
+        if old:
+            np.add(acc, partial, acc)
         else:
-            whole = working.array("whole", acc.shape, _I32)
-            calls = (*calls, (assign, (partial, whole)), (np.add, (acc, whole, acc)))
-    return calls
+            acc[...] = partial
+
+    def add_integers(acc: Array, old: bool) -> None:
+        if old:
+            whole[...] = partial
+            np.add(acc, whole, acc)
+        else:
+            acc[...] = partial
+
+    return add_integers if mode.accumulator is Format.I32 else add_floats

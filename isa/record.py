@@ -14,8 +14,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
+import numpy as np
+
 from .blocks import Block
-from .calls import Calls, make
 from .columns import Column, both, either
 from .engines import Engine
 from .errors import UsageError
@@ -36,6 +37,7 @@ from .fields import (
     Wait,
     choice,
 )
+from .kernels import Kernel, nothing
 
 if TYPE_CHECKING:
     from .machine import Machine
@@ -179,6 +181,7 @@ class Instruction:
     fields: ClassVar[tuple[Field, ...]] = ()
     derived_fields: ClassVar[tuple[Field, ...]] = ()
     extents: ClassVar[tuple[str, ...]] = ()
+    addresses: ClassVar[tuple[str, ...]] = ()
     field_names: ClassVar[tuple[str, ...]] = ()
     queue: int = 0
 
@@ -207,20 +210,18 @@ class Instruction:
     def perform(self, state: State) -> None:
         """Do to `state` what the instruction says: extents in registers resolved, nothing when one is zero.
 
-        Raises Fault without a place; the caller knows the row.
+        Raises Fault without a place; the caller knows the row. Floating-point errors give what IEEE says, silently.
         """
         resolved = self.resolved(state)
-        if not resolved.empty:
-            make(resolved.execute(state))
+        kernel = resolved.kernel(state)
+        arrays = [state.view(operand, resolved.__dict__[operand.field]) for operand in kernel.operands]
+        with np.errstate(all="ignore"):
+            kernel.function(*arrays)
 
-    def calls(self, state: State) -> Calls:
-        """The calls that perform this instruction (of numbers), for every run that comes to it in the same
-        `context`. Extents in registers are looked up at each."""
-        values = self.__dict__
-        extents = [values[name] for name in self.extents]
-        if min(extents, default=1) < 0:
-            return ((self.of(values).perform, (state,)),)
-        return () if 0 in extents else self.execute(state)
+    def kernel(self, state: State) -> Kernel:
+        """What instructions (of numbers, no extent in a register) do that differ from this one in addresses only, in
+        the same `context`. All reads of a kernel precede all writes. Raises Fault, as the kernel does."""
+        return Kernel(nothing) if self.empty else self.execute(state)
 
     @classmethod
     def of(cls, values: Mapping[str, int]) -> Self:
@@ -230,7 +231,7 @@ class Instruction:
         return instruction
 
     def context(self, state: State) -> Hashable:
-        """What `calls` depends on besides the fields: the structure of the vector program in its slot."""
+        """What `kernel` depends on besides the fields: the structure of the vector program in its slot."""
         del state
 
     def resolved(self, state: State) -> Self:
@@ -254,12 +255,8 @@ class Instruction:
         """Cycles, bytes and energy events on `machine`; nothing of timing depends on values."""
         raise NotImplementedError
 
-    def execute(self, state: State) -> Calls:
-        """The values: the calls that do it to memory and registers, every extent a number and none zero.
-
-        All reads precede all writes. Views of memory are made here and used by the calls. Raises Fault, as
-        the calls do.
-        """
+    def execute(self, state: State) -> Kernel:
+        """The values: the kernel of an instruction whose extents are numbers and none zero."""
         raise NotImplementedError
 
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
@@ -356,6 +353,7 @@ def instruction(mnemonic: str, *, engine: Engine | None, opcode: int, version: i
         record.fields = tuple(fields)
         record.derived_fields = tuple(extra)
         record.extents = tuple(item.name for item in fields if isinstance(item.kind, Extent))
+        record.addresses = tuple(item.name for item in fields if isinstance(item.kind, OnChip | DramAddress))
         record.field_names = tuple(item.name for item in (*fields, *extra))
         return record
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import Space
-from .calls import WorkingMemory, aligned_bytes
 from .errors import Fault
-from .fields import ACC_BIT, EXTENT_REGISTERS
+from .fields import EXTENT_REGISTERS, on_chip_offset
 from .formats import Array
-from .lane_plan import Frame
-from .lanes import MAXIMUM_IMMEDIATES, LaneProgram, Structure
+from .kernels import Operand, WorkingMemory, aligned_bytes
+from .lanes import MAXIMUM_IMMEDIATES, LaneProgram
 from .machine import Machine
 
 Bytes = NDArray[np.uint8]
 
 
 class VectorSlot:
-    """A slot of a vector engine: the lane program in it, and what was prepared to run programs in it.
+    """A slot of a vector engine: the lane program in it.
 
-    The program's numbers stand in arrays, so that calls made for one program run every one of its structure.
+    The program's numbers stand in arrays, so that a kernel made for one program runs every one of its structure.
     """
 
-    __slots__ = ("_floats", "_ints", "frames", "program")
+    __slots__ = ("_floats", "_ints", "program")
 
     def __init__(self, program: LaneProgram) -> None:
         self._floats = [np.zeros((), dtype=np.float32) for _ in range(MAXIMUM_IMMEDIATES)]
         self._ints = [np.zeros((), dtype=np.int32) for _ in range(MAXIMUM_IMMEDIATES)]
-        self.frames: dict[tuple[Structure, tuple[int, ...]], Frame] = {}
         self.write(program)
 
     def write(self, program: LaneProgram) -> None:
@@ -68,15 +64,30 @@ class State:
         """The bytes of a memory."""
         return {Space.DRAM: self.dram, Space.SRAM: self.sram, Space.ACC: self.acc}[space]
 
-    def on_chip(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """A view of SRAM or ACC at an on-chip address; strides in bytes. Fault when it leaves the memory."""
-        if address & ACC_BIT:
-            return _view(self.acc, "ACC", address ^ ACC_BIT, shape, strides, dtype)
-        return _view(self.sram, "SRAM", address, shape, strides, dtype)
+    def view(self, operand: Operand, address: int) -> Array:
+        """The array of `operand` at the address that its field holds; Fault when it leaves the memory."""
+        shape, strides, dtype = operand.shape, operand.strides, operand.dtype
+        memory, start = self.memory(operand.space), address
+        if operand.space is not Space.DRAM:
+            start = on_chip_offset(address)
+        try:
+            return np.ndarray(shape, dtype, memory, start, strides)
+        except ValueError:
+            reaches = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
+            low = start + sum(min(reach, 0) for reach in reaches)
+            high = start + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
+            reason = f"bytes {low} to {high - 1} of {operand.space.name} are outside its {len(memory)} bytes"
+            raise Fault(reason) from None
 
-    def in_dram(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """A view of DRAM; strides in bytes. Fault when it leaves the program's memory."""
-        return _view(self.dram, "DRAM", address, shape, strides, dtype)
+    def views(self, operand: Operand) -> Array | None:
+        """The views of `operand` at every offset from 0 on at which it fits its memory, as one array with the offset
+        as first axis; None where it reaches below its address, or fits nowhere."""
+        memory = self.memory(operand.space)
+        reach = sum((extent - 1) * stride for extent, stride in zip(operand.shape, operand.strides, strict=True))
+        count = len(memory) - reach - operand.dtype.itemsize + 1
+        if count <= 0 or min(operand.strides, default=0) < 0:
+            return None
+        return np.ndarray((count, *operand.shape), operand.dtype, memory, 0, (1, *operand.strides))
 
     def write_slot(self, queue: int, number: int, program: LaneProgram) -> None:
         """Write a lane program into a slot of the engine of `queue`."""
@@ -91,20 +102,3 @@ class State:
         if not 0 <= value <= maximum:
             raise Fault(f"extent e{register} would be {value}, declared 0..{maximum}")
         self.extent_registers[register] = value
-
-
-def _view(
-    memory: Bytes,
-    name: str,
-    address: int,
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: np.dtype[Any],
-) -> Array:
-    try:
-        return np.ndarray(shape, dtype, memory, address, strides)
-    except ValueError:
-        reaches = [(extent - 1) * stride for extent, stride in zip(shape, strides, strict=True)]
-        low = address + sum(min(reach, 0) for reach in reaches)
-        high = address + sum(max(reach, 0) for reach in reaches) + dtype.itemsize
-        raise Fault(f"bytes {low} to {high - 1} of {name} are outside its {len(memory)} bytes") from None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .columns import Column, Int64Array, common_length
 from .errors import Fault
-from .fields import ABSENT, NO_NAMES, WAIT_WINDOW, AddressNames
+from .fields import ABSENT, NO_NAMES, WAIT_WINDOW, AddressNames, DramAddress, OnChip, on_chip_offset
 from .instructions import RECORDS, RECORDS_BY_OPCODE
 from .instructions.control import SYNC_WAITS
 from .record import HEADER_WAITS, WORD_BYTES, Instruction
@@ -85,32 +85,52 @@ class Table:
     def walk(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Instruction]]:
         """(row, instruction) in file order from `start`. One instance a record is moved over the rows, so an
         instruction is valid until the next step; `instruction.perform(state)` executes it."""
-        reused = {group.record: group.record() for group in self.groups.values()}
-        for row, record, packed in self.packed(start, stop):
-            instruction = reused[record]
-            instruction.bind(self.unpacked(record, packed))
+        stop = len(self) if stop is None else min(stop, len(self))
+        reused = {group.record.opcode: group.record() for group in self.groups.values()}
+        pending: dict[int, Iterator[dict[str, int]]] = {}
+        for group in self.groups.values():
+            low, high = np.searchsorted(group.rows, [start, stop])
+            columns = {name: column[low:high].tolist() for name, column in group.columns.items()}
+            columns["queue"] = self.queue[group.rows[low:high]].tolist()
+            pending[group.record.opcode] = _by_row(columns)
+        for row, opcode in enumerate(self.opcode[start:stop].tolist(), start):
+            instruction = reused[opcode]
+            instruction.bind(next(pending[opcode]))
             yield row, instruction
 
-    def packed(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, type[Instruction], bytes]]:
-        """(row, record, fields and queue as bytes) in file order from `start`: equal bytes of a record are
-        equal instructions, and `unpacked` gives their values."""
+    def forms(
+        self, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, type[Instruction], bytes, tuple[int, ...]]]:
+        """(row, record, form, addresses) in file order from `start`. The form is the fields and the queue as bytes with
+        addresses reduced to the memory that they are in: `of_form` gives their values. The addresses are offsets in
+        that memory, in the order of the record's address fields."""
         stop = len(self) if stop is None else min(stop, len(self))
         for first in range(start, stop, _CHUNK):
             last = min(first + _CHUNK, stop)
-            pending: dict[int, Iterator[bytes]] = {}
+            pending: dict[int, Iterator[tuple[bytes, tuple[int, ...]]]] = {}
             for group in self.groups.values():
                 low, high = np.searchsorted(group.rows, [first, last])
-                columns = [group.columns[item.name][low:high] for item in group.record.fields]
+                columns: list[Int64Array] = []
+                offsets: list[list[int]] = []
+                for item in group.record.fields:
+                    column = group.columns[item.name][low:high]
+                    if isinstance(item.kind, OnChip | DramAddress):
+                        offset = on_chip_offset(column) if isinstance(item.kind, OnChip) else column
+                        offsets.append(offset.tolist())
+                        column = column - offset
+                    columns.append(column)
                 values = np.stack([*columns, self.queue[group.rows[low:high]]], axis=1)
-                pending[group.record.opcode] = iter(values.view(f"V{8 * values.shape[1]}").ravel().tolist())
+                forms: list[bytes] = values.view(f"V{8 * values.shape[1]}").ravel().tolist()
+                places = list(zip(*offsets, strict=True)) if offsets else [()] * len(forms)
+                pending[group.record.opcode] = zip(forms, places, strict=True)
             for row, opcode in enumerate(self.opcode[first:last].tolist(), first):
-                yield row, RECORDS_BY_OPCODE[opcode], next(pending[opcode])
+                yield row, RECORDS_BY_OPCODE[opcode], *next(pending[opcode])
 
     @staticmethod
-    def unpacked(record: type[Instruction], packed: bytes) -> dict[str, int]:
-        """Field values of a row, with its queue, of what `packed` gave for it."""
+    def of_form(record: type[Instruction], form: bytes) -> Instruction:
+        """An instruction of a form that `forms` gave, at the address 0 of its memories."""
         names, layout = _layout(record)
-        return dict(zip(names, layout.unpack(packed), strict=True))
+        return record.of(dict(zip(names, layout.unpack(form), strict=True)))
 
     def queue_index(self) -> Int64Array:
         """For each row, how many rows of its queue stand before it: row's retire count is this plus 1."""
@@ -269,6 +289,12 @@ class Table:
             gaps[sync.rows] |= (used[:, 1:] & ~used[:, :-1]).any(axis=1)
         if gaps.any():
             raise Fault("a wait stands behind an empty place for one", int(np.flatnonzero(gaps)[0]))
+
+
+def _by_row(columns: Mapping[str, list[int]]) -> Iterator[dict[str, int]]:
+    names = tuple(columns)
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(names, values, strict=True))
 
 
 @cache

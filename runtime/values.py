@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..isa.calls import Calls, make
 from ..isa.columns import Int64Array
 from ..isa.errors import Fault
 from ..isa.fields import on_chip_offset, on_chip_space
 from ..isa.formats import Array
 from ..isa.instructions import Gather, LoadExtent
+from ..isa.kernels import nothing
 from ..isa.program import Program
 from ..isa.record import Instruction
 from ..isa.state import State
@@ -35,27 +37,65 @@ class Observed:
     gathered: list[Int64Array] = field(default_factory=list[Int64Array])
 
 
-class _Shared(NamedTuple):
-    """The calls of an instruction, and the context that they were prepared in."""
+class _Bound(NamedTuple):
+    """A kernel and where its operands are: for each all its views by offset, and the place of its offset among the
+    addresses of an instruction. No views where a kernel needs the instruction itself."""
 
-    instruction: Instruction
-    context: Hashable
-    calls: Calls
+    function: Callable[..., Any]
+    views: tuple[Array, ...] | None
+    pick: Callable[[tuple[int, ...]], tuple[int, ...]]
+
+
+_view: Callable[[Any, int], Any] = getitem
+
+_Step = tuple[Callable[..., Any], tuple[Array, ...], tuple[int, ...]]
+"""What a row does: a function, for each of its arrays the views that it may be one of, and which it is."""
+
+
+class _Form:
+    """Instructions that differ in addresses only, and their kernel in each context that they were met in."""
+
+    def __init__(self, instruction: Instruction) -> None:
+        self.instruction = instruction
+        self._bound: dict[Hashable, _Bound] = {}
+
+    def bound(self, state: State) -> _Bound:
+        """The kernel in the context that `state` is; Fault as the kernel's making."""
+        context = self.instruction.context(state)
+        found = self._bound.get(context)
+        if found is None:
+            found = self._bound[context] = _bound(self.instruction, state)
+        return found
+
+
+def _bound(instruction: Instruction, state: State) -> _Bound:
+    values = vars(instruction)
+    if any(values[name] < 0 for name in instruction.extents):
+        return _Bound(nothing, None, itemgetter(slice(0)))
+    kernel = instruction.kernel(state)
+    views = tuple(found for operand in kernel.operands if (found := state.views(operand)) is not None)
+    places = [instruction.addresses.index(operand.field) for operand in kernel.operands]
+    if len(places) < 2:
+        first = places[0] if places else 0
+        pick = itemgetter(slice(first, first + len(places)))
+    else:
+        pick = itemgetter(*places)
+    return _Bound(kernel.function, views if len(views) == len(places) else None, pick)
 
 
 class Executor:
     """The machine's state with a program in it. `state.dram` holds weights from the start; inputs are written
     there.
 
-    What a row does is prepared when a run first comes to it, as calls on views of the state, and kept for
-    the runs that follow; equal instructions share it.
+    What a row does is found when a run first comes to it, and kept for the runs that follow: the kernel of its form,
+    and which views of memory it is called with.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.state = State(program.machine, program.initial_dram(), UNWRITTEN)
-        self._prepared: list[Calls] = []
-        self._shared: dict[tuple[type[Instruction], bytes], _Shared] = {}
+        self._steps: list[_Step] = []
+        self._forms: dict[tuple[type[Instruction], bytes], _Form] = {}
         self._observed = Observed()
 
     def forget(self) -> None:
@@ -76,47 +116,62 @@ class Executor:
     def run(self) -> Observed:
         """Perform all rows; Fault with row, instruction and node where one faults."""
         self._observed = Observed()
-        with np.errstate(all="ignore"):
-            for row, calls in enumerate(self._calls()):
-                try:
-                    for function, arguments in calls:
-                        function(*arguments)
-                except Fault as fault:
-                    raise located(fault, self.program, row) from None
+        row = 0
+        try:
+            with np.errstate(all="ignore"):
+                for function, views, offsets in self._all_steps():
+                    function(*map(_view, views, offsets))
+                    row += 1
+        except (Fault, IndexError) as error:
+            raise self._fault(error, row) from None
         return self._observed
 
     def steps(self) -> Iterator[int]:
         """Perform one row at each step, giving its number after it was done; Fault as in `run`."""
-        for row, calls in enumerate(self._calls()):
+        for row, (function, views, offsets) in enumerate(self._all_steps()):
             try:
-                make(calls)
-            except Fault as fault:
-                raise located(fault, self.program, row) from None
+                with np.errstate(all="ignore"):
+                    function(*map(_view, views, offsets))
+            except (Fault, IndexError) as error:
+                raise self._fault(error, row) from None
             yield row
 
-    def _calls(self) -> Iterator[Calls]:
-        """The calls of every row in turn; those of a row are made before the next row's are asked for."""
-        yield from self._prepared
-        table = self.program.table
-        for row, record, packed in table.packed(len(self._prepared)):
-            shared = self._shared.get((record, packed))
-            if shared is None or shared.instruction.context(self.state) != shared.context:
-                instruction = record.of(table.unpacked(record, packed))
-                try:
-                    calls = instruction.calls(self.state)
-                except Fault as fault:
-                    raise located(fault, self.program, row) from None
-                shared = _Shared(instruction, instruction.context(self.state), calls)
-                self._shared[record, packed] = shared
-            calls = shared.calls
-            if record.opcode in _TELLING:
-                calls = (*calls, (self._observe, (row, shared.instruction)))
-            self._prepared.append(calls)
-            yield calls
+    def _fault(self, error: Fault | IndexError, row: int) -> Fault | IndexError:
+        """What went wrong in `row`, with its place. An IndexError says that an operand leaves its memory."""
+        if isinstance(error, IndexError):
+            try:
+                self.program.table.instruction(row).perform(self.state)
+            except Fault as fault:
+                return located(fault, self.program, row)
+            return error
+        return located(error, self.program, row)
 
-    def _observe(self, row: int, instruction: Instruction) -> None:
-        """Note what a `load.extent` or gather that was just performed found."""
-        instruction = instruction.resolved(self.state)
+    def _all_steps(self) -> Iterator[_Step]:
+        """The steps of every row in turn; one is made before the next row's is asked for."""
+        yield from self._steps
+        table, state, forms, keep = self.program.table, self.state, self._forms, self._steps.append
+        for row, record, form, addresses in table.forms(len(self._steps)):
+            found = forms.get((record, form))
+            if found is None:
+                found = forms[record, form] = _Form(table.of_form(record, form))
+            try:
+                function, views, pick = found.bound(state)
+            except Fault as fault:
+                raise located(fault, self.program, row) from None
+            if views is None:
+                function, views, offsets = partial(table.instruction(row).perform, state), (), ()
+            else:
+                offsets = pick(addresses)
+            if record.opcode in _TELLING:
+                function = partial(self._perform_observed, row, function)
+            step = (function, views, offsets)
+            keep(step)
+            yield step
+
+    def _perform_observed(self, row: int, function: Callable[..., Any], *arrays: Array) -> None:
+        """Perform a `load.extent` or gather, and note what it found."""
+        function(*arrays)
+        instruction = self.program.table.instruction(row).resolved(self.state)
         if isinstance(instruction, LoadExtent):
             self._observed.loaded[row] = self.state.extent_registers[instruction.register]
         elif isinstance(instruction, Gather) and not instruction.empty:

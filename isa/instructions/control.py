@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..blocks import Block, Space
-from ..calls import Calls
 from ..columns import Column
 from ..fields import EXTENT_REGISTERS
 from ..formats import Array
+from ..kernels import Kernel, Operand, nothing
 from ..record import Condition, Cost, Instruction, instruction, on_chip_address, unsigned, wait
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ class Sync(Instruction):
         """One issue (`control_cycles`)."""
         return Cost(busy=machine.control_cycles + self.wait0 * 0)
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Nothing: waiting is a matter of time."""
-        return ()
+        return Kernel(nothing)
 
 
 SYNC_WAITS = tuple(item.name for item in Sync.fields)
@@ -86,9 +87,9 @@ class SetExtent(Instruction):
         """The value lies above the declared maximum."""
         return ((self.value > self.maximum, "the extent is above its declared maximum"),)
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Set the register."""
-        return ((state.set_extent, (self.register, self.value, self.maximum)),)
+        return Kernel(partial(state.set_extent, self.register, self.value, self.maximum))
 
 
 @instruction("load.extent", engine=None, opcode=0x03)
@@ -115,14 +116,13 @@ class LoadExtent(Instruction):
             events={"sram.read": 4 * (1 - from_acc), "acc.read": 4 * from_acc},
         )
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Set the register."""
-        value = state.on_chip(self.address, (1,), (4,), _ID)
-        return ((_load_extent, (state, self.register, value, self.maximum)),)
 
+        def load(value: Array) -> None:
+            state.set_extent(self.register, int(value[0]), self.maximum)
 
-def _load_extent(state: State, register: int, value: Array, maximum: int) -> None:
-    state.set_extent(register, int(value[0]), maximum)
+        return Kernel(load, (Operand.on_chip("address", self.address, (1,), (4,), _ID),))
 
 
 def _value_block(address: Column) -> Block:

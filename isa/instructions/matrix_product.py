@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..blocks import Block
-from ..calls import Calls
 from ..columns import Column, both, choose, either, larger, lookup
 from ..engines import Engine
 from ..fields import on_chip_offset, on_chip_space
-from ..formats import Array
+from ..kernels import Kernel, Operand
 from ..matrix import (
     MODE_NAMES,
     MODES_BY_CODE,
@@ -168,27 +167,36 @@ class Product(Instruction):
             ),
         )
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Multiply into acc."""
         mode = MODES_BY_CODE[self.mode]
         operand, result = mode.operand.dtype, mode.accumulator.dtype
         if mode.packed:
             return self._packed(state, mode)
         width = operand.itemsize
-        a = state.on_chip(self.a, (self.m, self.k), (self.a_stride, width), operand)
-        if self.transpose_b:
-            b = state.on_chip(self.b, (self.k, self.n), (width, self.b_stride), operand)
-        else:
-            b = state.on_chip(self.b, (self.k, self.n), (self.b_stride, width), operand)
-        acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), result)
-        return product(a, b, acc, mode, bool(self.accumulate), state.working)
+        b_strides = (width, self.b_stride) if self.transpose_b else (self.b_stride, width)
+        return Kernel(
+            product(self.m, self.n, self.k, mode, bool(self.accumulate), bool(self.transpose_b), state.working),
+            (
+                Operand.on_chip("a", self.a, (self.m, self.k), (self.a_stride, width), operand),
+                Operand.on_chip("b", self.b, (self.k, self.n), b_strides, operand),
+                Operand.on_chip("acc", self.acc, (self.m, self.n), (self.acc_stride, 4), result),
+            ),
+        )
 
-    def _packed(self, state: State, mode: MatrixMode) -> Calls:
-        acc = state.on_chip(self.acc, (self.m, self.n), (self.acc_stride, 4), mode.accumulator.dtype)
+    def _packed(self, state: State, mode: MatrixMode) -> Kernel:
         values = (operand_values(mode, self.a_values), operand_values(mode, self.b_values))
-        a, b = self._packed_rows(state, "a", self.m), self._packed_rows(state, "b", self.n)
-        return packed_product(a, b, acc, values, self.k, bool(self.accumulate), state.working)
+        result = mode.accumulator.dtype
+        return Kernel(
+            packed_product(self.m, self.n, self.k, values, bool(self.accumulate), state.working),
+            (
+                self._packed_rows("a", self.m),
+                self._packed_rows("b", self.n),
+                Operand.on_chip("acc", self.acc, (self.m, self.n), (self.acc_stride, 4), result),
+            ),
+        )
 
-    def _packed_rows(self, state: State, name: str, rows: int) -> Array:
-        run = packed_bytes(self.k, self._bits(name))
-        return state.on_chip(self.__dict__[name], (rows, run), (self.__dict__[f"{name}_stride"], 1), _BYTE)
+    def _packed_rows(self, name: str, rows: int) -> Operand:
+        values = self.__dict__
+        shape, strides = (rows, packed_bytes(self.k, self._bits(name))), (values[f"{name}_stride"], 1)
+        return Operand.on_chip(name, values[name], shape, strides, _BYTE)

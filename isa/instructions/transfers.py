@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..blocks import Block, Space, count_lines
 from ..bursts import dram_bursts, on_chip_accesses, targets_overlap
-from ..calls import Calls
 from ..columns import Column, ceiling, choose, common_length, larger
 from ..engines import Engine
 from ..errors import Fault
 from ..fields import on_chip_offset, on_chip_space
-from ..formats import Array
+from ..formats import Array, assign
+from ..kernels import Kernel, Operand
 from ..record import (
     Condition,
     Cost,
@@ -111,11 +112,30 @@ class _BlockCopy(Instruction):
         way = "write" if load else "read"
         return {f"sram.{way}": data * (1 - in_acc), f"acc.{way}": data * in_acc}
 
-    def _copy(self, state: State, load: bool) -> Calls:
+    def _copy(self, load: bool) -> Kernel:
         dtype = _element_dtype(self.element)
-        chip = state.on_chip(self.chip, self._extents, self._chip_strides, dtype)
-        dram = state.in_dram(self.dram, self._extents, self._dram_strides, dtype)
-        return ((np.copyto, (chip, dram) if load else (dram, chip)),)
+        extents, dram_strides, chip_strides = _joined(
+            self._extents, self._dram_strides, self._chip_strides, dtype.itemsize
+        )
+        dram = Operand("dram", Space.DRAM, extents, dram_strides, dtype)
+        chip = Operand.on_chip("chip", self.chip, extents, chip_strides, dtype)
+        return Kernel(assign, (dram, chip) if load else (chip, dram))
+
+
+def _joined(
+    extents: Sequence[int], first: Sequence[int], second: Sequence[int], element: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """Extents and both sides' strides of a copy with as few dimensions: those that follow on in both are joined."""
+    found: list[tuple[int, int, int]] = []
+    for count, stride, other in zip(extents, first, second, strict=True):
+        if count == 1:
+            continue
+        if found and found[-1][1:] == (count * stride, count * other):
+            found[-1] = (found[-1][0] * count, stride, other)
+        else:
+            found.append((count, stride, other))
+    joined = tuple(zip(*found, strict=True)) or ((1,), (element,), (element,))
+    return joined[0], joined[1], joined[2]
 
 
 def _overlaps(extents: tuple[Column, ...], strides: tuple[Column, ...], width: Column) -> Condition:
@@ -165,9 +185,9 @@ class LoadBlock(_BlockCopy):
         del machine
         return (self._alignment(), _overlaps(self._extents, self._chip_strides, 1 << self.element))
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Copy."""
-        return self._copy(state, load=True)
+        return self._copy(load=True)
 
 
 @instruction("st.block", engine=Engine.ST, opcode=0x18)
@@ -194,9 +214,9 @@ class StoreBlock(_BlockCopy):
         del machine
         return (self._alignment(), _overlaps(self._extents, self._dram_strides, 1 << self.element))
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Copy."""
-        return self._copy(state, load=False)
+        return self._copy(load=False)
 
 
 def _checked(ids: Array, limit: int) -> Array:
@@ -271,11 +291,16 @@ class _RowCopy(Instruction):
             events[name] = events.get(name, 0) + moved
         return _transfer_cost(machine, load, bursts, accesses, events)
 
-    def _copy(self, state: State, load: bool) -> Calls:
-        ids = state.on_chip(self.ids, (self.count,), (4,), _ID)
-        table = state.in_dram(self.table, (self.limit, self.row_bytes), (self.pitch, 1), _BYTE)
-        chip = state.on_chip(self.chip, (self.count, self.row_bytes), (self.chip_stride, 1), _BYTE)
-        return ((_gather if load else _scatter, (ids, table, chip)),)
+    def _copy(self, load: bool) -> Kernel:
+        row_bytes = self.row_bytes
+        return Kernel(
+            _gather if load else _scatter,
+            (
+                Operand.on_chip("ids", self.ids, (self.count,), (4,), _ID),
+                Operand("table", Space.DRAM, (self.limit, row_bytes), (self.pitch, 1), _BYTE),
+                Operand.on_chip("chip", self.chip, (self.count, row_bytes), (self.chip_stride, 1), _BYTE),
+            ),
+        )
 
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
         """Ids that do not stand at a multiple of their size, rows that land on one another."""
@@ -303,9 +328,9 @@ class Gather(_RowCopy):
         """Each row its bursts (worst alignment where the pitch is not whole bursts), against the accesses."""
         return self._cost(machine, load=True)
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Copy the rows."""
-        return self._copy(state, load=True)
+        return self._copy(load=True)
 
 
 @instruction("st.scatter", engine=Engine.ST, opcode=0x19)
@@ -324,6 +349,6 @@ class Scatter(_RowCopy):
         """Each row its bursts (worst alignment where the pitch is not whole bursts), against the accesses."""
         return self._cost(machine, load=False)
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Copy the rows."""
-        return self._copy(state, load=False)
+        return self._copy(load=False)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from operator import itemgetter
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from ..blocks import Block
-from ..calls import Calls
 from ..columns import Column, both, ceiling, choose, larger, lookup
 from ..engines import Engine
 from ..errors import Fault, UsageError
 from ..fields import on_chip_offset, on_chip_space
-from ..formats import FORMAT_BITS, FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Array, Kind
-from ..lane_plan import Frame, plan
+from ..formats import FORMAT_BITS, FORMAT_BYTES, FORMATS_BY_CODE, NO_FORMAT, Kind
+from ..kernels import Kernel, Operand
+from ..lane_plan import plan
 from ..lane_steps import Form
 from ..lanes import REDUCTIONS, LaneProgram
 from ..packed import packed_bytes
@@ -35,7 +36,7 @@ from ..record import (
 
 if TYPE_CHECKING:
     from ..machine import Machine
-    from ..state import State, VectorSlot
+    from ..state import State
 
 BROADCAST_KINDS: dict[str, int] = {"none": 0, "scalar": 1, "row": 2, "column": 3}
 """Codes of a broadcast operand: one value; 1 x columns, contiguous; rows x 1, contiguous."""
@@ -236,18 +237,11 @@ class VectorPass(Instruction):
         slot = state.slots.get((self.queue, self.slot))
         return None if slot is None else slot.program.structure
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Run the pass."""
         slot = state.slots.get((self.queue, self.slot))
         if slot is None:
             raise Fault(f"vector slot {self.slot} holds no program")
-        key = (slot.program.structure, _FORM(self.__dict__))
-        frame = slot.frames.get(key)
-        if frame is None:
-            frame = slot.frames[key] = self._frame(slot, state)
-        return frame.calls(self._operands(state), self._stream(state, "out"), self._reduced(state, frame))
-
-    def _frame(self, slot: VectorSlot, state: State) -> Frame:
         reason = self._mismatch(slot.program)
         if reason is not None:
             raise Fault(reason)
@@ -255,7 +249,14 @@ class VectorPass(Instruction):
             lanes = plan(slot.program.structure, self._form())
         except UsageError as error:
             raise Fault(str(error)) from None
-        return lanes.frame(self.rows, self.columns, slot.immediates, state.working)
+        function = lanes.function(self.rows, self.columns, slot.immediates, state.working)
+        operands = (
+            *(self._stream(name) for name in self.STREAMS),
+            *(self._broadcast(name) for name in self.BROADCASTS),
+            self._stream("out"),
+            *self._reduced(lanes.reduced_dtypes),
+        )
+        return Kernel(function, tuple(operand for operand in operands if operand is not None))
 
     def _form(self) -> Form:
         a, b, *broadcasts = (FORMATS_BY_CODE.get(code) for code in self._formats())
@@ -274,22 +275,16 @@ class VectorPass(Instruction):
     def _directions(self) -> list[int]:
         return [way for way in (self.reduction0_direction, self.reduction1_direction) if way]
 
-    def _operands(self, state: State) -> list[Array | None]:
-        return [
-            *[self._stream(state, name) for name in self.STREAMS],
-            *[self._broadcast(state, name) for name in self.BROADCASTS],
-        ]
-
-    def _stream(self, state: State, name: str) -> Array | None:
+    def _stream(self, name: str) -> Operand | None:
         values = self.__dict__
         stored = FORMATS_BY_CODE.get(values[name + "_format"])
         if stored is None:
             return None
         columns = stored.run_bytes(self.columns) if stored.packed else self.columns
         shape, strides = (self.rows, columns), (values[name + "_stride"], stored.dtype.itemsize)
-        return state.on_chip(values[name], shape, strides, stored.dtype)
+        return Operand.on_chip(name, values[name], shape, strides, stored.dtype)
 
-    def _broadcast(self, state: State, name: str) -> Array | None:
+    def _broadcast(self, name: str) -> Operand | None:
         values = self.__dict__
         kind: int = values[name + "_kind"]
         if kind == 0:
@@ -297,22 +292,9 @@ class VectorPass(Instruction):
         stored = FORMATS_BY_CODE[values[name + "_format"]]
         by_row, by_column = _BROADCAST_SHAPES[kind]
         shape = (self.rows if by_row else 1, self.columns if by_column else 1)
-        return state.on_chip(values[name], shape, (stored.bytes, stored.bytes), stored.dtype)
+        return Operand.on_chip(name, values[name], shape, (stored.bytes, stored.bytes), stored.dtype)
 
-    def _reduced(self, state: State, frame: Frame) -> list[Array]:
-        places = zip(self.REDUCED, self._directions(), frame.reduced_dtypes, strict=False)
-        return [
-            state.on_chip(self.__dict__[name], (self.rows if direction == 1 else self.columns,), (4,), dtype)
-            for name, direction, dtype in places
-        ]
-
-
-_FORM = itemgetter(
-    "rows",
-    "columns",
-    *(f"{name}_format" for name in (*VectorPass.STREAMS, "out", *VectorPass.BROADCASTS)),
-    *(f"{name}_kind" for name in VectorPass.BROADCASTS),
-    *(f"{name}_direction" for name in VectorPass.REDUCED),
-    "accumulate",
-)
-"""What the calls of a pass depend on besides addresses, strides and the program."""
+    def _reduced(self, dtypes: Sequence[np.dtype[Any]]) -> Iterator[Operand]:
+        for name, direction, dtype in zip(self.REDUCED, self._directions(), dtypes, strict=False):
+            count = self.rows if direction == 1 else self.columns
+            yield Operand.on_chip(name, self.__dict__[name], (count,), (4,), dtype)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from ..blocks import Block
-from ..calls import Calls
 from ..columns import Column
 from ..engines import Engine
 from ..errors import UsageError
 from ..fields import NO_NAMES, AddressNames, Bits, bits_float, float_bits, parse_integer
+from ..kernels import Kernel
 from ..lanes import (
     LANE_FUNCTIONS,
     LANE_FUNCTIONS_BY_CODE,
@@ -129,9 +129,9 @@ class VectorProgram(Instruction):
             return str(error)
         return None
 
-    def execute(self, state: State) -> Calls:
+    def execute(self, state: State) -> Kernel:
         """Write the slot."""
-        return ((state.write_slot, (self.queue, self.slot, self.program)),)
+        return Kernel(partial(state.write_slot, self.queue, self.slot, self.program))
 
     @classmethod
     def operands(cls, values: Mapping[str, int], names: AddressNames = NO_NAMES) -> list[str]:

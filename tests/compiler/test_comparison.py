@@ -80,8 +80,14 @@ def test_broken_lanes_are_found_in_the_tiles(model, inputs, broken: pytest.Monke
 def test_broken_instruction_is_found_in_the_simulator(model, inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = matrix_product.product
 
-    def off(a: np.ndarray, b: np.ndarray, acc: np.ndarray, *rest: object) -> object:
-        return (*exact(a, b, acc, *rest), (np.add, (acc, np.float32(0.5), acc)))
+    def off(*form: object) -> Callable[..., None]:
+        multiply = exact(*form)
+
+        def run(a: np.ndarray, b: np.ndarray, acc: np.ndarray) -> None:
+            multiply(a, b, acc)
+            acc += np.float32(0.5)
+
+        return run
 
     monkeypatch.setattr(matrix_product, "product", off)
     report = compare(model, inputs)

@@ -2,8 +2,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from attnc.isa.calls import WorkingMemory, make
 from attnc.isa.formats import narrow
+from attnc.isa.kernels import WorkingMemory
 from attnc.isa.matrix import (
     RIGHT_VALUES,
     MatrixMode,
@@ -89,7 +89,7 @@ def test_every_packed_pairing_equals_the_product_of_integers(mode, left, right, 
     old = rng.integers(-9, 10, (m, n)).astype(np.int32)
     for accumulate in (False, True):
         acc = old.copy()
-        make(packed_product(stored_a, stored_b, acc, (left, right), k, accumulate, WorkingMemory()))
+        packed_product(m, n, k, (left, right), accumulate, WorkingMemory())(stored_a, stored_b, acc)
         wanted = a.astype(np.int64) @ b.T.astype(np.int64) + (old if accumulate else 0)
         np.testing.assert_array_equal(acc, wanted)
 
@@ -97,5 +97,5 @@ def test_every_packed_pairing_equals_the_product_of_integers(mode, left, right, 
 def test_bits_behind_the_last_value_of_k_do_not_count():
     a, b = np.array([[0b11111101]], np.uint8), np.array([[0b00000011]], np.uint8)
     acc = np.zeros((1, 1), np.int32)
-    make(packed_product(a, b, acc, (Values.BIPOLAR, Values.BIPOLAR), 2, False, WorkingMemory()))
+    packed_product(1, 1, 2, (Values.BIPOLAR, Values.BIPOLAR), False, WorkingMemory())(a, b, acc)
     assert acc.item() == 0

@@ -1,33 +1,50 @@
-"""Calls: what an instruction does, as functions with their arguments, to be made as often as it runs.
+"""Kernels: what instructions of one form do, as a function of the arrays that they work on.
 
-The arguments are views of memory and working arrays, so that nothing is looked up again when the same
-instruction runs again.
+Instructions that differ in addresses only are one form. Its kernel is prepared once, working arrays and all; what
+an instruction then does is to call it with views of memory at the instruction's own addresses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .blocks import Space
+from .fields import on_chip_space
 from .formats import Array
 
 _ALIGNMENT = 64
 
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A function and its arguments."""
 
-Calls = tuple[Call, ...]
-"""Calls in the order in which they are made."""
+class Operand(NamedTuple):
+    """An array in memory: `field` holds its address; `shape`, and `strides` in bytes."""
+
+    field: str
+    space: Space
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @staticmethod
+    def on_chip(
+        field: str, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> Operand:
+        """An array in the memory, SRAM or ACC, of the on-chip `address` that `field` holds."""
+        return Operand(field, Space(on_chip_space(address)), shape, strides, dtype)
 
 
-def make(calls: Calls) -> None:
-    """Make `calls`; floating-point errors give what IEEE says, silently."""
-    with np.errstate(all="ignore"):
-        for function, arguments in calls:
-            function(*arguments)
+class Kernel(NamedTuple):
+    """What instructions of one form do: `function` takes the arrays of `operands`, in their order."""
+
+    function: Callable[..., Any]
+    operands: tuple[Operand, ...] = ()
+
+
+def nothing() -> None:
+    """What an instruction does that has nothing to do but retire."""
 
 
 def aligned_bytes(count: int) -> NDArray[np.uint8]:
