@@ -13,7 +13,7 @@ def check_program(facts: StaticFacts) -> tuple[str, ...]:
     """Lines that say what was checked; RaceError or Fault (with row, instruction and node) where something is
     wrong."""
     program = facts.program
-    for race in find_races(facts.accesses, program.table.queue.tolist(), facts.waits, program.machine):
+    for race in find_races(facts.accesses, program.table.queue.tolist(), facts.waits.lists(), program.machine):
         raise race_error(facts, race)
     for finding in find_memory_errors(program, facts.accesses):
         if finding.row is None:

@@ -25,11 +25,12 @@ from .energy import energy_by_part_pj
 from .extents import resolved
 from .nodes import node_rows
 from .report import EngineRow, NodeRow, Performance, StallRow
-from .schedule import Waits, build_schedule, waited_rows
+from .schedule import build_schedule
 from .stalls import engine_times, row_stalls
 from .steady import steady_cycles
 from .timing import Schedule, Timeline, simulate
 from .values import Observed
+from .waits import Waits, waited_rows
 
 
 @dataclass(frozen=True)

@@ -14,26 +14,7 @@ from ..isa.record import Instruction
 from ..isa.table import Table
 from .costs import ProgramCosts
 from .timing import Schedule
-
-Waits = list[list[int]]
-"""For each row the rows that it waits for."""
-
-
-def waited_rows(table: Table) -> Waits:
-    """For each row the rows that its waits name."""
-    rows, queues, counts = table.waits()
-    named = np.zeros(len(rows), dtype=np.int64)
-    for queue in np.unique(queues):
-        chosen = queues == queue
-        named[chosen] = np.flatnonzero(table.queue == queue)[counts[chosen] - 1]
-    return split(named, np.bincount(rows, minlength=len(table)))
-
-
-def split(values: Int64Array, lengths: Int64Array) -> list[list[int]]:
-    """`values` cut into lists of these lengths."""
-    ends = np.cumsum(lengths)
-    whole = values.tolist()
-    return [whole[first:last] for first, last in zip((ends - lengths).tolist(), ends.tolist(), strict=True)]
+from .waits import Waits
 
 
 def build_schedule(
@@ -45,20 +26,21 @@ def build_schedule(
     for the row before it: queue order promises it that data, and a load's data are there only when it has
     retired.
     """
-    waits = list(waits)
-    for row in _reading_loads(table, instances, machine).tolist():
-        before = np.flatnonzero(table.queue[:row] == table.queue[row])
-        if len(before):
-            waits[row] = [*waits[row], int(before[-1])]
-    return Schedule(
-        queues=len(machine.queues),
-        queue=table.queue.tolist(),
-        waits=waits,
-        busy=costs.busy.tolist(),
-        latency=costs.latency.tolist(),
-        fill=costs.fill.tolist(),
-        channel=costs.channel.tolist(),
-    )
+    loads = _reading_loads(table, instances, machine)
+    before = _row_before(table, loads)
+    if len(loads):
+        waits = waits.and_pairs(loads[before >= 0], before[before >= 0])
+    return Schedule(len(machine.queues), table.queue, waits, costs.busy, costs.latency, costs.fill, costs.channel)
+
+
+def _row_before(table: Table, rows: Int64Array) -> Int64Array:
+    """The row before each of `rows` in its queue, -1 where it is the first."""
+    result = np.full(len(rows), -1, dtype=np.int64)
+    for queue in np.unique(table.queue[rows]):
+        own, chosen = np.flatnonzero(table.queue == queue), table.queue[rows] == queue
+        place = np.searchsorted(own, rows[chosen]) - 1
+        result[chosen] = np.where(place >= 0, own[place], -1)
+    return result
 
 
 def _reading_loads(table: Table, instances: Mapping[str, Instruction], machine: Machine) -> Int64Array:

@@ -39,10 +39,9 @@ class EngineTime:
 
 def engine_times(schedule: Schedule, timeline: Timeline) -> list[EngineTime]:
     """One entry a queue, in order of their numbers."""
-    queue = np.asarray(schedule.queue, dtype=np.int64)
-    is_transfer = np.asarray(schedule.channel, dtype=np.int64) > 0
+    is_transfer = schedule.channel > 0
     total = timeline.cycles
-    return [_one(np.flatnonzero(queue == number), is_transfer, timeline, schedule.queues, total)
+    return [_one(np.flatnonzero(schedule.queue == number), is_transfer, timeline, schedule.queues, total)
             for number in range(schedule.queues)]  # fmt: skip
 
 

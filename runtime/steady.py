@@ -16,8 +16,8 @@ import numpy as np
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
 from .accesses import Accesses
-from .schedule import split
 from .timing import Schedule, simulate
+from .waits import Waits
 
 _PAGE_BYTES = {Space.DRAM: 4096, Space.SRAM: 1024, Space.ACC: 1024, Space.REGISTER: 4}
 """Grain at which bytes still in use are tracked; coarser than hazard lines, so never too early."""
@@ -28,19 +28,17 @@ def steady_cycles(schedule: Schedule, accesses: Accesses, host_buffers: Iterable
     outputs."""
     if not len(schedule):
         return 0
-    count = len(schedule)
-    waited = np.fromiter(chain.from_iterable(schedule.waits), dtype=np.int64)
-    again = split(waited + count, np.array([len(waits) for waits in schedule.waits]))
-    for row, extra in _reuse_waits(schedule, accesses, host_buffers).items():
-        again[row].extend(extra)
+    count, waits = len(schedule), schedule.waits
+    extra = _reuse_waits(schedule, accesses, host_buffers)
+    waiting = np.repeat(np.array([*extra], dtype=np.int64), [len(rows) for rows in extra.values()])
+    reused = np.fromiter(chain.from_iterable(extra.values()), dtype=np.int64)
+    again = Waits(np.concatenate([waits.first, len(waits.rows) + waits.first[1:]]), np.tile(waits.rows, 2))
+    again.rows[len(waits.rows) :] += count
     twice = Schedule(
         schedule.queues,
-        [*schedule.queue] * 2,
-        [*schedule.waits, *again],
-        [*schedule.busy] * 2,
-        [*schedule.latency] * 2,
-        [*schedule.fill] * 2,
-        [*schedule.channel] * 2,
+        np.tile(schedule.queue, 2),
+        again.and_pairs(waiting + count, reused),
+        *(np.tile(column, 2) for column in (schedule.busy, schedule.latency, schedule.fill, schedule.channel)),
     )
     timeline = simulate(twice)
     return timeline.cycles - int(timeline.retire[:count].max())
@@ -54,7 +52,7 @@ def _reuse_waits(
     row, low, high, write = _paged(accesses, host_buffers)
     if not len(row):
         return {}
-    queue = np.array(schedule.queue, dtype=np.int64)[row]
+    queue = schedule.queue[row]
     pages, count = int(high.max()), len(schedule)
     writing = np.flatnonzero(write)
     shift = queue * pages

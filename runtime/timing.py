@@ -20,13 +20,14 @@ earlier than that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .waits import Waits
 
 NOT_PLACED = -1
 
@@ -35,21 +36,20 @@ Times = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Schedule:
-    """What timing needs of a program, one entry a row in file order.
+    """What timing needs of a program: int64 arrays with one entry a row in file order.
 
-    `queue` is the row's queue; `waits` the rows (earlier ones) that must have retired before it issues. In
-    cycles: `busy` occupies the engine, `latency` passes between the end of that and the retirement, `fill` is
-    paid before a product that follows a gap, `channel` occupies the DRAM channel (0: the row makes no
-    transfer).
+    `queue` is the row's queue, `waits` says which rows (earlier ones) must have retired before it issues. In cycles:
+    `busy` occupies the engine, `latency` passes between the end of that and the retirement, `fill` is paid before a
+    product that follows a gap, `channel` occupies the DRAM channel (0: the row makes no transfer).
     """
 
     queues: int
-    queue: Sequence[int]
-    waits: Sequence[Sequence[int]]
-    busy: Sequence[int]
-    latency: Sequence[int]
-    fill: Sequence[int]
-    channel: Sequence[int]
+    queue: Times
+    waits: Waits
+    busy: Times
+    latency: Times
+    fill: Times
+    channel: Times
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -81,42 +81,39 @@ class Timeline:
 def simulate(schedule: Schedule) -> Timeline:
     """Place every row of `schedule` in time, by the rules of this module."""
     start = np.array(starts(schedule), dtype=np.int64)
-    end = start + np.asarray(schedule.busy, dtype=np.int64)
-    done = end + np.asarray(schedule.latency, dtype=np.int64)
-    queue = np.asarray(schedule.queue, dtype=np.int64)
+    end = start + schedule.busy
+    done = end + schedule.latency
     free, retire = np.zeros_like(start), np.zeros_like(start)
     for number in range(schedule.queues):
-        own = np.flatnonzero(queue == number)
+        own = np.flatnonzero(schedule.queue == number)
         free[own[1:]] = end[own[:-1]]
         retire[own] = np.maximum.accumulate(done[own])
-    issue, waited_on = _issues(schedule.waits, queue, free, retire)
+    issue, waited_on = _issues(schedule, free, retire)
     return Timeline(free, issue, start, end, retire, waited_on)
 
 
-def _issues(waits: Sequence[Sequence[int]], queue: Times, free: Times, retire: Times) -> tuple[Times, Times]:
+def _issues(schedule: Schedule, free: Times, retire: Times) -> tuple[Times, Times]:
     """When each row had no more to wait for, and the queue that it then had waited for (-1: none)."""
-    waiting = np.repeat(np.arange(len(waits)), [len(own) for own in waits])
-    waited = np.fromiter(chain.from_iterable(waits), dtype=np.int64)
-    issue = free.copy()
-    np.maximum.at(issue, waiting, retire[waited])
-    last = (retire[waited] == issue[waiting]) & (issue > free)[waiting]
-    waited_on = np.full_like(free, NOT_PLACED)
-    # Of several that retired at that time the first in the row's order counts.
-    rows, first = np.unique(waiting[last], return_index=True)
-    waited_on[rows] = queue[waited[last][first]]
+    waits, waiting = schedule.waits, schedule.waits.waiting
+    issue, waited_on = free.copy(), np.full_like(free, NOT_PLACED)
+    if len(waiting):
+        times = retire[waits.rows]
+        rows = np.flatnonzero(np.diff(waits.first))
+        issue[rows] = np.maximum(free[rows], np.maximum.reduceat(times, waits.first[rows]))
+        # Of several that retired at that time the first in the row's order counts: it is assigned last.
+        last = np.flatnonzero((times == issue[waiting]) & (times > free[waiting]))[::-1]
+        waited_on[waiting[last]] = schedule.queue[waits.rows[last]]
     return issue, waited_on
 
 
 def starts(schedule: Schedule) -> list[int]:
     """The cycle at which each row has its turn: channel granted, array filled."""
-    busy, latency, fill, channel = schedule.busy, schedule.latency, schedule.fill, schedule.channel
-    waits = schedule.waits
-    # By queue: its rows, how many of them are placed, when its engine is free, when its last row has retired,
-    # when its array runs dry.
-    rows: list[list[int]] = [[] for _ in range(schedule.queues)]
-    for row, queue in enumerate(schedule.queue):
-        rows[queue].append(row)
-    positions, free_at, retired_at = ([0] * schedule.queues for _ in range(3))
+    waits: list[int] = schedule.waits.rows.tolist()
+    # By queue: the row at its head and those behind it, when its engine is free, when its last row has retired, when
+    # its array runs dry.
+    behind = _rows_by_queue(schedule)
+    heads = [next(rows, None) for rows in behind]
+    free_at, retired_at = ([0] * schedule.queues for _ in range(2))
     dry_at = [NOT_PLACED] * schedule.queues
     start, retire = [0] * len(schedule), [NOT_PLACED] * len(schedule)
 
@@ -126,22 +123,24 @@ def starts(schedule: Schedule) -> list[int]:
     blocked: dict[int, list[int]] = {}
     while advancing or requests:
         asked, queue = (NOT_PLACED, advancing.pop()) if advancing else heappop(requests)
-        own, position = rows[queue], positions[queue]
+        head, rows = heads[queue], behind[queue]
         free, last, dry = free_at[queue], retired_at[queue], dry_at[queue]
-        if asked != NOT_PLACED:
+        if asked != NOT_PLACED and head is not None:
             # The transfer at the head of the queue has the channel now.
-            row = own[position]
-            start[row] = max(asked, channel_free)
-            channel_free = start[row] + channel[row]
-            free = start[row] + busy[row]
-            last = retire[row] = max(free + latency[row], last)
+            row, _, _, busy, latency, _, channel = head
+            start[row] = free = asked if asked > channel_free else channel_free
+            channel_free = free + channel
+            free += busy
+            if free + latency > last:
+                last = free + latency
+            retire[row] = last
             if row in blocked:
                 advancing.extend(blocked.pop(row))
-            position += 1
-        while position < len(own):
-            row = own[position]
+            head = next(rows, None)
+        while head is not None:
+            row, first_wait, end_of_waits, busy, latency, fill, channel = head
             issue = free
-            for waited in waits[row]:
+            for waited in waits[first_wait:end_of_waits]:
                 time = retire[waited]
                 if time > issue:
                     issue = time
@@ -149,21 +148,39 @@ def starts(schedule: Schedule) -> list[int]:
                     blocked.setdefault(waited, []).append(queue)
                     break
             else:
-                if channel[row]:
+                if channel:
                     heappush(requests, (issue, queue))
                     break
-                runs = fill[row]
-                if runs and issue != dry:
-                    issue += runs
-                free = issue + busy[row]
-                if runs or issue == dry:
-                    dry = free
+                running = issue == dry
+                if fill and not running:
+                    issue += fill
                 start[row] = issue
-                last = retire[row] = max(free + latency[row], last)
+                free = issue + busy
+                if fill or running:
+                    dry = free
+                if free + latency > last:
+                    last = free + latency
+                retire[row] = last
                 if row in blocked:
                     advancing.extend(blocked.pop(row))
-                position += 1
+                head = next(rows, None)
                 continue
             break
-        positions[queue], free_at[queue], retired_at[queue], dry_at[queue] = position, free, last, dry
+        heads[queue], free_at[queue], retired_at[queue], dry_at[queue] = head, free, last, dry
     return start
+
+
+_Row = tuple[int, int, int, int, int, int, int]
+"""Number, first wait, one past the last wait, busy, latency, fill, channel."""
+
+
+def _rows_by_queue(schedule: Schedule) -> list[Iterator[_Row]]:
+    first = schedule.waits.first
+    columns = np.stack(
+        (
+            np.arange(len(schedule)), first[:-1], first[1:],
+            schedule.busy, schedule.latency, schedule.fill, schedule.channel,
+        )
+    )  # fmt: skip
+    queues = range(schedule.queues)
+    return [zip(*columns[:, schedule.queue == number].tolist(), strict=True) for number in queues]

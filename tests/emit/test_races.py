@@ -9,7 +9,7 @@ from attnc.isa.machine import Machine
 from attnc.isa.table import Table
 from attnc.runtime.accesses import Accesses
 from attnc.runtime.races import find_races
-from attnc.runtime.schedule import waited_rows
+from attnc.runtime.waits import waited_rows
 
 CHAIN = """
 func.func @main() {
@@ -49,7 +49,7 @@ func.func @main() {
 
 
 def races(table: Table, machine: Machine) -> list[tuple[int, int]]:
-    found = find_races(Accesses(Analysis(table)), table.queue.tolist(), waited_rows(table), machine)
+    found = find_races(Accesses(Analysis(table)), table.queue.tolist(), waited_rows(table).lists(), machine)
     return [(race.first, race.second) for race in found]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from attnc.isa.assembly import assemble
 from attnc.isa.program import Node, Program
+from attnc.runtime.waits import Waits
 
 WEIGHT = (np.arange(64 * 32) % 7 - 3).astype(np.int8).reshape(64, 32)
 
@@ -46,6 +47,13 @@ ld load.extent register=5 address=sram+0 maximum=256
 ld ld.block element=1 dram=dram+64 chip=sram+64 n3=e5 dram_stride3=1 chip_stride3=1
 st st.block element=1 dram=dram+320 chip=sram+64 n3=e5 dram_stride3=1 chip_stride3=1 @ld:3
 """
+
+
+def waits_of(rows) -> Waits:
+    """The waits of a schedule, for each row the rows that it waits for."""
+    pairs = [(row, waited) for row, own in enumerate(rows) for waited in own]
+    waiting, waited = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return Waits.of_pairs(waiting, waited, len(rows))
 
 
 def with_nodes(program: Program, operators: list[str], of_row: list[list[int]]) -> Program:

@@ -7,12 +7,15 @@ from attnc.isa.assembly import assemble
 from attnc.runtime.session import Session
 from attnc.runtime.timing import Schedule, simulate
 
+from .conftest import waits_of
+
 LD, ST, MX, VX = range(4)
 
 
 def placed(*rows):
     """The timeline of rows (queue, waits, busy, latency, fill, channel)."""
-    return simulate(Schedule(4, *(list(column) for column in zip(*rows, strict=True))))
+    queue, waits, *costs = zip(*rows, strict=True)
+    return simulate(Schedule(4, np.array(queue), waits_of(waits), *map(np.array, costs)))
 
 
 def spans(timeline):

@@ -2,9 +2,12 @@
 
 import random
 
+import numpy as np
 import pytest
 
 from attnc.runtime.timing import Schedule, simulate
+
+from .conftest import waits_of
 
 QUEUES = 5
 
@@ -12,6 +15,7 @@ QUEUES = 5
 def stepped(schedule):
     """(start, end, retire) of every row, found by looking at every cycle in turn."""
     rows = [[row for row, queue in enumerate(schedule.queue) if queue == number] for number in range(QUEUES)]
+    waits = schedule.waits.lists()
     free, last, array_until, asked = [0] * QUEUES, [0] * QUEUES, [None] * QUEUES, {}
     placed, channel_free, cycle = {}, 0, 0
 
@@ -29,7 +33,7 @@ def stepped(schedule):
                 if not rows[queue] or free[queue] > cycle or queue in asked:
                     continue
                 row = rows[queue][0]
-                if any(waited not in placed or placed[waited][2] > cycle for waited in schedule.waits[row]):
+                if any(waited not in placed or placed[waited][2] > cycle for waited in waits[row]):
                     continue
                 moved = True
                 if schedule.channel[row]:
@@ -54,15 +58,13 @@ def random_schedule(seed):
     count = draw.randrange(1, 60)
     queue = [draw.randrange(QUEUES) for _ in range(count)]
     channel = [draw.randrange(1, 30) if number < 2 and draw.random() < 0.9 else 0 for number in queue]
-    return Schedule(
-        QUEUES,
-        queue,
-        [tuple({draw.randrange(row) for _ in range(draw.choice((0, 0, 1, 2)))} if row else ()) for row in range(count)],
-        [cycles + draw.choice((0, 0, 7)) if cycles else draw.randrange(25) for cycles in channel],
-        [draw.choice((0, 10)) if cycles else 0 for cycles in channel],
-        [6 if number == 2 and draw.random() < 0.8 else 0 for number in queue],
-        channel,
-    )
+    waits = [
+        tuple({draw.randrange(row) for _ in range(draw.choice((0, 0, 1, 2)))} if row else ()) for row in range(count)
+    ]
+    busy = [cycles + draw.choice((0, 0, 7)) if cycles else draw.randrange(25) for cycles in channel]
+    latency = [draw.choice((0, 10)) if cycles else 0 for cycles in channel]
+    fill = [6 if number == 2 and draw.random() < 0.8 else 0 for number in queue]
+    return Schedule(QUEUES, np.array(queue), waits_of(waits), *map(np.array, (busy, latency, fill, channel)))
 
 
 @pytest.mark.parametrize("seed", range(300))
