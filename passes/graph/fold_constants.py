@@ -75,8 +75,20 @@ def _hides_quantization(operation: nn.NnOperation, operand: SSAValue) -> bool:
     if not is_large:
         return False
     if isinstance(operation, nn.MapOp):
-        return is_float(element) and operation.function.data in _QUANTIZING
+        quantizes = is_float(element) and operation.function.data in _QUANTIZING
+        return quantizes and not _becomes_bytes(operation.result)
     return isinstance(operation, nn.QuantizeOp)
+
+
+def _becomes_bytes(value: SSAValue) -> bool:
+    """Whether all that is made of a value, one element after another, ends in bytes: then folding hides nothing."""
+    users = [use.operation for use in value.uses]
+    return bool(users) and all(
+        element_type(user.results[0]) in (i8, ui8)
+        if isinstance(user, nn.CastOp)
+        else isinstance(user, nn.MapOp) and _becomes_bytes(user.result)
+        for user in users
+    )
 
 
 def _fold(operation: Operation, store: ConstantStore) -> None:

@@ -22,14 +22,14 @@ from .retype import LAYOUT, through_layout
 class Dequantized:
     """A float value that is (source - zero_point) * scale, `source` being 8-bit and shown through `steps`.
 
-    scale and zero_point (None for 0) hold one element, or one for each index of `axis` of `value` (not of
+    scale (None for 1) and zero_point (None for 0) hold one element, or one for each index of `axis` of `value` (not of
     `source`).
     """
 
     value: SSAValue
     source: SSAValue
     steps: tuple[Operation, ...]
-    scale: SSAValue
+    scale: SSAValue | None
     zero_point: SSAValue | None
     axis: int | None
 
@@ -81,6 +81,8 @@ class Dequantized:
 
     def factor(self, build: Builder, transposed: bool = False) -> SSAValue:
         """The scale in float32, stretching to `value`, or to its transpose if `transposed`."""
+        if self.scale is None:
+            return build.constant(np.asarray(1, np.float32))
         return build.reshape(build.cast(self.scale, f32), self._parameter_shape(transposed))
 
     def _parameter_shape(self, transposed: bool) -> tuple[int, ...]:
@@ -108,7 +110,7 @@ def is_zero_border(value: SSAValue, store: ConstantStore) -> bool:
     return not store.array(pad.fill.owner.data).any()
 
 
-_Found = tuple[SSAValue, SSAValue, SSAValue | None, int | None]
+_Found = tuple[SSAValue, SSAValue | None, SSAValue | None, int | None]
 
 
 def _by_operator(value: SSAValue) -> _Found | None:
@@ -119,9 +121,11 @@ def _by_operator(value: SSAValue) -> _Found | None:
 
 
 def _by_cast(value: SSAValue) -> _Found | None:
-    """8-bit values cast to floats and multiplied by a constant of one element, or of one for each index of an
-    axis."""
+    """8-bit values cast to floats, and perhaps multiplied by a constant of one element, or of one for each index
+    of an axis."""
     product = value.owner
+    if isinstance(product, nn.CastOp) and element_type(product.input) in (i8, ui8) and is_float(element_type(value)):
+        return product.input, None, None, None
     if not isinstance(product, nn.MapOp) or product.function.data != "mul":
         return None
     for cast, factor in (product.inputs, reversed(product.inputs)):

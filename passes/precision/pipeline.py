@@ -10,6 +10,7 @@ from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts, NarrowResiduals
 from .narrow_tables import NarrowTables
 from .quantize_products import QuantizeProducts
+from .recognize_levels import RecognizeLevels
 
 
 def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
@@ -19,7 +20,7 @@ def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tu
     with bf16 and fp16, and the model's own otherwise.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
-    passes: list[ModulePass] = [NarrowTables(), IntegerAttention(), IntegerProducts()]
+    passes: list[ModulePass] = [RecognizeLevels(), NarrowTables(), IntegerAttention(), IntegerProducts()]
     stream = residual or ("bf16" if default == "int8" else default)
     if stream in NARROW:
         passes.append(NarrowResiduals(stream))

@@ -27,7 +27,7 @@ from ...refusal import RefusalError
 from .conditions import UnknownShapeError, UnknownValueError
 from .lowering import Lowering, lowered_element, static_shape
 from .refused import refusal_of
-from .table import LOWERINGS
+from .table import LOWERINGS, rule_domain
 
 ADDRESSES = 1 << 32
 """Bytes that addresses of DRAM reach."""
@@ -100,7 +100,7 @@ def _leading_to(values: Iterable[SSAValue]) -> set[SSAValue]:
 
 def rule_of(node: OnnxOperation) -> type[Lowering] | None:
     """The rule that lowers a node's operator, None if there is none."""
-    return LOWERINGS.get((node.domain, node.operator))
+    return LOWERINGS.get((rule_domain(node.domain), node.operator))
 
 
 def _functions(module: ModuleOp) -> list[FuncOp]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .lowering import Lowering
-from .refused import BINARIZED, FOUR_BITS, REASONS, remedy_of
+from .refused import FLOAT_QUANT, FOUR_BITS, REASONS, remedy_of
 from .table import FAMILIES
 
 _HEAD = """# Operators
@@ -52,7 +52,7 @@ def _refused() -> Iterator[str]:
         by_reason.setdefault(reason, []).append(operator)
     for reason, operators in by_reason.items():
         yield f"| {', '.join(operators)} | {reason} | {remedy_of(reason)} |"
-    for group, domain in ((BINARIZED, "QONNX"), (FOUR_BITS, "com.microsoft")):
+    for group, domain in ((FLOAT_QUANT, "QONNX"), (FOUR_BITS, "com.microsoft")):
         yield f"| {', '.join(group.operators)} ({domain}) | {group.reason} | {group.remedy} |"
     yield ""
 

@@ -107,12 +107,12 @@ class Group:
     remedy: str
 
 
-BINARIZED = Group(
-    ("Quant", "IntQuant", "BipolarQuant", "Trunc", "FloatQuant"),
-    "binarized formats come later: QONNX quantizers are read but not lowered yet",
-    "for 8 bits export QCDQ or QDQ; leave binary layers for a later version",
+FLOAT_QUANT = Group(
+    ("FloatQuant",),
+    "quantization to floats of few bits has no format on the machine",
+    "quantize to integers (Quant, BipolarQuant)",
 )
-"""The QONNX quantizers, in whatever domain exporters write them."""
+"""Quantizers of QONNX, in whatever domain exporters write them."""
 
 FOUR_BITS = Group(
     ("MatMulNBits", "GatherBlockQuantized", "MatMulBnb4", "QMoE"),
@@ -125,8 +125,8 @@ FOUR_BITS = Group(
 def refusal_of(node: OnnxOperation) -> RefusalError:
     """Why a node whose operator has no rule is refused."""
     operator, _, form = node.operator.partition("-")
-    if node.domain in QONNX_DOMAINS and operator in BINARIZED.operators:
-        return RefusalError(BINARIZED.reason, BINARIZED.remedy)
+    if node.domain in QONNX_DOMAINS and operator in FLOAT_QUANT.operators:
+        return RefusalError(FLOAT_QUANT.reason, FLOAT_QUANT.remedy)
     if node.domain == "com.microsoft" and operator in FOUR_BITS.operators:
         return RefusalError(FOUR_BITS.reason, FOUR_BITS.remedy)
     if node.domain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ....dialects.onnx_signatures import QONNX_DOMAINS
 from . import (
     activation,
     attention,
@@ -17,6 +18,7 @@ from . import (
     microsoft,
     normalization,
     pooling,
+    qonnx,
     quantization,
     reduction,
     rotary,
@@ -39,6 +41,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Normalization": normalization.RULES,
     "Attention": (*attention.RULES, *rotary.RULES),
     "Quantization": quantization.RULES,
+    "QONNX": qonnx.RULES,
     "ONNX Runtime": (*microsoft.RULES, *runtime_attention.RULES, *runtime_quantization.RULES),
 }
 """Rules by family, in the order of docs/operators.md."""
@@ -56,3 +59,8 @@ def _table() -> dict[tuple[str, str], type[Lowering]]:
 
 LOWERINGS: Mapping[tuple[str, str], type[Lowering]] = _table()
 """The rule for each operator that can be lowered."""
+
+
+def rule_domain(domain: str) -> str:
+    """The domain under which rules of a node's domain stand: QONNX has had several names."""
+    return "qonnx" if domain in QONNX_DOMAINS else domain
