@@ -40,6 +40,7 @@ PASSES = {
     "recognize-activations": "graph.recognize.activations:RecognizeActivations",
     "recognize-attention": "graph.recognize.attention:RecognizeAttention",
     "recognize-grouped-heads": "graph.recognize.grouped_heads:RecognizeGroupedHeads",
+    "recognize-levels": "precision.recognize_levels:RecognizeLevels",
     "recognize-norms": "graph.recognize.normalization:RecognizeNorms",
     "recognize-softmax": "graph.recognize.softmax:RecognizeSoftmax",
     "remove-unused": "graph.remove_unused:RemoveUnused",

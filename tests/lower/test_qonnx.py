@@ -120,4 +120,3 @@ def test_weights_become_bytes_when_compiling() -> None:
 def test_a_width_that_is_no_whole_number_is_refused() -> None:
     with pytest.raises(UnsupportedError, match="one whole number from 1 to 32"):
         lowered("Quant", [0.5, 0, 2.5], signed=1, narrow=0, rounding_mode="ROUND")
-

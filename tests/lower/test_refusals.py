@@ -32,8 +32,8 @@ def test_all_refused_nodes_are_listed_and_their_users_are_not() -> None:
             flat = Flatten (places)
             values = Cast <to = 1> (flat)
             weight = Constant <value = float[1] {0.5}> ()
-            b1 = qonnx.custom_op.general.BipolarQuant (x, weight)
-            b2 = qonnx.custom_op.general.BipolarQuant (b1, weight)
+            b1 = qonnx.custom_op.general.FloatQuant (x, weight, weight, weight, weight)
+            b2 = qonnx.custom_op.general.FloatQuant (b1, weight, weight, weight, weight)
             square = MatMul (b1, b2)
             y = Det (square)
             z = Mul (values, y)
@@ -42,12 +42,12 @@ def test_all_refused_nodes_are_listed_and_their_users_are_not() -> None:
     )
     assert [item.operator for item in found] == [
         "NonZero",
-        "qonnx.custom_op.general::BipolarQuant",
-        "qonnx.custom_op.general::BipolarQuant",
+        "qonnx.custom_op.general::FloatQuant",
+        "qonnx.custom_op.general::FloatQuant",
         "Det",
     ]
     assert all(item.node and item.reason and item.remedy for item in found)
-    assert "binarized formats come later" in found[1].reason
+    assert "floats of few bits" in found[1].reason
 
 
 @pytest.mark.parametrize(
