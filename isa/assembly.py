@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .analysis import Analysis
 from .assembly_data import DIRECTIVES, StandaloneData, read_data_file
 from .errors import AssemblyError, AttncError, Fault, UsageError
 from .instructions import RECORDS
@@ -224,7 +223,7 @@ class _Assembler:
                 program = self.standalone.program(machine, table)
             else:
                 program = _with_table(self.base, table)
-            Analysis(table).check(machine, program.dram_bytes)
+            program.analysis.check(machine, program.dram_bytes)
         except Fault as fault:
             if fault.row is None:
                 raise

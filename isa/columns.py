@@ -65,7 +65,8 @@ def either(a: Column, b: Column) -> Column:
 
 def as_vector(value: Column, length: int) -> Int64Array:
     """`value` as an int64 vector of `length` (a number is repeated)."""
-    return np.broadcast_to(np.asarray(value, dtype=np.int64), (length,))
+    vector: Int64Array = np.asarray(value, dtype=np.int64)
+    return vector if vector.shape == (length,) else np.full(length, vector)
 
 
 def common_length(*values: Column) -> int | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .analysis import Analysis
 from .blocks import Space
 from .columns import Int64Array
 from .container import container_parts, stored_digest
@@ -123,6 +124,11 @@ class Program:
     unlowered: tuple[Note, ...] = ()
     folded: tuple[Note, ...] = ()
     batchable: bool = False
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """Costs and ranges by column, extents in registers at their maxima; known without running the program."""
+        return Analysis(self.table)
 
     @property
     def instruction_bytes(self) -> int:

@@ -74,7 +74,8 @@ class _Reader:
         dram_bytes = self.whole(self.metadata["dram_bytes"], "dram_bytes")
         if dram_bytes > machine.dram.bytes:
             raise self.wrong(f"needs {dram_bytes} bytes of DRAM, its machine has {machine.dram.bytes}")
-        table = self.table(machine, dram_bytes)
+        analysis = self.analysis(machine, dram_bytes)
+        table = analysis.table
         segments = self.segments(dram_bytes)
         inputs = self.signatures("inputs", dram_bytes)
         nodes = tuple(Node(*self.texts(entry, 4, "nodes")) for entry in self.metadata["nodes"])
@@ -97,6 +98,8 @@ class _Reader:
             folded=tuple(Note(*self.texts(entry, 3, "folded")) for entry in self.metadata["folded"]),
             batchable=self.metadata["batchable"],
         )
+        # What checking found out the program need not find out again.
+        vars(program)["analysis"] = analysis
         self.disjoint(segments, inputs)
         return program
 
@@ -138,16 +141,16 @@ class _Reader:
         except MachineError as error:
             raise self.wrong(f"holds a machine that is not valid: {error}") from None
 
-    def table(self, machine: Machine, dram_bytes: int) -> Table:
+    def analysis(self, machine: Machine, dram_bytes: int) -> Analysis:
         words = self.tensors["words"]
         if words.dtype != np.uint8 or words.ndim != 2 or words.shape[1] != WORD_BYTES:
             raise self.wrong(f"has instruction words of shape {words.shape} {words.dtype}")
         try:
-            table = Table.decode(words)
-            Analysis(table).check(machine, dram_bytes)
+            analysis = Analysis(Table.decode(words))
+            analysis.check(machine, dram_bytes)
         except Fault as fault:
             raise self.wrong(f"holds an instruction that is not valid: {fault}") from None
-        return table
+        return analysis
 
     def segments(self, dram_bytes: int) -> tuple[Segment, ...]:
         addresses = cast(dict[str, Any], self.metadata["weights"])

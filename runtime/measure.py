@@ -42,7 +42,7 @@ class StaticFacts:
     @cached_property
     def analysis(self) -> Analysis:
         """Costs and ranges by column, extents in registers at their maxima."""
-        return Analysis(self.program.table)
+        return self.program.analysis
 
     @cached_property
     def accesses(self) -> Accesses:
@@ -105,7 +105,7 @@ class Measurement:
     def steady_cycles(self) -> int:
         """Cycles that one more inference adds, issued right behind."""
         buffers = [(item.address, item.address + item.bytes) for item in (*self.program.inputs, *self.program.outputs)]
-        return steady_cycles(self.schedule, self.facts.accesses, buffers)
+        return steady_cycles(self.schedule, self.timeline.begun, self.facts.accesses, buffers)
 
     @cached_property
     def compulsory_bytes(self) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -31,12 +32,17 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a run gave: `outputs` by the model's names (empty without values), the `report`, and
-    `measurement`, the instructions in time (None without timing)."""
+    """What a run gave: `outputs` by the model's names (empty without values), and `measurement`, the instructions in
+    time (None without timing)."""
 
     outputs: Mapping[str, Array]
-    report: Report
     measurement: Measurement | None
+    make_report: Callable[[], Report] = field(repr=False)
+
+    @cached_property
+    def report(self) -> Report:
+        """The report of the run, made when it is first asked for."""
+        return self.make_report()
 
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready values."""
@@ -124,9 +130,8 @@ class Session:
         if mode != "values":
             with watch("timing"):
                 measurement = self.measure(observed)
-        with watch("report", wanted=measurement is not None):
-            report = self._report(mode, batches, watch.seconds, checked, measurement)
-        return Result(outputs if mode != "timing" else {}, report, measurement)
+        report = partial(self._report, mode, batches, watch, checked, measurement)
+        return Result(outputs if mode != "timing" else {}, measurement, report)
 
     def _batches(self, inputs: Mapping[str, Array] | None, strict: bool, needed: bool) -> Batches:
         if inputs is not None:
@@ -164,7 +169,7 @@ class Session:
         self,
         mode: Mode,
         batches: Batches,
-        wall_seconds: dict[str, float],
+        watch: _Stopwatch,
         checks: tuple[str, ...],
         measurement: Measurement | None,
     ) -> Report:
@@ -177,14 +182,15 @@ class Session:
             machine=self.machine.name,
             mode=mode,
             inferences=batches.count,
-            wall_seconds=wall_seconds,
+            wall_seconds=watch.seconds,
             nan_inputs=batches.nans,
             checks=checks,
-            performance=None if measurement is None else measurement.performance,
         )
         if measurement is None:
             return Report(summary, unlowered=unlowered)
-        return Report(summary, measurement.nodes, measurement.engines, measurement.stall_rows, unlowered)
+        with watch("report"):
+            summary = replace(summary, performance=measurement.performance)
+            return Report(summary, measurement.nodes, measurement.engines, measurement.stall_rows, unlowered)
 
 
 class _Stopwatch:

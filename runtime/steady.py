@@ -16,16 +16,18 @@ import numpy as np
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
 from .accesses import Accesses
-from .timing import Schedule, simulate
+from .timing import Placing, Schedule, simulate
 from .waits import Waits
 
 _PAGE_BYTES = {Space.DRAM: 4096, Space.SRAM: 1024, Space.ACC: 1024, Space.REGISTER: 4}
 """Grain at which bytes still in use are tracked; coarser than hazard lines, so never too early."""
 
 
-def steady_cycles(schedule: Schedule, accesses: Accesses, host_buffers: Iterable[tuple[int, int]]) -> int:
-    """Cycles per further inference; `host_buffers` are (first, one past last) DRAM bytes of inputs and
-    outputs."""
+def steady_cycles(
+    schedule: Schedule, begun: Placing, accesses: Accesses, host_buffers: Iterable[tuple[int, int]]
+) -> int:
+    """Cycles per further inference; `begun` is of the timeline of one, `host_buffers` are (first, one past last) DRAM
+    bytes of inputs and outputs."""
     if not len(schedule):
         return 0
     count, waits = len(schedule), schedule.waits
@@ -40,7 +42,7 @@ def steady_cycles(schedule: Schedule, accesses: Accesses, host_buffers: Iterable
         again.and_pairs(waiting + count, reused),
         *(np.tile(column, 2) for column in (schedule.busy, schedule.latency, schedule.fill, schedule.channel)),
     )
-    timeline = simulate(twice)
+    timeline = simulate(twice, begun)
     return timeline.cycles - int(timeline.retire[:count].max())
 
 

@@ -55,6 +55,40 @@ class Schedule:
         return len(self.queue)
 
 
+@dataclass
+class Placing:
+    """How far the rows of a schedule are placed; lists by row (NOT_PLACED in `retire`: not yet) and by queue.
+
+    By queue: when its engine is `free`, when its last row has retired (`last`), when its array runs `dry`. `requests`
+    are the transfers that asked for the channel, as (cycle, queue), a heap; the channel is free at `channel_free`.
+    """
+
+    start: list[int]
+    retire: list[int]
+    free: list[int]
+    last: list[int]
+    dry: list[int]
+    requests: list[tuple[int, int]]
+    channel_free: int = 0
+
+    @staticmethod
+    def nothing(queues: int) -> Placing:
+        """No row is placed."""
+        return Placing([], [], [0] * queues, [0] * queues, [NOT_PLACED] * queues, [])
+
+    def copy(self) -> Placing:
+        """Another of the same."""
+        return Placing(
+            self.start.copy(),
+            self.retire.copy(),
+            self.free.copy(),
+            self.last.copy(),
+            self.dry.copy(),
+            self.requests.copy(),
+            self.channel_free,
+        )
+
+
 @dataclass(frozen=True)
 class Timeline:
     """Where every row came to lie, in cycles; int64 arrays with one entry a row in file order.
@@ -62,7 +96,7 @@ class Timeline:
     A row's engine was `free`; the row issued at `issue` (waits over), had its turn at `start` (DRAM channel
     granted, array filled), occupied the engine until `end` and retired at `retire`. `issue - free` is time
     spent waiting for queue `waited_on` (-1: for none), `start - issue` for the channel, or for the array's
-    fill.
+    fill. `begun` is how a longer schedule that begins with these rows is placed as well, up to the first queue's end.
     """
 
     free: Times
@@ -71,6 +105,7 @@ class Timeline:
     end: Times
     retire: Times
     waited_on: Times
+    begun: Placing
 
     @property
     def cycles(self) -> int:
@@ -78,9 +113,12 @@ class Timeline:
         return int(self.retire.max()) if len(self.retire) else 0
 
 
-def simulate(schedule: Schedule) -> Timeline:
-    """Place every row of `schedule` in time, by the rules of this module."""
-    start = np.array(starts(schedule), dtype=np.int64)
+def simulate(schedule: Schedule, begun: Placing | None = None) -> Timeline:
+    """Place every row of `schedule` in time, by the rules of this module; `begun` of a schedule that it begins with
+    saves the beginning."""
+    placed = Placing.nothing(schedule.queues) if begun is None else begun.copy()
+    begun = place(schedule, placed)
+    start = np.array(placed.start, dtype=np.int64)
     end = start + schedule.busy
     done = end + schedule.latency
     free, retire = np.zeros_like(start), np.zeros_like(start)
@@ -89,7 +127,7 @@ def simulate(schedule: Schedule) -> Timeline:
         free[own[1:]] = end[own[:-1]]
         retire[own] = np.maximum.accumulate(done[own])
     issue, waited_on = _issues(schedule, free, retire)
-    return Timeline(free, issue, start, end, retire, waited_on)
+    return Timeline(free, issue, start, end, retire, waited_on, begun)
 
 
 def _issues(schedule: Schedule, free: Times, retire: Times) -> tuple[Times, Times]:
@@ -106,20 +144,23 @@ def _issues(schedule: Schedule, free: Times, retire: Times) -> tuple[Times, Time
     return issue, waited_on
 
 
-def starts(schedule: Schedule) -> list[int]:
-    """The cycle at which each row has its turn: channel granted, array filled."""
+def place(schedule: Schedule, placed: Placing) -> Placing:
+    """Place the rows of `schedule` that `placed` has not yet. Gives a copy of it as it was when a queue had placed its
+    last row: what a longer schedule that begins alike comes through too."""
     waits: list[int] = schedule.waits.rows.tolist()
-    # By queue: the row at its head and those behind it, when its engine is free, when its last row has retired, when
-    # its array runs dry.
-    behind = _rows_by_queue(schedule)
+    more = len(schedule) - len(placed.start)
+    start, retire = placed.start, placed.retire
+    start.extend([0] * more)
+    retire.extend([NOT_PLACED] * more)
+    # By queue, the row at its head and those behind it.
+    behind = _rows_to_place(schedule, np.array(retire, dtype=np.int64))
     heads = [next(rows, None) for rows in behind]
-    free_at, retired_at = ([0] * schedule.queues for _ in range(2))
-    dry_at = [NOT_PLACED] * schedule.queues
-    start, retire = [0] * len(schedule), [NOT_PLACED] * len(schedule)
+    free_at, retired_at, dry_at = placed.free, placed.last, placed.dry
+    requests, channel_free = placed.requests, placed.channel_free
 
-    advancing = list(range(schedule.queues))
-    requests: list[tuple[int, int]] = []
-    channel_free = 0
+    begun: Placing | None = None
+    asking = {queue for _, queue in requests}
+    advancing = [queue for queue, head in enumerate(heads) if head is not None and queue not in asking]
     blocked: dict[int, list[int]] = {}
     while advancing or requests:
         asked, queue = (NOT_PLACED, advancing.pop()) if advancing else heappop(requests)
@@ -167,14 +208,18 @@ def starts(schedule: Schedule) -> list[int]:
                 continue
             break
         heads[queue], free_at[queue], retired_at[queue], dry_at[queue] = head, free, last, dry
-    return start
+        if head is None and begun is None:
+            placed.channel_free = channel_free
+            begun = placed.copy()
+    return begun or placed
 
 
 _Row = tuple[int, int, int, int, int, int, int]
 """Number, first wait, one past the last wait, busy, latency, fill, channel."""
 
 
-def _rows_by_queue(schedule: Schedule) -> list[Iterator[_Row]]:
+def _rows_to_place(schedule: Schedule, retire: Times) -> list[Iterator[_Row]]:
+    """By queue the rows that have not retired yet."""
     first = schedule.waits.first
     columns = np.stack(
         (
@@ -182,5 +227,5 @@ def _rows_by_queue(schedule: Schedule) -> list[Iterator[_Row]]:
             schedule.busy, schedule.latency, schedule.fill, schedule.channel,
         )
     )  # fmt: skip
-    queues = range(schedule.queues)
-    return [zip(*columns[:, schedule.queue == number].tolist(), strict=True) for number in queues]
+    waiting = np.where(retire == NOT_PLACED, schedule.queue, NOT_PLACED)
+    return [zip(*columns[:, waiting == number].tolist(), strict=True) for number in range(schedule.queues)]
