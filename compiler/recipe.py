@@ -1,7 +1,7 @@
 """Co-design recipes: what to change in a model on its way to the machine, as TOML or as command-line shorthand.
 
 precision = "int8"              # model, fp16, bf16 or int8
-residual = "bf16"               # what int8 keeps between kernels: bf16 or fp32
+residual = "bf16"               # what passes between kernels: int8, bf16, fp16 or fp32
 
 [schedule]                      # measures of the schedule to leave out, each true unless said
 prefetch = false                # every field of passes.schedule_options.ScheduleOptions
@@ -23,7 +23,7 @@ from ..isa.errors import InputError, UsageError
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
-RESIDUALS = ("bf16", "fp16", "fp32")
+RESIDUALS = ("int8", "bf16", "fp16", "fp32")
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,11 @@ class Recipe:
         _one_of("precision", self.precision, PRECISIONS)
         if self.residual is not None:
             _one_of("residual", self.residual, RESIDUALS)
+        if self.residual == "int8" and self.precision != "int8":
+            raise UsageError(
+                f"residual 'int8' needs int8 products to share its scales, and the precision is {self.precision!r}",
+                'add precision = "int8", or choose another residual',
+            )
         for layer in self.layers:
             _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
 

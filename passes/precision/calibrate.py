@@ -1,8 +1,8 @@
-"""Ranges of activations over calibration data, attached to the products that will be quantized with them.
+"""Ranges of activations over calibration data, attached to the products and norms that read them.
 
-The graph is run by its interpreter on each sample; the greatest magnitudes stand in the constant store and
-are named on each product (`lhs_range`, `q_range`, `k_range`: one for the tensor; `v_range`: one a channel of
-each head).
+The graph is run by its interpreter on each sample; the greatest magnitudes stand in the constant store and are named
+on each reader (`lhs_range`, `rhs_range`, `q_range`, `k_range`, `input_range`: one for the tensor; `v_range`: one a
+channel of each head).
 """
 
 from __future__ import annotations
@@ -15,18 +15,33 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn, sattn
-from ...dialects.constants import Array, RefAttr
+from ...dialects.constants import Array, ConstantStore, RefAttr
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
 from ...dialects.interpret.function import run_for
 from ...dialects.onnx_interface import main_of
+from .retype import LAYOUT
+
+NORMS = (nn.LayerNormOp, nn.RmsNormOp)
+"""What normalizes its first operand."""
+
+_NAMES: dict[type[Operation], tuple[str, ...]] = {
+    nn.MatmulOp: ("lhs_range", "rhs_range"),
+    sattn.AttentionOp: ("q_range", "k_range", "v_range"),
+    nn.LayerNormOp: ("input_range",),
+    nn.RmsNormOp: ("input_range",),
+}
+"""The ranges that an operation's first operands have."""
+
+_AXES: dict[str, tuple[int, ...]] = {"v_range": (0, 2)}
+"""The axes over which a range is taken where it is not one for the tensor."""
 
 
 @dataclass
 class _Watch:
     """One operand to measure: where its range goes, and along which axes it is taken."""
 
-    product: Operation
+    reader: Operation
     name: str
     axes: tuple[int, ...] | None
     largest: Array | None = None
@@ -34,31 +49,24 @@ class _Watch:
 
 @dataclass
 class Calibration:
-    """Measures the operands of a module's float products, sample by sample."""
+    """Measures the float operands of a module's products and norms, sample by sample."""
 
     module: ModuleOp
     _watches: dict[SSAValue, list[_Watch]] = field(default_factory=dict[SSAValue, list[_Watch]], init=False)
 
     def __post_init__(self) -> None:
         for operation in self.module.walk():
-            if isinstance(operation, nn.MatmulOp) and is_float(element_type(operation.lhs)):
-                self._watch(operation.lhs, operation, "lhs_range", None)
-                self._watch(operation.rhs, operation, "rhs_range", None)
-            elif isinstance(operation, sattn.AttentionOp) and is_float(element_type(operation.q)):
-                self._watch(operation.q, operation, "q_range", None)
-                self._watch(operation.k, operation, "k_range", None)
-                self._watch(operation.v, operation, "v_range", (0, 2))
-
-    def _watch(self, value: SSAValue, product: Operation, name: str, axes: tuple[int, ...] | None) -> None:
-        if not isinstance(value.owner, nn.ConstantOp):
-            self._watches.setdefault(value, []).append(_Watch(product, name, axes))
+            for value, name in zip(operation.operands, _NAMES.get(type(operation), ()), strict=False):
+                if not isinstance(value.owner, nn.ConstantOp) and is_float(element_type(value)):
+                    self._watches.setdefault(value, []).append(_Watch(operation, name, _AXES.get(name)))
 
     def see(self, value: SSAValue, array: Array) -> None:
         """Take a value of a run into account. NaN and infinities are left out of the range."""
+        found: dict[tuple[int, ...] | None, Array] = {}
         for watch in self._watches.get(value, ()):
-            largest = _largest(array, watch.axes)
-            if not np.isfinite(largest).all():
-                largest = _largest(np.where(np.isfinite(array), array, 0), watch.axes)
+            if watch.axes not in found:
+                found[watch.axes] = _greatest(array, watch.axes)
+            largest = found[watch.axes]
             watch.largest = largest if watch.largest is None else np.maximum(watch.largest, largest)
 
     def observe(self, operation: Operation, results: Sequence[Array]) -> None:
@@ -72,16 +80,16 @@ class Calibration:
         return self._watches
 
     def attach(self, context: CompilerContext) -> None:
-        """Name every measured range on its product."""
+        """Name every measured range on its reader."""
         for watches in self._watches.values():
             for watch in watches:
                 if watch.largest is not None:
                     key = context.store.anonymous(np.asarray(watch.largest, np.float32))
-                    watch.product.attributes[watch.name] = RefAttr(key)
+                    watch.reader.attributes[watch.name] = RefAttr(key)
 
 
 def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequence[Array]]) -> None:
-    """Attach to every float product of `module` the ranges its operands take over `samples` (arguments of
+    """Attach to every float product and norm of `module` the ranges its operands take over `samples` (arguments of
     @main)."""
     calibration = Calibration(module)
     for sample in samples:
@@ -91,8 +99,28 @@ def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequ
     calibration.attach(context)
 
 
+def known_range(value: SSAValue, store: ConstantStore) -> Array | None:
+    """The greatest magnitude of a tensor where a reader of it, perhaps through layout, has it; None where none has."""
+    for use in value.uses:
+        user = use.operation
+        name = _NAMES.get(type(user), ())[use.index : use.index + 1]
+        if name and name[0] not in _AXES and name[0] in user.attributes:
+            return store.array(user.attributes[name[0]])
+        if isinstance(user, LAYOUT) and not isinstance(user, nn.SliceOp):
+            found = known_range(user.results[0], store)
+            if found is not None:
+                return found
+    return None
+
+
+def _greatest(array: Array, axes: tuple[int, ...] | None) -> Array:
+    """The greatest finite magnitudes over `axes`, which are kept (None: one of all), float32."""
+    largest = _largest(array, axes)
+    return largest if np.isfinite(largest).all() else _largest(np.where(np.isfinite(array), array, 0), axes)
+
+
 def _largest(array: Array, axes: tuple[int, ...] | None) -> Array:
-    """The greatest magnitudes over `axes`, which are kept (None: one of all), float32; NaN where there is one."""
+    """The greatest magnitudes, NaN where there is one."""
     kept = axes is not None
     highest, lowest = (reduce(array, axis=axes, keepdims=kept, initial=0) for reduce in (np.max, np.min))
     return np.maximum(highest, -lowest).astype(np.float32)

@@ -1,9 +1,7 @@
-"""16-bit floats where they matter: what products read, and what passes from kernel to kernel.
+"""Products of 16-bit floats.
 
 Arithmetic stays float32 inside a kernel (the vector engine has nothing narrower, and products accumulate in
-float32); values are rounded to the narrow format where they are stored. So an epilogue is not rounded at each
-of its steps, and a kernel that reads what it has just stored may use the value it still holds: only what
-passes from one kernel to another is known to be rounded.
+float32); operands are rounded where they are stored. So an epilogue is not rounded at each of its steps.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, bf16, f16, f32
-from xdsl.dialects.func import ReturnOp
 from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
@@ -23,7 +20,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import Element, dtype_of, element_type, shape_of
 from ..builder import Builder
 from .layers import Product, layer_precisions
-from .retype import LAYOUT, above_layout, through_layout
+from .retype import above_layout, through_layout
 
 NARROW: dict[str, Element] = {"bf16": bf16, "fp16": f16}
 
@@ -49,7 +46,7 @@ class NarrowProducts(ModulePass):
             element = NARROW.get(precision)
             if element is None:
                 continue
-            for index, value in enumerate(_matrices(product)):
+            for index, value in enumerate(matrices(product)):
                 if element_type(value) != f32:
                     continue
                 if (value, element) not in made:
@@ -57,62 +54,9 @@ class NarrowProducts(ModulePass):
                 product.operands[index] = made[value, element]
 
 
-@dataclass(frozen=True)
-class NarrowResiduals(ModulePass):
-    """Store in 16 bits the residual stream: float32 values that a norm reads, and those that a product reads
-    and something else besides. Masks, scales, statistics and the results of the model keep float32."""
-
-    name = "narrow-residuals"
-
-    format: str = "bf16"
-
-    def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Rewrite the module."""
-        store = CompilerContext.of(ctx).store
-        for operation in list(op.walk()):
-            if not isinstance(operation, nn.NnOperation) or isinstance(operation, (nn.ConstantOp, *LAYOUT)):
-                continue
-            for result in operation.results:
-                if element_type(result) == f32 and _in_stream(result):
-                    _store_narrow(store, result, NARROW[self.format])
-
-
-def _matrices(product: Product) -> tuple[SSAValue, ...]:
+def matrices(product: Product) -> tuple[SSAValue, ...]:
     """What a product multiplies; its first operands."""
     return (product.lhs, product.rhs) if isinstance(product, nn.MatmulOp) else (product.q, product.k, product.v)
-
-
-def _in_stream(value: SSAValue) -> bool:
-    """Whether a norm normalizes the value, or a product multiplies it while something else reads it too;
-    directly or through layout."""
-    shared = value.has_more_than_one_use()
-    for use in value.uses:
-        user = use.operation
-        if isinstance(user, nn.LayerNormOp | nn.RmsNormOp) and use.index == 0:
-            return True
-        if shared and isinstance(user, Product) and value in _matrices(user):
-            return True
-        if isinstance(user, LAYOUT) and _in_stream(user.results[0]):
-            return True
-    return False
-
-
-def _store_narrow(store: ConstantStore, value: SSAValue, element: Element) -> None:
-    """Round `value` once where it is made, for all that read it but the model's results.
-
-    Operations that can read the narrow format do; for others it is widened again.
-    """
-    readers = [use for use in value.uses if not isinstance(use.operation, ReturnOp)]
-    build = Builder.after(value, store, readers[0].operation)
-    narrow = build.cast(value, element)
-    takes_any = (nn.MapOp, nn.LayerNormOp, nn.RmsNormOp, nn.CastOp)
-    wide = None
-    for use in readers:
-        if isinstance(use.operation, takes_any):
-            use.operation.operands[use.index] = narrow
-        else:
-            wide = wide or build.cast(narrow, f32)
-            use.operation.operands[use.index] = wide
 
 
 def _narrowed(store: ConstantStore, product: Product, value: SSAValue, element: Element) -> SSAValue:

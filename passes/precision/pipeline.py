@@ -7,26 +7,30 @@ from xdsl.passes import ModulePass
 from ..graph.pipeline import cleanup
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
-from .narrow_floats import NARROW, NarrowProducts, NarrowResiduals
+from .narrow_floats import NARROW, NarrowProducts
 from .narrow_tables import NarrowTables
 from .quantize_products import QuantizeProducts
 from .recognize_levels import RecognizeLevels
+from .repeat_dequantization import RepeatDequantization
+from .residuals import NarrowResiduals, QuantizeResiduals
 
 
 def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
-    What passes between kernels is kept as `residual` (bf16, fp16, fp32); None is bf16 with int8, the default precision
-    with bf16 and fp16, and the model's own otherwise.
+    What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8, the default
+    precision with bf16 and fp16, and the model's own otherwise.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), NarrowTables(), IntegerAttention(), IntegerProducts()]
     stream = residual or ("bf16" if default == "int8" else default)
-    if stream in NARROW:
+    if stream == "int8":
+        passes.append(QuantizeResiduals(default, layers))
+    elif stream in NARROW:
         passes.append(NarrowResiduals(stream))
     if layers or default in NARROW:
         # Also where no rule asks for a narrow format: it refuses rules that match nothing.
         passes.append(NarrowProducts(default, layers))
     if "int8" in asked:
         passes.append(QuantizeProducts(default, layers))
-    return (*passes, *cleanup())
+    return (*passes, *cleanup(), RepeatDequantization())

@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects import nn, sattn
 from ...dialects.constants import INLINE_ELEMENTS
-from ...dialects.elements import shape_of
+from ...dialects.elements import element_type, format_of, shape_of
 from ...dialects.shapes import broadcasts_to
 from .expand import EXPANSIONS, domain_of, reduced_axes
 from .kernel import Kernel
@@ -209,16 +209,20 @@ class _Former:
         return any(p is not group and p.ancestors & group.bit for p in self._producers(op))
 
     def _grows(self, op: Operation) -> bool:
-        """Whether an operation stretches smaller values (an outer product of scales, say) for one reader of its shape.
+        """Whether an operation stretches smaller values (an outer product of scales, say), or widens narrower ones
+        (those of a quantized tensor), for one reader of its shape.
 
         Stored, its result would cost far more than its operands: it waits for the kernel of its reader.
         """
         shape = shape_of(op.results[0])
         uses = list(op.results[0].uses)
-        if len(uses) != 1 or not all(prod(shape_of(value)) < prod(shape) for value in op.operands):
+        if len(uses) != 1 or not all(self._is_smaller(value, op.results[0]) for value in op.operands):
             return False
         reader = uses[0].operation
-        return isinstance(reader, ELEMENTWISE) and shape_of(reader.results[0]) == shape
+        return type(reader) in EXPANSIONS and tuple(domain_of(reader)) == shape
+
+    def _is_smaller(self, value: SSAValue, than: SSAValue) -> bool:
+        return value.owner in self._waiting or _bits(value) < _bits(than)
 
     def _settle(self, value: SSAValue) -> None:
         """Give an operation that waits a place by itself, where its reader turns out to be no epilogue."""
@@ -233,9 +237,10 @@ class _Former:
         """Put `op` behind a product or attention whose result only it reads."""
         if len(op.results) != 1:
             return False
-        groups = {group.number: group for value in op.operands if (group := self._of_tail(value, op)) is not None}
+        waiting = self._waiting_for(op)
+        read = [(value, reader) for reader in (*waiting, op) for value in reader.operands]
+        groups = {group.number: group for value, by in read if (group := self._of_tail(value, by)) is not None}
         for _, group in sorted(groups.items(), reverse=True):
-            waiting = self._waiting_for(op)
             if all(self._follows(group, o) and not self._would_cycle(group, o) for o in (*waiting, op)):
                 for other in (*waiting, op):
                     self._waiting.discard(other)
@@ -406,6 +411,10 @@ class _Former:
                 other.ancestors |= into.bit | into.ancestors
         into.ancestors &= ~(into.bit | group.bit)
         self._inherit(into, group.ancestors & ~into.bit)
+
+
+def _bits(value: SSAValue) -> int:
+    return prod(shape_of(value)) * format_of(element_type(value)).bits
 
 
 def _domain(op: Operation) -> Domain:

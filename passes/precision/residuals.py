@@ -1,0 +1,146 @@
+"""The residual stream, what passes from block to block of a model, in fewer bits than float32.
+
+Arithmetic stays float32 inside a kernel; values are rounded where they are stored. A kernel that reads what it has
+just stored as a 16-bit float may use the value it still holds: only what passes from one kernel to another is known
+to be rounded. int8 is explicit (`div` or `mul`, `rint`, `cast`), so it is exact everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, bf16, f32
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import SSAValue, Use
+from xdsl.passes import ModulePass
+
+from ...dialects import nn
+from ...dialects.constants import Array, ConstantStore
+from ...dialects.context import CompilerContext
+from ...dialects.elements import Element, element_type, is_float, shape_of
+from ...dialects.onnx_interface import main_of
+from ..builder import Builder
+from .calibrate import NORMS, known_range
+from .integer_products import contracted_axis
+from .layers import Product, layer_precisions
+from .narrow_floats import NARROW, matrices
+from .retype import LAYOUT
+from .scales import quantize_dynamic, quantize_static
+
+
+@dataclass(frozen=True)
+class NarrowResiduals(ModulePass):
+    """Store in 16 bits the residual stream: float32 values that a norm reads, and those that a product reads
+    and something else besides. Masks, scales, statistics and the results of the model keep float32."""
+
+    name = "narrow-residuals"
+
+    format: str = "bf16"
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module."""
+        store = CompilerContext.of(ctx).store
+        for value in list(_stream(_results(op))):
+            _store_narrow(store, value, NARROW[self.format])
+
+
+@dataclass(frozen=True)
+class QuantizeResiduals(ModulePass):
+    """Store the residual stream, the model's inputs among it, as int8.
+
+    A value whose range is known from calibration has one scale; so have the int8 products that read it, which thereby
+    read the same tensor. Without calibration a value has a scale a token where int8 products read it (they need that
+    anyway), and is bf16 elsewhere: the sums that products leave to a norm are stored before their rows are complete.
+    `precision` and `layers` say, as in `quantize-products`, which products will be int8.
+    """
+
+    name = "quantize-residuals"
+
+    precision: str = "int8"
+    layers: tuple[str, ...] = ()
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module; the int8 products themselves are left to `quantize-products`. Raises UsageError for a
+        rule that matches no product."""
+        store = CompilerContext.of(ctx).store
+        precisions = layer_precisions(op, self.precision, self.layers)
+        floats = {product for product in precisions if is_float(element_type(product.operands[0]))}
+        quantized = {product for product in floats if precisions[product] == "int8"}
+        for value in list(_stream((*main_of(op).body.block.args, *_results(op)))):
+            products = [use for use in value.uses if use.operation in quantized and _multiplies(use, value)]
+            readers = [use for use in _readers(value) if use not in products]
+            largest = known_range(value, store)
+            if largest is None and not any(_by_token(use) for use in products):
+                if isinstance(value.owner, nn.NnOperation):
+                    _store_narrow(store, value, bf16)
+            elif readers:
+                _store_quantized(store, value, largest, readers)
+
+
+def _results(module: ModuleOp) -> Iterator[SSAValue]:
+    """The results of operations that store something."""
+    for operation in module.walk():
+        if isinstance(operation, nn.NnOperation) and not isinstance(operation, (nn.ConstantOp, *LAYOUT)):
+            yield from operation.results
+
+
+def _stream(values: Iterable[SSAValue]) -> Iterator[SSAValue]:
+    return (value for value in values if element_type(value) == f32 and _in_stream(value))
+
+
+def _in_stream(value: SSAValue) -> bool:
+    """Whether a norm normalizes the value, or a product multiplies it while something else reads it too;
+    directly or through layout."""
+    shared = value.has_more_than_one_use()
+    for use in value.uses:
+        user = use.operation
+        if isinstance(user, NORMS) and use.index == 0:
+            return True
+        if shared and _multiplies(use, value):
+            return True
+        if isinstance(user, LAYOUT) and _in_stream(user.results[0]):
+            return True
+    return False
+
+
+def _multiplies(use: Use, value: SSAValue) -> bool:
+    return isinstance(use.operation, Product) and value in matrices(use.operation)
+
+
+def _by_token(use: Use) -> bool:
+    """Whether an int8 product scales the value that it reads by the rows of its last axis."""
+    product = use.operation
+    last = len(shape_of(product.operands[use.index])) - 1
+    return isinstance(product, nn.MatmulOp) and contracted_axis(product, use.index) == last
+
+
+def _readers(value: SSAValue) -> list[Use]:
+    """All that read a value but the model's results."""
+    return [use for use in value.uses if not isinstance(use.operation, ReturnOp)]
+
+
+def _store_narrow(store: ConstantStore, value: SSAValue, element: Element) -> None:
+    """Round `value` once where it is made. Operations that can read the narrow format do; for others it is widened
+    again."""
+    readers = _readers(value)
+    build = Builder.after(value, store, readers[0].operation)
+    narrow = build.cast(value, element)
+    takes_any = (nn.MapOp, *NORMS, nn.CastOp)
+    wide = None
+    for use in readers:
+        if isinstance(use.operation, takes_any):
+            use.operation.operands[use.index] = narrow
+        else:
+            wide = wide or build.cast(narrow, f32)
+            use.operation.operands[use.index] = wide
+
+
+def _store_quantized(store: ConstantStore, value: SSAValue, largest: Array | None, readers: list[Use]) -> None:
+    """Quantize `value` once where it is made, and let `readers` read what that stands for."""
+    build = Builder.after(value, store, readers[0].operation)
+    stored = quantize_dynamic(build, value, -1) if largest is None else quantize_static(build, value, largest)
+    wide = build.map("mul", build.cast(stored.values, f32), stored.factor)
+    for use in readers:
+        use.operation.operands[use.index] = wide
