@@ -44,7 +44,8 @@ def _attention(_: Recipe) -> tuple[ModulePass, ...]:
 def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.tile.tile import TileKernels
 
-    return (TileKernels(resident=recipe.schedule.resident),)
+    schedule = recipe.schedule
+    return (TileKernels(schedule.resident, schedule.fuse_feed_forward),)
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

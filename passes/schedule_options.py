@@ -10,10 +10,12 @@ class ScheduleOptions:
     """The measures; all on unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
 
     resident: tensors stay on chip between kernels. prefetch: loads are moved ahead of the instructions that need them.
+    fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     """
 
     resident: bool = True
     prefetch: bool = True
+    fuse_feed_forward: bool = True
 
 
 EVERYTHING = ScheduleOptions()

@@ -63,12 +63,12 @@ class TileEpilogue:
 
 
 class EpilogueRun:
-    """An epilogue while its kernel is emitted."""
+    """An epilogue while its kernel is emitted. Several that read the same values may share `leaves`."""
 
-    def __init__(self, epilogue: TileEpilogue, builder: TileBuilder) -> None:
+    def __init__(self, epilogue: TileEpilogue, builder: TileBuilder, leaves: LeafRun | None = None) -> None:
         self._epilogue = epilogue
         self._builder = builder
-        self._leaves = LeafRun(epilogue.leaves, builder)
+        self._leaves = leaves or LeafRun(epilogue.leaves, builder)
 
     def preload(self, indices: Sequence[AffineForm]) -> None:
         """As `LeafRun.preload`."""

@@ -61,15 +61,21 @@ class LeafRun:
     leaves: TileLeaves
     builder: TileBuilder
     held: dict[Spread, Held] = field(default_factory=dict[Spread, Held])
+    corner: tuple[AffineForm, AffineForm] = (AffineForm(), AffineForm())
 
-    def preload(self, indices: Sequence[AffineForm]) -> None:
-        """Load what all tiles inside the open outer loops (their `indices`) share, and no larger set of tiles does."""
+    def preload(self, indices: Sequence[AffineForm], rows: Span | None = None, columns: Span | None = None) -> None:
+        """Load what all tiles inside the open outer loops (their `indices`) share, and no larger set of tiles does.
+
+        `rows` and `columns`: the part of the domain that the tiles lie in, where that is not all of it.
+        """
         leaves = self.leaves
+        rows, columns = rows or Span.of(0, leaves.rows), columns or Span.of(0, leaves.columns)
+        self.corner = (rows.start, columns.start)
         for leaf in leaves.leaves:
             if leaves.in_place(leaf) or not leaves.is_whole(leaf) or leaf.level != len(indices):
                 continue
             self.held[leaf] = hold(self.builder, leaf.extent, leaves.rows, leaves.columns, leaf.form)
-            self._load(leaf, self.held[leaf], indices, Span.of(0, leaves.rows), Span.of(0, leaves.columns), 0)
+            self._load(leaf, self.held[leaf], indices, rows, columns, 0)
 
     def _load(
         self, leaf: Spread, target: Held, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int
@@ -86,8 +92,9 @@ class LeafRun:
         held = self.held.get(leaf)
         if held is not None:
             pitch = self.leaves.columns if leaf.extent is Extent.FULL else 1
-            by_row = rows.start * pitch if leaf.extent & Extent.COLUMN else AffineForm()
-            by_column = columns.start if leaf.extent & Extent.ROW else AffineForm()
+            row, column = self.corner
+            by_row = (rows.start - row) * pitch if leaf.extent & Extent.COLUMN else AffineForm()
+            by_column = columns.start - column if leaf.extent & Extent.ROW else AffineForm()
             return Held(held.buffer, held.offset + by_row + by_column, held.pitch)
         target = hold(self.builder, leaf.extent, rows.limit, columns.limit, leaf.form)
         self._load(leaf, target, indices, rows, columns, stage)

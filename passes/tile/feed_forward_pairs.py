@@ -1,0 +1,137 @@
+"""Which matrix products run as feed-forward pairs: decided by cost, before it is known what stays on chip.
+
+A pair pays where the hidden activations do not fit on chip beside what is read and written around them. Where they do,
+two kernels are as good, and simpler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+
+from xdsl.ir import SSAValue
+
+from ...dialects.elements import element_type, format_of, shape_of
+from ...isa.errors import CapacityError
+from .build import buffer_bytes
+from .feed_forward import FeedForwardLowering
+from .kernel import Budget, Kernel, Lowering, Scope
+from .matmul import MatmulLowering
+from .residency import FILL
+from .views import producible
+
+AROUND = 0.5
+"""The part of the SRAM that operands and results are taken to occupy at most while a pair is weighed."""
+
+
+def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Collection[SSAValue]) -> list[Lowering]:
+    """The lowerings of a function with pairs of products in the place of their last one, where that is cheaper.
+
+    `outputs` are the storage roots of the function's outputs.
+    """
+    makers: dict[SSAValue, int] = {}
+    readers: dict[SSAValue, set[int]] = {}
+    for index, lowering in enumerate(lowerings):
+        for value in lowering.kernel.operands:
+            readers.setdefault(scope.view(value).root, set()).add(index)
+        for value in lowering.kernel.results:
+            makers[scope.view(value).root] = index
+    found: dict[int, Lowering | None] = dict(enumerate(lowerings))
+
+    def maker(root: SSAValue, reader: int) -> MatmulLowering | None:
+        """The product that makes what one kernel alone reads."""
+        number = makers.get(root)
+        if number is None or root in outputs or readers[root] != {reader}:
+            return None
+        lowering = found[number]
+        return lowering if isinstance(lowering, MatmulLowering) else None
+
+    for index, down in enumerate(lowerings):
+        if not isinstance(down, MatmulLowering):
+            continue
+        up = maker(down.left.main.root, index)
+        if up is None or not _follow(up, down):
+            continue
+        number = makers[up.epilogue.output.root]
+        gates = [gate for leaf in up.epilogue.leaves.leaves if (gate := maker(leaf.root, number)) is not None]
+        ups = [*(gate for gate in gates if _gates(gate, up)), up]
+        pair = FeedForwardLowering(_merged((*ups, down)), scope, (*ups, down))
+        if _pays(pair, scope, outputs):
+            for part in ups:
+                found[makers[part.epilogue.output.root]] = None
+            found[index] = pair
+    return [lowering for lowering in found.values() if lowering is not None]
+
+
+def _follow(up: MatmulLowering, down: MatmulLowering) -> bool:
+    """Whether the left operand of one product is the whole result of another, row by row."""
+    extents = (up.rows, up.columns, up.depth, down.columns)
+    matching = up.rows == down.rows and up.columns == down.depth and not up.outer and not down.outer
+    hidden = up.epilogue.output
+    elsewhere = sum(leaf.root is hidden.root for leaf in (*down.right.leaves, *down.epilogue.leaves.leaves))
+    return (
+        matching and 0 not in extents and down.left.packing is None and down.left.leaves == (hidden,) and not elsewhere
+    )
+
+
+def _gates(gate: MatmulLowering, up: MatmulLowering) -> bool:
+    """Whether a product makes a factor of what another one makes, tile by tile, from the same rows."""
+    alike = (gate.rows, gate.columns, gate.depth, gate.outer) == (up.rows, up.columns, up.depth, up.outer)
+    same = gate.left.leaves == up.left.leaves and gate.left.packing == up.left.packing and gate.mode is up.mode
+    read = [leaf for leaf in up.epilogue.leaves.leaves if leaf.root is gate.epilogue.output.root]
+    return alike and same and read == [gate.epilogue.output]
+
+
+def _merged(parts: Sequence[MatmulLowering]) -> Kernel:
+    """One kernel of the operations of several, in their order."""
+    kernels = [part.kernel for part in parts]
+    made = {value for kernel in kernels for operation in kernel.operations for value in operation.results}
+    block = kernels[-1].anchor.parent_block()
+    assert block is not None
+    inside = {operation for kernel in kernels for operation in kernel.operations}
+    operations = tuple(operation for operation in block.ops if operation in inside)
+    operands = dict.fromkeys(value for kernel in kernels for value in kernel.operands if value not in made)
+    return Kernel("feed_forward", kernels[-1].anchor, operations, tuple(operands), kernels[-1].results)
+
+
+def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> bool:
+    """Whether a pair is cheaper than its products one after the other, with the hidden on chip or in DRAM."""
+    sram = int(scope.machine.sram.bytes * FILL)
+    before = set(scope.residents)
+    around = _around(pair, scope, outputs)
+    free = sram - sum(around.values())
+    try:
+        scope.residents.update(around)
+        paired = _cost((pair,), scope, free)
+        apart = _cost(pair.parts, scope, free)
+        made = [part.epilogue.output.root for part in pair.parts[:-1]]
+        scope.residents.update(made)
+        kept = _cost(pair.parts, scope, free - sum(_bytes(root) for root in made))
+    finally:
+        scope.residents.clear()
+        scope.residents.update(before)
+    return kept == float("inf") and paired < apart
+
+
+def _around(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> dict[SSAValue, int]:
+    """Tensors around a pair that are likely on chip meanwhile, with their bytes; small ones first."""
+    values = (*pair.kernel.operands, *pair.kernel.results)
+    roots = dict.fromkeys(scope.view(value).root for value in values if pair.accepts_resident(value))
+    found: dict[SSAValue, int] = {}
+    room = int(scope.machine.sram.bytes * AROUND)
+    for root in sorted((root for root in roots if producible(root) and root not in outputs), key=_bytes):
+        if _bytes(root) <= room:
+            found[root] = _bytes(root)
+            room -= _bytes(root)
+    return found
+
+
+def _cost(lowerings: Iterable[Lowering], scope: Scope, sram: int) -> float:
+    try:
+        plans = [lowering.plan(Budget(sram, scope.machine.acc.bytes)) for lowering in lowerings]
+    except CapacityError:
+        return float("inf")
+    return sum(plan.cycles + plan.burden for plan in plans)
+
+
+def _bytes(root: SSAValue) -> int:
+    return buffer_bytes(shape_of(root), format_of(element_type(root)))
