@@ -12,14 +12,16 @@ if TYPE_CHECKING:
     from .compiler.checking import check
     from .compiler.comparison import compare
     from .compiler.compilation import compile
+    from .runtime.evaluate import evaluate
     from .runtime.session import Session, load
 
-__all__ = ["Session", "__version__", "check", "compare", "compile", "load"]
+__all__ = ["Session", "__version__", "check", "compare", "compile", "evaluate", "load"]
 
 _HOMES = {
     "check": "compiler.checking",
     "compare": "compiler.comparison",
     "compile": "compiler.compilation",
+    "evaluate": "runtime.evaluate",
     "Session": "runtime.session",
     "load": "runtime.session",
 }

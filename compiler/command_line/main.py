@@ -13,6 +13,7 @@ from ...isa.errors import AttncError
 COMMANDS = {
     "compile": "compile an ONNX model to an accelerator binary",
     "run": "run a binary on the simulator: outputs, cycles, energy",
+    "evaluate": "accuracy of a binary over a labelled set, with its cycles and energy",
     "check": "say what of a model can run on the accelerator, and why the rest cannot",
     "compare": "find the node where values first part from the reference",
     "inspect": "describe a binary: machine, signature, memory map, nodes",

@@ -163,6 +163,23 @@ def test_inspect_and_machines(attnc, folder: Path) -> None:
     assert json.loads(attnc("machines", "edge").out)["name"] == "edge"
 
 
+def test_evaluate_tells_accuracy_cycles_and_energy(attnc, folder: Path) -> None:
+    samples = dict(np.load("samples.npz"))
+    assert attnc("run", "model.attn", "--input", "samples.npz", "--output", "out.npz").status == 0
+    labels = np.load("out.npz")["y"].argmax(-1)
+    labels[0, 0] += 1
+    np.savez("labelled.npz", **samples, positions=labels)
+    found = attnc("evaluate", "model.attn", "--data", "labelled.npz", "--quiet")
+    assert found.status == 0
+    accuracy, latency, energy = found.out.splitlines()
+    assert accuracy == f"accuracy  {labels.size - 1} of {labels.size}  {1 - 1 / labels.size:.2%}"
+    assert latency.endswith(" cycles, cold")
+    assert energy.endswith(" uJ")
+    written = json.loads(attnc("evaluate", "model.attn", "--data", "labelled.npz", "--json", "-", "--quiet").out)
+    assert written["correct"] == labels.size - 1
+    assert written["run"]["summary"]["cycles"] > 0
+
+
 def test_nan_in_inputs_is_one_warning(attnc, folder: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
