@@ -18,7 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="DATA.npz",
         type=Path,
         required=True,
-        help="samples, an array for each input, and their labels",
+        help="samples, an array an input, and their labels",
     )
     parser.add_argument("--labels", metavar="NAME", help="the array of labels (default: the one that is no input)")
     parser.add_argument("--output", metavar="NAME", help="the output that answers (default: the first)")
