@@ -45,7 +45,7 @@ def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.tile.tile import TileKernels
 
     schedule = recipe.schedule
-    return (TileKernels(schedule.resident, schedule.fuse_feed_forward),)
+    return (TileKernels(schedule.resident, schedule.fuse_feed_forward, schedule.stagger_heads),)
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

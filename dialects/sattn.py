@@ -60,9 +60,10 @@ class AttentionOp(NnOperation):
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
     scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
-    are then requantized to int8 for the product with v: by 127 times a row's greatest, or where `p_scale` is given as
-    saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32 [B, Hkv, 1, Dv] is taken off that
-    product before it is scaled: p_zero_point times the sums of v over the keys.
+    are then requantized to int8 for the product with v: by 127 times a row's greatest (with a `key_block`, so many keys
+    after the other: by 127 times the greatest so far, so that no row need be known to its end), or where `p_scale` is
+    given as saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32 [B, Hkv, 1, Dv] is taken off
+    that product before it is scaled: p_zero_point times the sums of v over the keys.
 
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
@@ -85,6 +86,7 @@ class AttentionOp(NnOperation):
     p_scale = opt_operand_def(FACTOR)
     v_offset = opt_operand_def(tensors_of(i32))
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
+    key_block = prop_def(INTEGER, default_value=integer(0))
     form = prop_def(FormAttr, default_value=FormAttr(Form.DENSE))
     scale = prop_def(REAL)
     causal = opt_prop_def(UnitAttr)
@@ -98,9 +100,9 @@ class AttentionOp(NnOperation):
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
-        " (`v_offset` $v_offset^ `:` type($v_offset))? (`form` $form^)? `scale` $scale (`causal` $causal^)?"
-        " (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)? (`empty_row` $empty_row^)?"
-        " attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
+        " (`v_offset` $v_offset^ `:` type($v_offset))? (`key_block` $key_block^)? (`form` $form^)? `scale` $scale"
+        " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
+        " (`empty_row` $empty_row^)? attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
 
     def __init__(
@@ -122,6 +124,7 @@ class AttentionOp(NnOperation):
         p_scale: Value | None = None,
         p_zero_point: int = 0,
         v_offset: Value | None = None,
+        key_block: int = 0,
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
@@ -133,6 +136,7 @@ class AttentionOp(NnOperation):
             operands=[queries, keys, values, *optional],
             properties={
                 "p_zero_point": integer(p_zero_point),
+                "key_block": integer(key_block),
                 "form": FormAttr(Form.DENSE),
                 "scale": real(scale),
                 "causal": UnitAttr() if causal else None,
@@ -193,6 +197,9 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"a zero point of {self.p_zero_point.value.data} is no int8")
         if (self.p_zero_point.value.data or self.v_offset is not None) and self.p_scale is None:
             raise VerifyException("p_zero_point and v_offset come with p_scale only")
+        key_block = self.key_block.value.data
+        if key_block < 0 or (key_block and (self.p_scale is not None or element_type(self.v) != i8)):
+            raise VerifyException("key_block comes with int8 v without p_scale only")
         if (
             is_float(element_type(self.q))
             and is_float(element_type(self.v))

@@ -34,7 +34,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
         else:
             p_scale = operand(op.p_scale)
             if p_scale is None:
-                result = _integer_values(scores, values, factor, zero_nan)
+                result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data)
             else:
                 offset = _shared(operand(op.v_offset), share)
                 total = _fixed_values(scores, values, p_scale, op.p_zero_point.value.data)
@@ -85,12 +85,22 @@ def _fixed_values(scores: Array, values: Array, p_scale: Array, p_zero_point: in
     return product(np.clip(levels, -LEVELS - 1, LEVELS).astype(np.int8), values)
 
 
-def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool) -> Array:
-    """int8 probabilities, levels of a row's greatest, by int8 values."""
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
-    levels = np.nan_to_num(np.rint(weights * LEVELS)).astype(np.int8)
-    result = product(levels, values).astype(np.float32) * v_scale / (LEVELS * total)
+def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool, block: int) -> Array:
+    """int8 probabilities, levels of a row's greatest (so far, after each `block` of keys), by int8 values."""
+    keys = scores.shape[-1]
+    maximum = np.full((*scores.shape[:-1], 1), -np.inf, np.float32)
+    total, result = np.float32(0), np.float32(0)
+    for start in range(0, keys, block or keys):
+        piece = slice(start, start + (block or keys))
+        greatest = np.maximum(maximum, scores[..., piece].max(axis=-1, keepdims=True))
+        # A part of a row that sees nothing gives nothing; a whole row of -inf has a sum of 0 or NaN.
+        base = np.maximum(greatest, np.finfo(np.float32).min) if block else greatest
+        weights, before = np.exp(scores[..., piece] - base), np.exp(maximum - base)
+        levels = np.nan_to_num(np.rint(weights * LEVELS)).astype(np.int8)
+        total = total * before + weights.sum(axis=-1, keepdims=True, dtype=np.float32)
+        result = result * before + product(levels, values[..., piece, :]).astype(np.float32)
+        maximum = greatest
+    result = result * v_scale / (LEVELS * total)
     return np.where(np.isnan(result), np.float32(0), result) if zero_nan else result
 
 

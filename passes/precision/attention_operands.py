@@ -18,6 +18,7 @@ def integer_attention(
     p_scale: SSAValue | None = None,
     p_zero_point: int = 0,
     v_offset: SSAValue | None = None,
+    key_block: int = 0,
 ) -> sattn.AttentionOp:
     """The attention on int8 queries, keys and values that `scales` (of four axes) bring back."""
     q, k, v = values
@@ -39,6 +40,7 @@ def integer_attention(
         p_scale=p_scale,
         p_zero_point=p_zero_point,
         v_offset=v_offset,
+        key_block=key_block,
         element=element_type(attention.result),
     )
 

@@ -28,6 +28,12 @@ from .layers import layer_precisions
 from .retype import above_layout, before_layout, replace, through_layout
 from .scales import Quantized, quantize_constant, quantize_dynamic, quantize_static, static_factor
 
+WHOLE_ROWS = 256
+"""Softmax weights over up to so many keys are int8 levels of a row's greatest."""
+
+KEY_BLOCK = 128
+"""Those over more keys are levels of the greatest so far, so many keys at a time: no row is held, or made twice."""
+
 
 @dataclass(frozen=True)
 class QuantizeProducts(ModulePass):
@@ -83,7 +89,9 @@ class _Quantizer:
         k = self._operand(build, attention, attention.k, 3, "k_range")
         v = self._operand(build, attention, attention.v, 2, "v_range")
         scales = [with_rank_4(build, operand.factor) for operand in (q, k, v)]
-        replace(attention, build.insert(integer_attention(attention, (q.values, k.values, v.values), scales)))
+        block = KEY_BLOCK if attention.extents[4] > WHOLE_ROWS else 0
+        made = integer_attention(attention, (q.values, k.values, v.values), scales, key_block=block)
+        replace(attention, build.insert(made))
 
     def _operand(self, build: Builder, product: Operation, value: SSAValue, axis: int, range_name: str) -> Quantized:
         """The operand as i8 with a factor that is constant along `axis`: the model's own quantization if it

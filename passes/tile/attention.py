@@ -22,17 +22,11 @@ from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
-from .attention_search import (
-    AttentionDecision,
-    AttentionPlan,
-    AttentionProblem,
-    Matrix,
-    Passes,
-    ScoreForm,
-    search_attention,
-)
+from .attention_merge import MergedEmission
+from .attention_plan import AttentionDecision, AttentionPlan, AttentionProblem, Matrix, Passes, ScoreForm
+from .attention_search import search_attention
 from .build import TileBuilder
-from .cluster import make_cluster
+from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .matmul import MODES
@@ -55,6 +49,14 @@ class AttentionTiling(Plan):
     def tiling(self) -> AttentionPlan:
         """The chosen tiling."""
         return self.decision.chosen
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What is made of weights times values, as a graph and as the passes and the store of a tile."""
+
+    graph: Graph
+    epilogue: TileEpilogue
 
 
 class AttentionLowering(Lowering):
@@ -84,18 +86,31 @@ class AttentionLowering(Lowering):
         self.value = self._operand(op.v, self.split.of_groups(scope.view(op.v)), right=True)
         after = [operation for operation in kernel.operations if operation is not op]
         cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
-        finished = self.graphs.finished(cluster)
-        output = cluster.outputs[0]
-        self.epilogue = TileEpilogue(
-            finished.graph,
-            finished.spreads,
-            TileLeaves(scope, finished.stored, self.queries, self.value_width),
-            Spread.of(self.split.of_heads(output.view.broadcast(shape_of(op.result))), output.form),
-            finished.given,
-            finished.accs,
-        )
-        self.finished = finished
+        self._summed = self._finish(cluster, merged=False)
+        self._merged = self._finish(cluster, merged=True) if self.mergeable else self._summed
         self.rates = Rates(scope.machine)
+
+    def _finish(self, cluster: Cluster, merged: bool) -> Finish:
+        scope, output = self.scope, cluster.outputs[0]
+        graph = self.graphs.finished(cluster, merged)
+        epilogue = TileEpilogue(
+            graph.graph,
+            graph.spreads,
+            TileLeaves(scope, graph.stored, self.queries, self.value_width),
+            Spread.of(self.split.of_heads(output.view.broadcast(shape_of(self.op.result))), output.form),
+            graph.given,
+            graph.accs,
+        )
+        return Finish(graph, epilogue)
+
+    def finish_of(self, form: ScoreForm) -> Finish:
+        """How a form ends: merged pieces lie in SRAM, other sums in ACC."""
+        return self._merged if form is ScoreForm.MERGED else self._summed
+
+    @property
+    def staggered(self) -> bool:
+        """Whether the scores of a block come before the product with the values of the one before it."""
+        return self.scope.stagger_heads
 
     def _check_modes(self) -> None:
         machine = self.scope.machine
@@ -169,6 +184,18 @@ class AttentionLowering(Lowering):
             return None
         return op.causal_offset.value.data + 1
 
+    @property
+    def key_block(self) -> int:
+        """Pieces of how many keys make the weights; 0 where a whole row of scores does."""
+        block = self.op.key_block.value.data
+        return block if block < self.keys else 0
+
+    @property
+    def mergeable(self) -> bool:
+        """Whether weights may be made by the greatest score so far: not where they are rounded to levels of the
+        whole row's greatest, or of its sum."""
+        return self.graphs.weight_form is not Format.I8 or self.key_block > 0
+
     def score_leaves(self, graphs: Sequence[Graph]) -> TileLeaves:
         """The stored leaves of graphs over scores."""
         stored = dict.fromkeys(spread for graph in graphs for spread in graph.stored)
@@ -188,6 +215,9 @@ class AttentionLowering(Lowering):
                 return (graphs.whole(),)
             case ScoreForm.ROWS:
                 return (graphs.scores(), graphs.weights())
+            case ScoreForm.MERGED:
+                again, once = (graphs.maximum(), graphs.pieces()), (graphs.scores(), graphs.weights())
+                return min(again, once, key=lambda pair: sum(self._passes(graph).count for graph in pair))
             case ScoreForm.SWEEPS:
                 middle = () if graphs.factors.weight is None else (graphs.total(),)
                 return (graphs.maximum(), *middle, graphs.pieces())
@@ -198,17 +228,22 @@ class AttentionLowering(Lowering):
         return Passes(max(1, packing.full_passes), sum(t.form.bytes for t in kept if t.extent is Extent.FULL))
 
     @property
+    def _epilogue(self) -> TileEpilogue:
+        """The leaves and the store are the same however the output was summed up."""
+        return self._summed.epilogue
+
+    @property
     def whole_bytes(self) -> int:
         """SRAM for small values that are loaded once; the same leaves stand in every graph."""
-        return self.score_leaves((self.graphs.whole(),)).whole_bytes + self.epilogue.leaves.whole_bytes
+        return self.score_leaves((self.graphs.whole(),)).whole_bytes + self._epilogue.leaves.whole_bytes
 
     @property
     def problem(self) -> AttentionProblem:
         """What the search is asked, with the operands that are resident now."""
-        pieces, rows = self.form_graphs(ScoreForm.ROWS)
-        costs = self.epilogue.costs
+        forms = {form: tuple(self._passes(graph) for graph in self.form_graphs(form)) for form in ScoreForm}
+        pieces, rows = forms[ScoreForm.ROWS]
+        costs = self._epilogue.costs
         leaves = self.score_leaves((self.graphs.whole(),))
-        visible = self.visible
 
         def matrix(operand: ProductOperand) -> Matrix:
             described = operand.describe(packed=False)
@@ -226,20 +261,22 @@ class AttentionLowering(Lowering):
             matrix(self.key),
             matrix(self.value),
             self.graphs.weight_form.bytes,
-            self._passes(self.graphs.whole()),
-            self._passes(pieces),
-            self._passes(rows),
-            tuple(self._passes(graph) for graph in self.form_graphs(ScoreForm.SWEEPS)),
+            tuple(pieces if form is ScoreForm.ROWS else Passes.joined(parts) for form, parts in forms.items()),
+            rows,
             Passes(costs.passes, costs.kept),
             leaves.with_each(Extent.FULL),
             costs.loaded,
             costs.stored,
-            visible,
+            self.visible,
+            self.key_block,
+            self.mergeable,
+            len(forms[ScoreForm.SWEEPS]),
+            self.staggered,
         )
 
     def plan(self, budget: Budget) -> AttentionTiling:
         if 0 in (*self.outer, self.queries, self.value_width):
-            nothing = AttentionPlan(ScoreForm.WHOLE, self.queries, self.keys, True, True, 0, 0, 0, 0, 0, 0)
+            nothing = AttentionPlan(ScoreForm.WHOLE, self.queries, 1, self.keys, True)
             return AttentionTiling(0, 0, 0, {}, decision=AttentionDecision(nothing, None, 0))
         whole = self.whole_bytes
         decision = search_attention(self.problem, self.rates, budget.sram - whole, budget.acc)
@@ -247,11 +284,13 @@ class AttentionLowering(Lowering):
         details: dict[str, int | float | str] = {
             "form": chosen.form.label,
             "rows": chosen.rows,
+            "blocks": chosen.blocks,
             "keys": chosen.keys,
             "keys_held": int(chosen.held),
             "array_cycles": chosen.array,
             "dram_cycles": chosen.channel,
             "vector_cycles": chosen.vector,
+            "idle_cycles": chosen.idle,
             "candidates": decision.candidates,
             "runner_up": decision.runner_up.text if decision.runner_up else "none",
         }
@@ -262,8 +301,8 @@ class AttentionLowering(Lowering):
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root
         if value in self.kernel.results:
-            return self.epilogue.output_usable
-        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self.epilogue.leaves.leaves)
+            return self._epilogue.output_usable
+        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self._epilogue.leaves.leaves)
         if not all(leaf.usable_in_place for leaf in leaves if leaf.root is root):
             return False
         operands = (self.query, self.key, self.value)
@@ -272,4 +311,6 @@ class AttentionLowering(Lowering):
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.queries, self.value_width):
             return
-        AttentionEmission(self, cast(AttentionTiling, plan).tiling, builder).run()
+        tiling = cast(AttentionTiling, plan).tiling
+        emission = MergedEmission if tiling.form is ScoreForm.MERGED else AttentionEmission
+        emission(self, tiling, builder).run()

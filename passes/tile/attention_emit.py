@@ -1,8 +1,13 @@
-"""The loops of an attention: key heads, the query heads that share them, blocks of queries, pieces of keys."""
+"""The loops of an attention: key heads, the query heads that share them, panels and blocks of queries, pieces of keys.
+
+Blocks are staggered: the array makes the next block's scores before it multiplies this one's weights with the values,
+so that the vector engine makes weights of scores meanwhile. A loop's last block waits behind the first scores of its
+next iteration: the next head's, panel's or piece's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +15,7 @@ from typing import TYPE_CHECKING
 from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
 from .attention_graph import Graph
-from .attention_search import AttentionPlan, ScoreForm
+from .attention_plan import AttentionPlan, ScoreForm
 from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held, emit_pass
@@ -27,175 +32,192 @@ ZERO = AffineForm()
 
 
 @dataclass(frozen=True)
-class _Block:
-    """A block of queries: its rows, how many keys they see, and its queries where they are on chip."""
+class Block:
+    """A block of queries: its rows, from where on in its panel, how many keys they see, its queries on chip, and where
+    its weights and their sums (or factors) go."""
 
     rows: Span
+    offset: int
     seen: Minimum
     query: Held
-
-
-@dataclass(frozen=True)
-class _Weights:
-    """A block's weights on chip, and their sums (None where the weights need no division)."""
-
-    block: _Block
     weights: Held
-    given: Mapping[str, Held]
+    column: Held
 
 
 class AttentionEmission:
     """Writes the tile operations of one attention."""
 
     def __init__(self, lowering: AttentionLowering, tiling: AttentionPlan, builder: TileBuilder) -> None:
-        self._kernel = lowering
-        self._tiling = tiling
-        self._builder = builder
-        self._graphs = lowering.form_graphs(tiling.form)
-        self._leaves = LeafRun(lowering.score_leaves(self._graphs), builder)
-        self._epilogue = EpilogueRun(lowering.epilogue, builder)
-        self._indices: tuple[AffineForm, ...] = ()
-        self._key: Held | None = None
-        self._value: Held | None = None
+        self.kernel = lowering
+        self.tiling = tiling
+        self.builder = builder
+        self.graphs = lowering.form_graphs(tiling.form)
+        self.leaves = LeafRun(lowering.score_leaves(self.graphs), builder)
+        self.finish = lowering.finish_of(tiling.form)
+        self.epilogue = EpilogueRun(self.finish.epilogue, builder)
+        self.indices: tuple[AffineForm, ...] = ()
+        self.key: Held | None = None
+        self.value: Held | None = None
 
     def run(self) -> None:
         """All loops."""
-        kernel, builder = self._kernel, self._builder
-        innermost = 0
+        kernel, builder = self.kernel, self.builder
         with ExitStack() as stack:
             self._preload()
             for depth, extent in enumerate(kernel.outer):
                 if depth == 2:
-                    self._key = self._held(kernel.key)
-                    self._value = self._held(kernel.value)
-                self._indices = (*self._indices, stack.enter_context(builder.loop(extent)))
-                innermost = builder.depth
+                    self.key = self._held(kernel.key)
+                    self.value = self._held(kernel.value)
+                self.indices = (*self.indices, stack.enter_context(builder.loop(extent)))
                 self._preload()
-            if self._tiling.form is ScoreForm.SWEEPS:
-                self._swept_blocks()
-            elif self._tiling.unrolled:
-                self._unrolled_blocks(staged=innermost > 0)
-            else:
-                self._looped_blocks()
+            self.panel(stack.enter_context(builder.tiles(kernel.queries, self.tiling.panel)))
 
     def _preload(self) -> None:
-        self._leaves.preload(self._indices)
-        self._epilogue.preload(self._indices)
+        self.leaves.preload(self.indices)
+        self.epilogue.preload(self.indices)
 
     def _held(self, operand: ProductOperand) -> Held | None:
         """All keys or values of a head on chip, None where they come in pieces or lie there already."""
-        if operand.ready or not self._tiling.held:
+        if operand.ready or not self.tiling.held:
             return None
         rows, columns = operand.shape
-        return operand.fetch(self._builder, (*self._indices, ZERO), Span.of(0, rows), Span.of(0, columns))
+        return operand.fetch(self.builder, (*self.indices, ZERO), Span.of(0, rows), Span.of(0, columns))
 
-    def _unrolled_blocks(self, staged: bool) -> None:
-        """Scores of a block before the values of the one before; those of the last wait for the next head's scores."""
-        kernel, size = self._kernel, self._tiling.rows
-        whole = Span.of(0, kernel.queries)
-        query = self._queries(whole)
-        waiting: _Weights | None = None
-        for start in range(0, kernel.queries, size):
-            rows = Span.of(start, min(size, kernel.queries - start))
-            moved = replace(query, offset=query.offset + start * query.pitch)
-            made = self._weights(_Block(rows, self._seen(rows), moved))
+    def panel(self, rows: Span) -> None:
+        """One panel of queries."""
+        blocks = self.blocks(rows, self.queries(rows), None)
+        if self.tiling.form is ScoreForm.SWEEPS:
+            for block in blocks:
+                self._sweeps(block)
+        else:
+            self.stagger(blocks, self._weights, self._values, self.builder.depth > 0)
+
+    def blocks(self, panel: Span, query: Held, columns: int | None) -> list[Block]:
+        """The blocks of a panel, with room for the weights of `columns` keys (None: of all that a block sees)."""
+        kernel, size = self.kernel, self.tiling.rows
+        found: list[Block] = []
+        for offset in range(0, panel.limit, size):
+            left = tuple(form - offset for form in panel.size.forms)
+            rows = Span(panel.start + offset, Minimum((AffineForm.of(size), *left)))
+            rows = rows if rows.size.constant is None else Span.of(rows.start, rows.size.constant)
+            seen = self.seen(rows)
+            width = seen.bound if columns is None else columns
+            assert width is not None
+            weights = hold(self.builder, Extent.FULL, rows.limit, width, kernel.graphs.weight_form)
+            moved = replace(query, offset=query.offset + offset * query.pitch)
+            found.append(Block(rows, offset, seen, moved, weights, self.column(rows)))
+        return found
+
+    def stagger(
+        self,
+        blocks: Sequence[Block],
+        first: Callable[[Block], None],
+        second: Callable[[Block, int], None],
+        around: bool,
+    ) -> None:
+        """`first` of every block before `second` of the one before it; `second` of the last one waits for the next
+        iteration of the loop `around`."""
+        if not self.kernel.staggered:
+            for block in blocks:
+                first(block)
+                second(block, 0)
+            return
+        waiting = (blocks[-1], 1) if around else None
+        for block in blocks:
+            first(block)
             if waiting is not None:
-                self._values(waiting, 0)
-            waiting = made
-        assert waiting is not None
-        self._values(waiting, 1 if staged else 0)
+                second(*waiting)
+            waiting = (block, 0)
+        if waiting is not None and not around:
+            second(*waiting)
 
-    def _looped_blocks(self) -> None:
-        """A loop over blocks: the scores of block i + 1 come before the values of block i."""
-        with self._builder.tiles(self._kernel.queries, self._tiling.rows) as rows:
-            made = self._weights(_Block(rows, self._seen(rows), self._queries(rows)))
-            self._values(made, 1)
-
-    def _swept_blocks(self) -> None:
-        """A loop over blocks whose pieces of keys are walked several times."""
-        with self._builder.tiles(self._kernel.queries, self._tiling.rows) as rows:
-            self._sweeps(_Block(rows, self._seen(rows), self._queries(rows)))
-
-    def _queries(self, rows: Span) -> Held:
-        operand = self._kernel.query
+    def queries(self, rows: Span) -> Held:
+        """The queries of a panel."""
+        operand = self.kernel.query
         columns = Span.of(0, operand.shape[1])
         if operand.ready:
-            return operand.place(self._indices, rows, columns)
-        return operand.fetch(self._builder, self._indices, rows, columns)
+            return operand.place(self.indices, rows, columns)
+        return operand.fetch(self.builder, self.indices, rows, columns)
 
-    def _seen(self, rows: Span) -> Minimum:
-        """How many keys, from the first, a block looks at."""
-        keys, visible = self._kernel.keys, self._kernel.visible
-        if visible is None or rows.start.constant + rows.limit + visible - 1 < 1:
+    def seen(self, rows: Span) -> Minimum:
+        """How many keys, from the first, some rows look at: all where a block of them sees none."""
+        keys, visible = self.kernel.keys, self.kernel.visible
+        least = min(rows.limit, self.tiling.rows)
+        if visible is None or rows.start.constant + least + visible - 1 < 1:
             return Minimum.of(keys)
         end = rows.start + (rows.limit + visible - 1)
         if end.is_constant:
             return Minimum.of(min(end.constant, keys))
         return Minimum((AffineForm.of(keys), end))
 
-    def _pieces(self, seen: Minimum, stage: int = 0) -> Iterator[tuple[AffineForm, Span]]:
-        """Pieces of the keys that a block looks at, as the body of a loop in a pipeline stage: (number, span)."""
-        size = self._tiling.keys
+    def pieces(self, seen: Minimum, stage: int = 0) -> Iterator[tuple[AffineForm, Span]]:
+        """Pieces of the keys that are seen, as the body of a loop in a pipeline stage: (number, span)."""
+        size = self.tiling.keys
         limit = seen.bound
         assert limit is not None
         if size >= limit and not stage:
             yield ZERO, Span(ZERO, seen)
             return
-        with self._builder.loop(-(-limit // size), stage) as index:
+        with self.builder.loop(-(-limit // size), stage) as index:
             start = index * size
             left = tuple(form - start for form in seen.forms)
             yield index, Span(start, Minimum((AffineForm.of(size), *left)))
 
-    def _right(self, operand: ProductOperand, whole: Held | None, columns: Span, depth: Span) -> Held:
+    def right(self, operand: ProductOperand, whole: Held | None, columns: Span, depth: Span) -> Held:
         """A right operand's tile: `depth` of what is summed over, by `columns`."""
         rows, width = (columns, depth) if operand.turned else (depth, columns)
         if operand.ready:
-            return operand.place(self._indices, rows, width)
+            return operand.place(self.indices, rows, width)
         if whole is None:
-            return operand.fetch(self._builder, self._indices, rows, width)
+            return operand.fetch(self.builder, self.indices, rows, width)
         return replace(whole, offset=whole.offset + rows.start * whole.pitch + width.start)
 
-    def _scores(self, block: _Block, span: Span) -> Held:
+    def keys(self, span: Span) -> Held:
+        """A piece of the keys."""
+        return self.right(self.kernel.key, self.key, span, Span.of(0, self.kernel.key_width))
+
+    def scores(self, block: Block, span: Span, key: Held) -> Held:
         """q k^T of a block and a piece of keys, in ACC."""
-        kernel = self._kernel
-        depth = Span.of(0, kernel.key_width)
-        key = self._right(kernel.key, self._key, span, depth)
-        acc = self._accumulator(block.rows, span.limit, kernel.score_mode.accumulator)
+        kernel = self.kernel
+        depth = Minimum.of(kernel.key_width)
+        acc = self.accumulator(block.rows, span.limit, kernel.score_mode.accumulator)
         turned = kernel.key.turned
-        b_place = key.full(span.size, depth.size) if turned else key.full(depth.size, span.size)
-        self._builder.product(
-            block.query.full(block.rows.size, depth.size),
-            b_place,
+        self.builder.product(
+            block.query.full(block.rows.size, depth),
+            key.full(span.size, depth) if turned else key.full(depth, span.size),
             acc.full(block.rows.size, span.size),
             kernel.score_mode.label,
             turned,
         )
         return acc
 
-    def _accumulator(self, rows: Span, columns: int, form: Format) -> Held:
-        return Held(self._builder.alloc("acc", (rows.limit, columns), form), ZERO, columns)
+    def accumulator(self, rows: Span, columns: int, form: Format) -> Held:
+        """A new tile in ACC."""
+        return Held(self.builder.alloc("acc", (rows.limit, columns), form), ZERO, columns)
 
-    def _column(self, rows: Span) -> Held:
-        return hold(self._builder, Extent.COLUMN, rows.limit, 1, Format.F32)
+    def column(self, rows: Span) -> Held:
+        """A new float32 value for each row."""
+        return hold(self.builder, Extent.COLUMN, rows.limit, 1, Format.F32)
 
-    def _run(
+    def passes(
         self,
         graph: Graph,
         rows: Span,
         columns: Span,
         given: Mapping[str, Held],
         outputs: Mapping[int, Held],
-        accumulate: AffineForm = ZERO,
-    ) -> list[Held]:
-        """The passes of a graph over a tile of scores; gives where its outputs are, `outputs` or new buffers."""
-        packing = self._kernel.packing(graph)
+        accumulate: AffineForm | int = 0,
+        stage: int = 0,
+    ) -> None:
+        """The passes of a graph over a tile; its outputs go to `outputs`."""
+        packing = self.kernel.packing(graph)
         leaves = [
-            given[source] if isinstance(source, str) else self._leaves.find(source, self._indices, rows, columns)
+            given[source] if isinstance(source, str) else self.leaves.find(source, self.indices, rows, columns)
             for source in graph.sources
         ]
         placed = {packing.outputs[index]: held for index, held in outputs.items()}
         temporaries = [
-            placed.get(index) or hold(self._builder, t.extent, rows.limit, columns.limit, t.form)
+            placed.get(index) or hold(self.builder, t.extent, rows.limit, columns.limit, t.form)
             for index, t in enumerate(packing.temporaries)
         ]
 
@@ -203,84 +225,83 @@ class AttentionEmission:
             return leaves[slot.index] if slot.leaf else temporaries[slot.index]
 
         for plan in packing.passes:
-            again = accumulate if plan.reductions else ZERO
-            emit_pass(self._builder, plan, rows.size, columns.size, find, again)
-        return [temporaries[index] for index in packing.outputs]
+            again = accumulate if plan.reductions else 0
+            emit_pass(self.builder, plan, rows.size, columns.size, find, again, stage)
 
-    def _weights(self, block: _Block) -> _Weights:
+    def _weights(self, block: Block) -> None:
         """Scores of a block, and weights from them."""
-        if self._tiling.form is ScoreForm.WHOLE:
-            span = Span(ZERO, block.seen)
-            acc = self._scores(block, span)
-            weights, total = self._run(self._graphs[0], block.rows, span, {"acc": acc}, {})
-            return _Weights(block, weights, {"total": total})
+        outputs = {0: block.weights, 1: block.column}
+        whole = Span(ZERO, block.seen)
+        if self.tiling.form is ScoreForm.WHOLE:
+            acc = self.scores(block, whole, self.keys(whole))
+            self.passes(self.graphs[0], block.rows, whole, {"acc": acc}, outputs)
+            return
         limit = block.seen.bound
         assert limit is not None
-        kept = hold(self._builder, Extent.FULL, block.rows.limit, limit, Format.F32)
-        maximum = self._column(block.rows)
-        for index, span in self._pieces(block.seen):
-            acc = self._scores(block, span)
+        kept = hold(self.builder, Extent.FULL, block.rows.limit, limit, Format.F32)
+        maximum = self.column(block.rows)
+        for index, span in self.pieces(block.seen):
+            acc = self.scores(block, span, self.keys(span))
             piece = replace(kept, offset=span.start)
-            self._run(self._graphs[0], block.rows, span, {"acc": acc}, {0: piece, 1: maximum}, index)
-        given = {"score": kept, "maximum": maximum}
-        weights, total = self._run(self._graphs[1], block.rows, Span(ZERO, block.seen), given, {})
-        return _Weights(block, weights, {"total": total})
+            self.passes(self.graphs[0], block.rows, span, {"acc": acc}, {0: piece, 1: maximum}, index)
+        self.passes(self.graphs[1], block.rows, whole, {"score": kept, "maximum": maximum}, outputs)
 
-    def _values(self, made: _Weights, stage: int) -> None:
+    def _values(self, block: Block, stage: int) -> None:
         """Weights times values, finished and stored."""
-        kernel, block = self._kernel, made.block
+        kernel = self.kernel
         columns = Span.of(0, kernel.value_width)
-        acc = self._accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
-        if self._value is None and not kernel.value.ready:
-            for index, span in self._pieces(block.seen, stage):
-                self._add_values(block, made.weights, span, acc, index)
+        acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
+        if self.value is None and not kernel.value.ready:
+            for index, span in self.pieces(block.seen, stage):
+                self.add_values(block, span, self.right(kernel.value, None, columns, span), acc, index)
         else:
-            self._add_values(block, made.weights, Span(ZERO, block.seen), acc, ZERO, stage)
-        self._finish(block, acc, columns, made.given, stage)
+            span = Span(ZERO, block.seen)
+            self.add_values(block, span, self.right(kernel.value, self.value, columns, span), acc, ZERO, stage)
+        self.store(block.rows, {"acc": acc, "total": block.column}, stage)
 
-    def _add_values(
-        self, block: _Block, weights: Held, span: Span, acc: Held, index: AffineForm, stage: int = 0
+    def add_values(
+        self, block: Block, span: Span, value: Held, acc: Held, index: AffineForm, stage: int = 0, start: int = 1
     ) -> None:
-        """The weights of a piece of keys times their values, added to `acc` from the second piece on."""
-        kernel = self._kernel
-        columns = Span.of(0, kernel.value_width)
-        value = self._right(kernel.value, self._value, columns, span)
+        """The weights of a piece of keys times their values, added to `acc` from the second piece on; the piece's
+        weights lie at its place in the row (`start` 1) or at the front (0)."""
+        kernel = self.kernel
+        columns = Minimum.of(kernel.value_width)
         turned = kernel.value.turned
-        b_place = value.full(columns.size, span.size) if turned else value.full(span.size, columns.size)
-        piece = replace(weights, offset=weights.offset + span.start)
-        self._builder.product(
+        piece = replace(block.weights, offset=block.weights.offset + span.start * start)
+        self.builder.product(
             piece.full(block.rows.size, span.size),
-            b_place,
-            acc.full(block.rows.size, columns.size),
+            value.full(columns, span.size) if turned else value.full(span.size, columns),
+            acc.full(block.rows.size, columns),
             kernel.value_mode.label,
             turned,
             index,
             stage,
         )
 
-    def _finish(self, block: _Block, acc: Held, columns: Span, given: Mapping[str, Held], stage: int) -> None:
-        known = {"acc": acc, **given}
-        sources = enumerate(self._kernel.finished.sources)
+    def store(self, rows: Span, known: Mapping[str, Held], stage: int) -> None:
+        """The finished output of some rows."""
+        sources = enumerate(self.finish.graph.sources)
         leaves = {index: known[source] for index, source in sources if isinstance(source, str)}
-        self._epilogue.tile(self._indices, block.rows, columns, leaves, stage)
+        self.epilogue.tile(self.indices, rows, Span.of(0, self.kernel.value_width), leaves, stage)
 
-    def _sweeps(self, block: _Block) -> None:
+    def _sweeps(self, block: Block) -> None:
         """Maximum (and sum) over all pieces of keys, then weights and their product with the values piece by piece."""
         names = ("maximum", "total")
-        columns = Span.of(0, self._kernel.value_width)
+        columns = Span.of(0, self.kernel.value_width)
         given: dict[str, Held] = {}
-        for name, graph in zip(names, self._graphs[:-1], strict=False):
-            given[name] = self._column(block.rows)
-            for index, span in self._pieces(block.seen):
-                acc = self._scores(block, span)
+        for name, graph in zip(names, self.graphs[:-1], strict=False):
+            given[name] = self.column(block.rows)
+            for index, span in self.pieces(block.seen):
+                acc = self.scores(block, span, self.keys(span))
                 known = {key: held for key, held in given.items() if key != name}
-                self._run(graph, block.rows, span, {"acc": acc, **known}, {0: given[name]}, index)
-        result = self._accumulator(block.rows, columns.limit, self._kernel.value_mode.accumulator)
+                self.passes(graph, block.rows, span, {"acc": acc, **known}, {0: given[name]}, index)
+        result = self.accumulator(block.rows, columns.limit, self.kernel.value_mode.accumulator)
         summed = "total" not in given
-        total = given.get("total") or self._column(block.rows)
-        for index, span in self._pieces(block.seen):
-            acc = self._scores(block, span)
-            outputs = {1: total} if summed else {}
-            weights = self._run(self._graphs[-1], block.rows, span, {"acc": acc, **given}, outputs, index)[0]
-            self._add_values(block, replace(weights, offset=weights.offset - span.start), span, result, index)
-        self._finish(block, result, columns, {"total": total}, 0)
+        total = given.get("total") or block.column
+        for index, span in self.pieces(block.seen):
+            acc = self.scores(block, span, self.keys(span))
+            outputs = {0: block.weights, **({1: total} if summed else {})}
+            self.passes(self.graphs[-1], block.rows, span, {"acc": acc, **given}, outputs, index)
+            value = self.right(self.kernel.value, self.value, columns, span)
+            self.add_values(block, span, value, result, index, start=0)
+        self.store(block.rows, {"acc": result, "total": total}, 0)

@@ -232,13 +232,23 @@ class AttentionGraphs:
         self._finish_weights(make, score, maximum, total)
         return make.build()
 
-    def finished(self, epilogue: Cluster) -> Graph:
-        """From weights times values in ACC and the sums to what `epilogue` (of the attention's result, its first leaf)
-        stores."""
+    def merged(self) -> Graph:
+        """From weights times values of a piece in ACC, the output so far and its factor to the output."""
+        make = _Maker()
+        b = make.builder
+        piece = b.as_kind(make.given("acc", self.value_form, Extent.FULL), "float")
+        before = make.given("output", Format.F32, Extent.FULL)
+        before = b.apply("mul", before, make.given("factor", Format.F32, Extent.COLUMN))
+        b.output(b.apply("add", before, piece), Format.F32, full=True)
+        return make.build()
+
+    def finished(self, epilogue: Cluster, merged: bool = False) -> Graph:
+        """From weights times values (in ACC, or `merged` in SRAM) and the sums to what `epilogue` (of the attention's
+        result, its first leaf) stores."""
         make = _Maker()
         b = make.builder
         factors = self.factors
-        total = make.given("acc", self.value_form, Extent.FULL)
+        total = make.given(*(("output", Format.F32) if merged else ("acc", self.value_form)), Extent.FULL)
         if factors.value_offset is not None:
             total = b.apply("sub", total, make.stored(factors.value_offset))
         value = b.as_kind(total, "float")
@@ -252,7 +262,8 @@ class AttentionGraphs:
                 total = b.apply("mul", b.immediate(LEVELS), total)
             value = b.apply("div", value, total)
             if self._zero_nan:
-                value = b.apply("select", b.apply("is_nan", total), b.immediate(0.0), value)
+                # The sum is NaN, or of merged pieces that saw nothing 0.
+                value = b.apply("select", b.apply("lt", b.immediate(0.0), total), value, b.immediate(0.0))
         _append(make, epilogue, value, self.split)
         return make.build()
 

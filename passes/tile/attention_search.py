@@ -1,152 +1,62 @@
 """How an attention is tiled: rows of queries in a block, and what happens to a row of scores too long for ACC.
 
 `whole`: a block's scores lie in ACC at once. `rows`: pieces of keys go through ACC one after the other, their scores
-are kept in SRAM. `sweeps`: scores are computed once for their maximum and once more for the weights, nothing is kept.
+are kept in SRAM. `merged`: each piece of keys gives weights and an output by the greatest score so far, and what
+earlier pieces gave is scaled to it. `sweeps`: scores are computed once for their maximum and again for the weights,
+for weights that are rounded by a row's greatest score.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...isa.errors import CapacityError
+from .attention_memory import memory_of
+from .attention_plan import AttentionDecision, AttentionPlan, AttentionProblem, Candidates, Matrix, ScoreForm
 from .rates import Column, Rates
-from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, aligned, pieces, row_pieces, total, where
+from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces, total, where
 
 UNROLLED_BLOCKS = 8
-"""Up to so many blocks of a head are written out one by one, so that the last one's product with the values waits
-behind the next head's first scores; more become a loop."""
+"""At most so many blocks are written out one by one inside a loop, each one's scores before the values of the last."""
 
 
-class ScoreForm(IntEnum):
-    """What happens to a row of scores."""
-
-    WHOLE = 0
-    ROWS = 1
-    SWEEPS = 2
-
-    @property
-    def label(self) -> str:
-        """Its name in plans."""
-        return self.name.lower()
-
-
-@dataclass(frozen=True)
-class Passes:
-    """Full vector passes over a tile, and bytes an element of what they keep in SRAM meanwhile."""
-
-    count: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """An operand of the products: bytes of an element as stored, distance between its rows in elements, and whether
-    it is read where it lies on chip."""
-
-    bytes: int
-    pitch: int
-    resident: bool
-
-
-@dataclass(frozen=True)
-class AttentionProblem:
-    """`batches` x `groups` key heads, each shared by `share` query heads.
-
-    `passes` by form: over pieces of scores, over whole rows of them; `finish` over the output. `visible` is the number
-    of keys that query 0 sees at most (None: every query may see all). `masked` bytes an element are loaded with each
-    tile of scores; the output's are `loaded` and `stored`.
-    """
-
-    batches: int
-    groups: int
-    share: int
-    queries: int
-    keys: int
-    key_width: int
-    value_width: int
-    score_mode: str
-    value_mode: str
-    query: Matrix
-    key: Matrix
-    value: Matrix
-    weight_bytes: int
-    whole: Passes
-    pieces: Passes
-    rows: Passes
-    sweeps: tuple[Passes, ...]
-    finish: Passes
-    masked: int
-    loaded: int
-    stored: int
-    visible: int | None
-
-
-@dataclass(frozen=True)
-class AttentionPlan:
-    """Blocks of `rows` queries, pieces of `keys`; `held` where all keys and values of a head are on chip at once, and
-    `unrolled` where a head's blocks are written out one by one. `burden` is what counted beside the cycles."""
-
-    form: ScoreForm
-    rows: int
-    keys: int
-    held: bool
-    unrolled: bool
-    cycles: int
-    array: int
-    channel: int
-    vector: int
-    sram: int
-    acc: int
-    burden: int = 0
-
-    @property
-    def text(self) -> str:
-        """One line for the plan dictionary."""
-        held = "held" if self.held else "streamed"
-        return (
-            f"{self.form.label} {self.rows} rows by {self.keys} keys, {held}: {self.cycles} cycles"
-            f" (array {self.array}, dram {self.channel}, vector {self.vector}), sram {self.sram}, acc {self.acc}"
-        )
-
-
-@dataclass(frozen=True)
-class AttentionDecision:
-    """The plan that was chosen, and the best one of another form or block size."""
-
-    chosen: AttentionPlan
-    runner_up: AttentionPlan | None
-    candidates: int
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    form: Column
-    rows: Column
-    keys: Column
-    held: Column
-
-
-def _candidates(problem: AttentionProblem, rates: Rates) -> _Candidates:
-    rows = set(row_pieces(problem.queries, rates.least_rows))
-    small = min(rates.least_rows, problem.queries)
+def _row_sizes(problem: AttentionProblem, rates: Rates) -> list[int]:
+    queries = problem.queries
+    sizes: set[int] = {ceil(queries, ceil(queries, size)) for size in row_pieces(queries, rates.least_rows)}
+    small = min(rates.least_rows, queries)
     while small > 1:
-        small = -(-small // 2)
-        rows.add(small)
+        small = ceil(small, 2)
+        sizes.add(small)
+    return sorted(sizes, reverse=True)
+
+
+def _choices(problem: AttentionProblem, rates: Rates) -> Iterator[tuple[ScoreForm, int, int, int]]:
+    """(form, rows, blocks, keys) worth trying."""
     keys = pieces(problem.keys, rates.columns)
-    found: list[tuple[int, int, int, int]] = []
-    for row in sorted(rows, reverse=True):
-        for held in (1, 0):
-            found.append((ScoreForm.WHOLE, row, problem.keys, held))
-            for key in keys:
-                if key < problem.keys or len(keys) == 1:
-                    found.append((ScoreForm.ROWS, row, key, held))
-                    found.append((ScoreForm.SWEEPS, row, key, held))
-    return _Candidates(*np.array(found, dtype=np.int64).T)
+    cut = [key for key in keys if key < problem.keys] or list(keys)
+    for rows in _row_sizes(problem, rates):
+        count = ceil(problem.queries, rows)
+        together = ceil(count, ceil(count, UNROLLED_BLOCKS))
+        if not problem.key_block:
+            yield ScoreForm.WHOLE, rows, together, problem.keys
+            for key in cut:
+                yield ScoreForm.ROWS, rows, together, key
+                if not problem.mergeable:
+                    yield ScoreForm.SWEEPS, rows, 1, key
+        if problem.mergeable:
+            for blocks in sorted({ceil(count, ceil(count, most)) for most in range(1, UNROLLED_BLOCKS + 1)}):
+                for key in (problem.key_block,) if problem.key_block else cut:
+                    yield ScoreForm.MERGED, rows, blocks, key
+
+
+def _candidates(problem: AttentionProblem, rates: Rates) -> Candidates:
+    found = [(*choice, held) for choice in _choices(problem, rates) for held in (1, 0)]
+    form, rows, blocks, keys, held = np.array(found, dtype=np.int64).T
+    return Candidates(form, rows, blocks, keys, held)
 
 
 def _share_seen(problem: AttentionProblem, rows: Column) -> Any:
@@ -164,59 +74,50 @@ def _share_seen(problem: AttentionProblem, rows: Column) -> Any:
 def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: int) -> AttentionDecision:
     """The cheapest tiling in `sram` and `acc` bytes. Raises CapacityError where none fits."""
     c = _candidates(problem, rates)
-    heads = problem.batches * problem.groups * problem.share
-    blocks = -(-problem.queries // c.rows)
-    sweeps = where(c.form == ScoreForm.SWEEPS, len(problem.sweeps), 1)
     seen = _share_seen(problem, c.rows)
-    key_width, value_width = np.full_like(c.rows, problem.key_width), np.full_like(c.rows, problem.value_width)
-    queries, keys = (problem.queries, c.rows), (problem.keys, c.keys)
-    array = total(rates.products(problem.score_mode), queries, keys, (problem.key_width, key_width))
-    values = total(rates.products(problem.value_mode), queries, (problem.value_width, value_width), keys)
-    array = (seen * (array * sweeps + values)).astype(np.int64) * heads
-    piece = total(rates.vector, queries, keys)
-    row = total(rates.vector, queries, (problem.keys, np.full_like(c.keys, problem.keys)))
-    over_pieces = np.choose(
-        c.form, [problem.whole.count, problem.pieces.count, sum(passes.count for passes in problem.sweeps)]
+    steps = (
+        problem.heads
+        * ceil(problem.queries, c.rows)
+        * where(c.form == ScoreForm.MERGED, np.maximum(1, np.ceil(seen * problem.keys / c.keys)), 1)
     )
-    finish = problem.finish.count * total(rates.vector, queries, (problem.value_width, value_width))
-    over_rows = where(c.form == ScoreForm.ROWS, problem.rows.count, 0)
-    vector = ((seen * (piece * over_pieces + row * over_rows)).astype(np.int64) + finish) * heads
-    channel = _channel(problem, rates, c, blocks, sweeps, seen) * heads
-    single, double, acc_single, acc_double = _memory(problem, c, blocks)
-    unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
-    doubled = (double <= sram) & (acc_double <= acc)
-    stall = where(unrolled, 0, (vector // np.maximum(blocks, 1)))
-    cycles = where(doubled, np.maximum(np.maximum(array, vector), channel) + stall, array + vector + channel)
-    cycles = cycles + rates.start
-    key_pieces = -(-problem.keys // c.keys)
-    instructions = heads * blocks * (key_pieces * (sweeps + over_pieces + 1) + over_rows + problem.finish.count + 2)
-    burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * instructions
-    score = cycles + burden
-    feasible = (single <= sram) & (acc_single <= acc)
+    scores, values = _array(problem, rates, c, seen)
+    softmax, finish = _vector(problem, rates, c, seen, steps)
+    channel = _channel(problem, rates, c, seen) * problem.heads
+    array, vector = scores + values, softmax + finish
+    # Where a run of steps begins and ends, nothing else covers the vector passes of one block.
+    lone = softmax // steps
+    wait = np.maximum(lone - scores // steps, 0) + np.maximum(lone - values // steps, 0) + finish // steps + rates.fill
+    idle = wait * _runs(problem, c)
+    memory = memory_of(problem, c)
+    doubled = (memory.double <= sram) & (memory.acc_double <= acc) & problem.staggered
+    busy = np.maximum(np.maximum(array, vector), channel) + idle
+    cycles = where(doubled, busy, array + vector + channel) + rates.start
+    burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * _instructions(problem, c, steps)
+    feasible = (memory.single <= sram) & (memory.acc_single <= acc)
     if not np.any(feasible):
-        least = int(np.argmin(single))
+        least = int(np.argmin(memory.single))
         raise CapacityError(
             f"SRAM for the least tile of attention over {problem.keys} keys",
-            need=int(single[least]),
+            need=int(memory.single[least]),
             limit=sram,
             levers=("a machine with more of it",),
         )
-    score = np.where(feasible, score, np.inf)
+    score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
     others = np.where((c.form == c.form[best]) & (c.rows == c.rows[best]), np.inf, score)
     second = int(np.argmin(others))
 
     def plan(index: int) -> AttentionPlan:
-        two = bool(doubled[index])
+        sram, acc = memory.of(index, bool(doubled[index]))
         return AttentionPlan(
             ScoreForm(int(c.form[index])),
             int(c.rows[index]),
+            int(c.blocks[index]),
             int(c.keys[index]),
             bool(c.held[index]),
-            bool(unrolled[index]),
-            *(int(column[index]) for column in (cycles, array, channel, vector)),
-            sram=int((double if two else single)[index]),
-            acc=int((acc_double if two else acc_single)[index]),
+            *(int(column[index]) for column in (cycles, array, channel, vector, idle)),
+            sram=sram,
+            acc=acc,
             burden=int(burden[index]),
         )
 
@@ -224,9 +125,52 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     return AttentionDecision(plan(best), runner_up, int(feasible.sum()))
 
 
-def _channel(
-    problem: AttentionProblem, rates: Rates, c: _Candidates, blocks: Column, sweeps: Column, seen: Any
-) -> Column:
+def _array(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) -> tuple[Column, Column]:
+    """Array cycles of the scores and of the products with the values."""
+    key_width, value_width = np.full_like(c.rows, problem.key_width), np.full_like(c.rows, problem.value_width)
+    queries, keys = (problem.queries, c.rows), (problem.keys, c.keys)
+    scores = total(rates.products(problem.score_mode), queries, keys, (problem.key_width, key_width))
+    scores = scores * where(c.form == ScoreForm.SWEEPS, problem.sweeps, 1)
+    values = total(rates.products(problem.value_mode), queries, (problem.value_width, value_width), keys)
+    return (seen * scores).astype(np.int64) * problem.heads, (seen * values).astype(np.int64) * problem.heads
+
+
+def _vector(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any, steps: Column) -> tuple[Column, Column]:
+    """Vector cycles between the scores and the product with the values, and behind it."""
+    queries = (problem.queries, c.rows)
+    piece = total(rates.vector, queries, (problem.keys, c.keys))
+    row = total(rates.vector, queries, (problem.keys, np.full_like(c.keys, problem.keys)))
+    softmax = piece * np.choose(c.form, [passes.count for passes in problem.passes])
+    softmax = softmax + row * where(c.form == ScoreForm.ROWS, problem.over_rows.count, 0)
+    width = np.full_like(c.rows, problem.value_width)
+    output = total(rates.vector, queries, (problem.value_width, width)) * problem.heads
+    merged = c.form == ScoreForm.MERGED
+    merges = where(merged, rates.vector(c.rows, width) * steps, 0)
+    columns = where(merged, rates.vector(np.ones_like(c.rows), c.rows) * steps, 0)
+    return (seen * softmax).astype(np.int64) * problem.heads + columns, output * problem.finish.count + merges
+
+
+def _runs(problem: AttentionProblem, c: Candidates) -> Column:
+    """How often the array runs dry: the innermost loop of more than one iteration goes on without a break."""
+    panels = c.panels(problem.queries)
+    inner = where(c.form == ScoreForm.MERGED, ceil(problem.keys, c.keys), 1)
+    runs = np.full_like(c.rows, problem.heads) * panels
+    for extent in (problem.batches, problem.groups, problem.share):
+        runs = where((inner == 1) & (panels == 1) & (extent > 1), problem.heads // extent, runs)
+    return where((inner == 1) & (panels > 1), problem.heads, runs)
+
+
+def _instructions(problem: AttentionProblem, c: Candidates, steps: Column) -> Column:
+    cut = ceil(problem.keys, c.keys)
+    merged = c.form == ScoreForm.MERGED
+    passes = np.choose(c.form, [passes.count for passes in problem.passes])
+    products = where(c.form == ScoreForm.SWEEPS, problem.sweeps + 1, 2)
+    each = where(merged, products + passes + 2, cut * (products + passes) + problem.finish.count + 1)
+    loads = where(merged | (c.held == 0), 2 * cut * c.panels(problem.queries), 2)
+    return steps * (each + where(c.form == ScoreForm.ROWS, 1, 0)) + problem.heads * (loads + 1)
+
+
+def _channel(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) -> Column:
     """DRAM cycles of one query head."""
 
     def moved(matrix: Matrix, rows: int, columns: int, size: Column) -> Column:
@@ -234,12 +178,13 @@ def _channel(
             return np.zeros_like(size)
         return total(rates.copies(matrix.pitch, matrix.bytes), (rows, size), (columns, np.full_like(size, columns)))[0]
 
-    heads_on_chip = np.full_like(c.rows, problem.share)
     key = moved(problem.key, problem.keys, problem.key_width, c.keys)
     value = moved(problem.value, problem.keys, problem.value_width, c.keys)
-    streamed = ((key * sweeps + value) * blocks * seen).astype(np.int64)
-    result = where(c.held == 1, -(-(key + value) // heads_on_chip), streamed)
-    result = result + moved(problem.query, problem.queries, problem.key_width, c.rows)
+    sweeps = where(c.form == ScoreForm.SWEEPS, problem.sweeps, 1)
+    times = where(c.form == ScoreForm.MERGED, c.panels(problem.queries), ceil(problem.queries, c.rows))
+    streamed = ((key * sweeps + value) * times * seen).astype(np.int64)
+    result = where(c.held == 1, ceil(key + value, problem.share), streamed)
+    result = result + moved(problem.query, problem.queries, problem.key_width, c.rows * c.blocks)
     if problem.masked:
         masks = total(rates.copies(problem.keys, problem.masked), (problem.queries, c.rows), (problem.keys, c.keys))
         result = result + (masks[0] * sweeps * seen).astype(np.int64)
@@ -249,42 +194,3 @@ def _channel(
             columns = np.full_like(c.rows, width)
             result = result + total(rates.copies(width, size), (problem.queries, c.rows), (width, columns))[0]
     return result
-
-
-def _memory(problem: AttentionProblem, c: _Candidates, blocks: Column) -> tuple[Column, Column, Column, Column]:
-    """SRAM and ACC bytes, each with one and with two of what changes while the kernel runs."""
-    several = problem.batches * problem.groups > 1
-    held = c.held == 1
-    unrolled = (blocks <= UNROLLED_BLOCKS) & (c.form != ScoreForm.SWEEPS)
-    single, double = np.zeros_like(c.rows), np.zeros_like(c.rows)
-    # The last product with a head's values comes behind the next head's scores.
-    kept_on = where(unrolled, several, 0)
-    for matrix, width, late in ((problem.key, problem.key_width, 0), (problem.value, problem.value_width, kept_on)):
-        if not matrix.resident:
-            whole = aligned(np.full_like(c.keys, problem.keys * width * matrix.bytes))
-            piece = aligned(c.keys * width * matrix.bytes)
-            single = single + where(held, whole * (1 + late), piece)
-            double = double + where(held, whole * (1 + several), 2 * piece)
-    if not problem.query.resident:
-        rows = where(unrolled, problem.queries, c.rows)
-        query = aligned(rows * problem.key_width * problem.query.bytes)
-        single, double = single + query, double + 2 * query
-    by_rows = c.form == ScoreForm.ROWS
-    columns = where(c.form == ScoreForm.SWEEPS, c.keys, problem.keys)
-    weights = aligned(c.rows * columns * problem.weight_bytes)
-    # A block's weights live on while those of the next are made, and the last ones of a head all through the next.
-    alive = where(unrolled, np.minimum(blocks, 2) + (several or problem.share > 1), 2)
-    alive = where(c.form == ScoreForm.SWEEPS, 1, alive)
-    single, double = single + alive * weights, double + np.maximum(alive, 2) * weights
-    piece_kept = np.choose(
-        c.form, [problem.whole.kept, problem.pieces.kept, max((passes.kept for passes in problem.sweeps), default=0)]
-    )
-    kept = aligned(c.rows * c.keys * (piece_kept + problem.masked))
-    kept = kept + where(by_rows, aligned(c.rows * problem.keys * (4 + problem.rows.kept)), 0)
-    single, double = single + kept, double + kept + aligned(c.rows * c.keys * problem.masked)
-    tile = c.rows * problem.value_width
-    out = aligned(tile * (problem.finish.kept + problem.loaded)) + aligned(tile * problem.stored)
-    small = 8 * aligned(c.rows * 4)
-    single, double = single + out + small, double + 2 * out + 2 * small
-    scores, results = aligned(c.rows * c.keys * 4), aligned(c.rows * problem.value_width * 4)
-    return single, double, scores + results, 2 * scores + results

@@ -76,6 +76,7 @@ class Scope:
 
     `views` holds a view for every tensor value; `residents` the storage roots that stay in SRAM (decided before
     kernels are emitted; lowerings may be planned again as it changes); `buffers` fills up as buffers are made.
+    `stagger_heads`: an attention's next scores come before its last product with the values.
     """
 
     machine: Machine
@@ -83,6 +84,7 @@ class Scope:
     views: Mapping[SSAValue, View]
     residents: set[SSAValue] = field(default_factory=set[SSAValue])
     buffers: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
+    stagger_heads: bool = True
 
     def view(self, value: SSAValue) -> View:
         """Where the value's elements lie in the storage of its root."""

@@ -57,19 +57,21 @@ class TileKernels(ModulePass):
     """Cut `@main` into kernels, decide where tensors stay, and lower each kernel to loops over tiles.
 
     resident: keep tensors on chip between kernels where they fit. fuse_feed_forward: run pairs of products whose hidden
-    activations do not fit on chip as one kernel.
+    activations do not fit on chip as one kernel. stagger_heads: make an attention's next scores before its last product
+    with the values.
     """
 
     name = "tile-kernels"
     resident: bool = True
     fuse_feed_forward: bool = True
+    stagger_heads: bool = True
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace `@main` of nn and sattn operations by one of tile operations."""
         context = CompilerContext.of(ctx)
         function = main_of(op)
         copy_shared_outputs(function.body.block)
-        _Tiler(op, function, context, self.resident, self.fuse_feed_forward).run()
+        _Tiler(op, function, context, self).run()
 
 
 def copy_shared_outputs(block: Block) -> None:
@@ -95,28 +97,22 @@ def copy_shared_outputs(block: Block) -> None:
 class _Tiler:
     """One function being tiled."""
 
-    def __init__(
-        self,
-        module: ModuleOp,
-        function: FuncOp,
-        context: CompilerContext,
-        resident: bool,
-        fuse_feed_forward: bool,
-    ) -> None:
+    def __init__(self, module: ModuleOp, function: FuncOp, context: CompilerContext, options: TileKernels) -> None:
         self._module = module
         self._function = function
         self._block = function.body.block
         self._layout: Layout = lay_out(self._block)
         self._target = Block()
-        self._scope = Scope(context.target, context.store, self._layout.views)
+        views = self._layout.views
+        self._scope = Scope(context.target, context.store, views, stagger_heads=options.stagger_heads)
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
         kernels = form_kernels(self._block, self._layout)
         self._lowerings: list[Lowering] = [LOWERINGS[kernel.kind](kernel, self._scope) for kernel in kernels]
-        if fuse_feed_forward:
+        if options.fuse_feed_forward:
             self._lowerings = pair_feed_forward(self._lowerings, self._scope, self._outputs())
         self._kernels = [lowering.kernel for lowering in self._lowerings]
-        self._resident = resident
+        self._resident = options.resident
         self._made: dict[Operation, KernelOp] = {}
         self._order: dict[KernelOp, int] = {}
 

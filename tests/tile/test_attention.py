@@ -9,22 +9,35 @@ from xdsl.dialects.builtin import bf16, f16, f32, i8
 from attnc.dialects import nn, sattn
 from attnc.dialects.nn import EmptyRow
 from attnc.passes.tile import attention
-from attnc.passes.tile.attention_search import AttentionDecision, AttentionPlan, ScoreForm
+from attnc.passes.tile.attention_plan import AttentionDecision, AttentionPlan, ScoreForm
 
 LEAST = float(np.finfo(np.float32).min)
 TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
 FORMS = [
     None,
-    AttentionPlan(ScoreForm.WHOLE, 5, 1 << 20, True, True, 0, 0, 0, 0, 0, 0),
-    AttentionPlan(ScoreForm.WHOLE, 7, 1 << 20, False, False, 0, 0, 0, 0, 0, 0),
-    AttentionPlan(ScoreForm.ROWS, 6, 8, True, True, 0, 0, 0, 0, 0, 0),
-    AttentionPlan(ScoreForm.ROWS, 4, 5, False, False, 0, 0, 0, 0, 0, 0),
-    AttentionPlan(ScoreForm.SWEEPS, 6, 8, True, False, 0, 0, 0, 0, 0, 0),
-    AttentionPlan(ScoreForm.SWEEPS, 100, 5, False, False, 0, 0, 0, 0, 0, 0),
+    AttentionPlan(ScoreForm.WHOLE, 5, 3, 1 << 20, True),
+    AttentionPlan(ScoreForm.WHOLE, 3, 2, 1 << 20, False),
+    AttentionPlan(ScoreForm.ROWS, 6, 2, 8, True),
+    AttentionPlan(ScoreForm.ROWS, 4, 1, 5, False),
 ]
+"""Tilings for any weights."""
 
-FEW = [FORMS[1], FORMS[4], FORMS[5]]
-"""One tiling of each form."""
+MERGED = [
+    AttentionPlan(ScoreForm.MERGED, 6, 2, 8, True),
+    AttentionPlan(ScoreForm.MERGED, 3, 2, 5, False),
+    AttentionPlan(ScoreForm.MERGED, 4, 1, 5, False),
+    AttentionPlan(ScoreForm.MERGED, 100, 1, 3, True),
+]
+"""Tilings for weights by the greatest score so far."""
+
+SWEEPS = [
+    AttentionPlan(ScoreForm.SWEEPS, 6, 1, 8, True),
+    AttentionPlan(ScoreForm.SWEEPS, 100, 1, 5, False),
+]
+"""Tilings for weights by a row's greatest score."""
+
+FEW = [FORMS[1], FORMS[4]]
+"""One tiling of each form for any weights."""
 
 
 @dataclasses.dataclass
@@ -42,6 +55,7 @@ class Case:
     mask: np.ndarray | None = None
     merged: bool = False
     weight_scale: float | None = None
+    key_block: int = 0
     options: dict = dataclasses.field(default_factory=dict)
 
     def arguments(self):
@@ -81,11 +95,20 @@ class Case:
         factors = {name: nn.ConstantOp((random.random(s) * 0.05).astype(np.float32)) for name, s in shapes.items()}
         if self.weight_scale is not None:
             factors["p_scale"] = nn.ConstantOp(np.float32(self.weight_scale))
+        factors["key_block"] = self.key_block
         return factors
+
+    def tilings(self, forms):
+        if self.key_block:
+            return [None, *(dataclasses.replace(plan, keys=self.key_block) for plan in MERGED)]
+        if forms == [None]:
+            return forms
+        more = SWEEPS if self.element is i8 else MERGED
+        return [*forms, *(more if forms is FORMS else more[:2])]
 
     def check(self, tiling, monkeypatch, forms=FORMS, inputs=None, sram_bytes=None):
         tolerance = TOLERANCE[self.element]
-        for form in forms:
+        for form in self.tilings(forms):
             with monkeypatch.context() as patch:
                 if form is not None:
                     patch.setattr(attention, "search_attention", lambda *_, form=form: AttentionDecision(form, None, 1))

@@ -1,0 +1,138 @@
+"""Attention over pieces of keys: weights by the greatest score so far, and outputs that are merged.
+
+For each piece of keys j, of scores s, with m the greatest score so far, l the sum of weights and o the output so far:
+
+    m' = max(m, max s),  a = exp(m - m'),  w = exp(s - m'),  l' = a l + sum w,  o' = a o + w v
+
+(Milakov and Gimelshein, 2018, Online normalizer calculation for softmax, algorithm 3; Dao et al., 2022,
+FlashAttention, algorithm 1). m begins with the least float32 rather than with -inf, so that pieces of which nothing
+is seen get weights of zero: a row that sees nothing at all has l = 0 in the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...dialects.affine_form import AffineForm, Minimum
+from ...isa.formats import Format
+from ...isa.lanes import LaneProgram
+from .attention_emit import ZERO, AttentionEmission, Block
+from .build import Span, TileBuilder
+from .lane_graph import Extent
+from .lane_passes import ONE, Held
+from .tiles import hold
+
+if TYPE_CHECKING:
+    from .attention import AttentionLowering
+    from .attention_plan import AttentionPlan
+
+LEAST = float(np.finfo(np.float32).min)
+
+NOTHING = LaneProgram.parse("out 0.0")
+NO_ROW = LaneProgram.parse(f"out 0.0; reduce max({LEAST:.8e}); reduce max({LEAST:.8e})")
+"""Sums of 0, and the least number as maximum and as maximum before."""
+
+RESCALE = LaneProgram.parse("r0 = sub(a, b); r1 = exp(r0); r2 = mul(r1, c0); out r1; reduce sum(r2); reduce max(b)")
+"""From the maximum before (a), the maximum (b) and the sums (c0): the factor of what came before; the sums by it; and
+the maximum, as the maximum before from now on."""
+
+
+@dataclass(frozen=True)
+class _State:
+    """What the pieces of a panel are merged into: a value for each row, and the output."""
+
+    maximum: Held
+    before: Held
+    total: Held
+    output: Held
+
+    def of(self, block: Block) -> _State:
+        """The part of a block."""
+        output = replace(self.output, offset=self.output.offset + block.offset * self.output.pitch)
+        maximum, before, total = (
+            replace(held, offset=held.offset + block.offset) for held in (self.maximum, self.before, self.total)
+        )
+        return _State(maximum, before, total, output)
+
+
+class MergedEmission(AttentionEmission):
+    """Writes the tile operations of an attention whose keys come in pieces."""
+
+    def __init__(self, lowering: AttentionLowering, tiling: AttentionPlan, builder: TileBuilder) -> None:
+        super().__init__(lowering, tiling, builder)
+        self._merge = lowering.graphs.merged()
+
+    def panel(self, rows: Span) -> None:
+        state = self._begin(rows)
+        query, width = self.queries(rows), Span.of(0, self.kernel.value_width)
+        outside = self.builder.depth
+        for _, span in self.pieces(self.seen(rows)):
+            key = self.keys(span)
+            value = self.right(self.kernel.value, self.value, width, span)
+
+            def scored(block: Block, span: Span = span, key: Held = key) -> None:
+                self._piece_weights(block, self._of(block, span), key, state.of(block))
+
+            def multiplied(block: Block, stage: int, span: Span = span, value: Held = value) -> None:
+                self._piece_values(block, self._of(block, span), value, state.of(block), stage)
+
+            self.stagger(self.blocks(rows, query, span.limit), scored, multiplied, self.builder.depth > outside)
+        self.store(rows, {"output": state.output, "total": state.total}, 0)
+
+    def _begin(self, rows: Span) -> _State:
+        builder, width = self.builder, self.kernel.value_width
+        output = hold(builder, Extent.FULL, rows.limit, width, Format.F32)
+        state = _State(self.column(rows), self.column(rows), self.column(rows), output)
+        columns = [("rows", held.vector(rows.size)) for held in (state.maximum, state.before)]
+        builder.lane_pass(NO_ROW, ONE, rows.size, out=state.total.line(rows.size), reductions=columns)
+        builder.lane_pass(NOTHING, rows.size, width, out=output.full(rows.size, Minimum.of(width)))
+        return state
+
+    def _of(self, block: Block, span: Span) -> Span:
+        """The part of a piece of keys that a block sees."""
+        if self.kernel.visible is None:
+            return span
+        left = tuple(form - span.start for form in block.seen.forms)
+        return Span(span.start, Minimum((*span.size.forms, *left)))
+
+    def _piece_weights(self, block: Block, span: Span, key: Held, state: _State) -> None:
+        """Scores of a block and a piece, the maximum and the sum so far, and the weights."""
+        acc = self.scores(block, span, key)
+        first, second = self.graphs
+        given = {"acc": acc, "maximum": state.maximum}
+        places = {0: state.maximum}
+        if len(first.graph.outputs) > 1:
+            kept = hold(self.builder, Extent.FULL, block.rows.limit, span.limit, Format.F32)
+            given["score"], places = kept, {0: kept, 1: state.maximum}
+        self.passes(first, block.rows, span, given, places, 1)
+        rows = self._rows(block, span)
+        self.builder.lane_pass(
+            RESCALE,
+            ONE,
+            rows.size,
+            [state.before.line(rows.size), state.maximum.line(rows.size)],
+            [("row", state.total.vector(rows.size))],
+            block.column.line(rows.size),
+            [("rows", state.total.vector(rows.size)), ("rows", state.before.vector(rows.size))],
+        )
+        self.passes(second, block.rows, span, given, {0: block.weights, 1: state.total}, 1)
+
+    def _piece_values(self, block: Block, span: Span, value: Held, state: _State, stage: int) -> None:
+        """The piece's weights times its values, and what came before."""
+        kernel = self.kernel
+        columns = Span.of(0, kernel.value_width)
+        acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
+        self.add_values(block, span, value, acc, ZERO, stage, start=0)
+        given = {"acc": acc, "output": state.output, "factor": block.column}
+        self.passes(self._merge, self._rows(block, span), columns, given, {0: state.output}, stage=stage)
+
+    def _rows(self, block: Block, span: Span) -> Span:
+        """The rows of a block, none where it sees none of the piece."""
+        if self.kernel.visible is None:
+            return block.rows
+        limit = block.rows.limit
+        seen = tuple((form - span.start) * limit for form in block.seen.forms)
+        return Span(block.rows.start, Minimum((*block.rows.size.forms, *(AffineForm.of(form) for form in seen))))

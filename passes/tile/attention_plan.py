@@ -1,0 +1,148 @@
+"""What there is to decide of an attention, and what was decided: forms, problems and plans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .rates import Column
+from .search import ceil
+
+
+class ScoreForm(IntEnum):
+    """What happens to a row of scores."""
+
+    WHOLE = 0
+    ROWS = 1
+    MERGED = 2
+    SWEEPS = 3
+
+    @property
+    def label(self) -> str:
+        """Its name in plans."""
+        return self.name.lower()
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Full vector passes over a tile, and bytes an element of what they keep in SRAM meanwhile."""
+
+    count: int
+    kept: int
+
+    @staticmethod
+    def joined(parts: tuple[Passes, ...]) -> Passes:
+        """One after the other."""
+        return Passes(sum(part.count for part in parts), max((part.kept for part in parts), default=0))
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """An operand of the products: bytes of an element as stored, distance between its rows in elements, and whether
+    it is read where it lies on chip."""
+
+    bytes: int
+    pitch: int
+    resident: bool
+
+
+@dataclass(frozen=True)
+class AttentionProblem:
+    """`batches` x `groups` key heads, each shared by `share` query heads.
+
+    `passes` of each form, in order, over pieces of scores; `over_rows` those of form `rows` over whole rows; `finish`
+    over the output. `visible` is the number of keys that query 0 sees at most (None: every query may see all).
+    `masked` bytes an element are loaded with each tile of scores; the output's are `loaded` and `stored`. `key_block`:
+    pieces of so many keys make the weights (0: the whole row does). `mergeable`: weights may be made by the greatest
+    score so far. `sweeps`: how often that form makes the scores. `staggered`: steps overlap.
+    """
+
+    batches: int
+    groups: int
+    share: int
+    queries: int
+    keys: int
+    key_width: int
+    value_width: int
+    score_mode: str
+    value_mode: str
+    query: Matrix
+    key: Matrix
+    value: Matrix
+    weight_bytes: int
+    passes: tuple[Passes, ...]
+    over_rows: Passes
+    finish: Passes
+    masked: int
+    loaded: int
+    stored: int
+    visible: int | None
+    key_block: int
+    mergeable: bool
+    sweeps: int
+    staggered: bool
+
+    @property
+    def heads(self) -> int:
+        """Query heads in all."""
+        return self.batches * self.groups * self.share
+
+
+@dataclass(frozen=True)
+class AttentionPlan:
+    """Blocks of `rows` queries, of which `blocks` are written out one by one, by pieces of `keys`; `held` where all
+    keys and values of a head are on chip at once. `idle` cycles the array waits at the ends of loops; `burden` is what
+    counted beside the cycles."""
+
+    form: ScoreForm
+    rows: int
+    blocks: int
+    keys: int
+    held: bool
+    cycles: int = 0
+    array: int = 0
+    channel: int = 0
+    vector: int = 0
+    idle: int = 0
+    sram: int = 0
+    acc: int = 0
+    burden: int = 0
+
+    @property
+    def panel(self) -> int:
+        """Rows of the blocks that are written out together."""
+        return self.rows * self.blocks
+
+    @property
+    def text(self) -> str:
+        """One line for the plan dictionary."""
+        held = "held" if self.held else "streamed"
+        return (
+            f"{self.form.label} {self.blocks} x {self.rows} rows by {self.keys} keys, {held}: {self.cycles} cycles"
+            f" (array {self.array}, dram {self.channel}, vector {self.vector}, idle {self.idle}),"
+            f" sram {self.sram}, acc {self.acc}"
+        )
+
+
+@dataclass(frozen=True)
+class AttentionDecision:
+    """The plan that was chosen, and the best one of another form or block size."""
+
+    chosen: AttentionPlan
+    runner_up: AttentionPlan | None
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """A column of each choice."""
+
+    form: Column
+    rows: Column
+    blocks: Column
+    keys: Column
+    held: Column
+
+    def panels(self, queries: int) -> Column:
+        """How many panels the queries make."""
+        return ceil(queries, self.rows * self.blocks)
