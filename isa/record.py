@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -219,8 +219,9 @@ class Instruction:
             kernel.function(*arrays)
 
     def kernel(self, state: State) -> Kernel:
-        """What instructions (of numbers, no extent in a register) do that differ from this one in addresses only, in
-        the same `context`. All reads of a kernel precede all writes. Raises Fault, as the kernel does."""
+        """What instructions (of numbers, no extent in a register) do that differ from this one in addresses only; for
+        a vector pass, with the lane program that its slot holds now. All reads of a kernel precede all writes. Raises
+        Fault, as the kernel does."""
         return Kernel(nothing) if self.empty else self.execute(state)
 
     @classmethod
@@ -229,10 +230,6 @@ class Instruction:
         instruction = cls.__new__(cls)
         instruction.bind(values)
         return instruction
-
-    def context(self, state: State) -> Hashable:
-        """What `kernel` depends on besides the fields: the structure of the vector program in its slot."""
-        del state
 
     def resolved(self, state: State) -> Self:
         """This instruction with what registers hold in place of extents that name them."""

@@ -7,23 +7,19 @@ instructions of that queue must have retired); words keep them modulo 2^16.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Column, Int64Array, common_length
 from .errors import Fault
-from .fields import ABSENT, NO_NAMES, WAIT_WINDOW, AddressNames, DramAddress, OnChip, on_chip_offset
+from .fields import ABSENT, NO_NAMES, WAIT_WINDOW, AddressNames
 from .instructions import RECORDS, RECORDS_BY_OPCODE
 from .instructions.control import SYNC_WAITS
 from .record import HEADER_WAITS, WORD_BYTES, Instruction
 from .words import Words, check_fields, decode_header, decode_rows, encode_rows
-
-_CHUNK = 4096
 
 
 @dataclass
@@ -97,40 +93,6 @@ class Table:
             instruction = reused[opcode]
             instruction.bind(next(pending[opcode]))
             yield row, instruction
-
-    def forms(
-        self, start: int = 0, stop: int | None = None
-    ) -> Iterator[tuple[int, type[Instruction], bytes, tuple[int, ...]]]:
-        """(row, record, form, addresses) in file order from `start`. The form is the fields and the queue as bytes with
-        addresses reduced to the memory that they are in: `of_form` gives their values. The addresses are offsets in
-        that memory, in the order of the record's address fields."""
-        stop = len(self) if stop is None else min(stop, len(self))
-        for first in range(start, stop, _CHUNK):
-            last = min(first + _CHUNK, stop)
-            pending: dict[int, Iterator[tuple[bytes, tuple[int, ...]]]] = {}
-            for group in self.groups.values():
-                low, high = np.searchsorted(group.rows, [first, last])
-                columns: list[Int64Array] = []
-                offsets: list[list[int]] = []
-                for item in group.record.fields:
-                    column = group.columns[item.name][low:high]
-                    if isinstance(item.kind, OnChip | DramAddress):
-                        offset = on_chip_offset(column) if isinstance(item.kind, OnChip) else column
-                        offsets.append(offset.tolist())
-                        column = column - offset
-                    columns.append(column)
-                values = np.stack([*columns, self.queue[group.rows[low:high]]], axis=1)
-                forms: list[bytes] = values.view(f"V{8 * values.shape[1]}").ravel().tolist()
-                places = list(zip(*offsets, strict=True)) if offsets else [()] * len(forms)
-                pending[group.record.opcode] = zip(forms, places, strict=True)
-            for row, opcode in enumerate(self.opcode[first:last].tolist(), first):
-                yield row, RECORDS_BY_OPCODE[opcode], *next(pending[opcode])
-
-    @staticmethod
-    def of_form(record: type[Instruction], form: bytes) -> Instruction:
-        """An instruction of a form that `forms` gave, at the address 0 of its memories."""
-        names, layout = _layout(record)
-        return record.of(dict(zip(names, layout.unpack(form), strict=True)))
 
     def queue_index(self) -> Int64Array:
         """For each row, how many rows of its queue stand before it: row's retire count is this plus 1."""
@@ -295,12 +257,6 @@ def _by_row(columns: Mapping[str, list[int]]) -> Iterator[dict[str, int]]:
     names = tuple(columns)
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(names, values, strict=True))
-
-
-@cache
-def _layout(record: type[Instruction]) -> tuple[tuple[str, ...], struct.Struct]:
-    names = (*(item.name for item in record.fields), "queue")
-    return names, struct.Struct(f"{len(names)}q")
 
 
 def _look_up(earlier: Mapping[int, Int64Array], queues: Int64Array, rows: Int64Array) -> Int64Array:

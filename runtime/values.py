@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from operator import getitem, itemgetter
-from typing import Any, NamedTuple
+from operator import getitem
+from typing import Any
 
 import numpy as np
 
@@ -15,17 +15,16 @@ from ..isa.errors import Fault
 from ..isa.fields import on_chip_offset, on_chip_space
 from ..isa.formats import Array
 from ..isa.instructions import Gather, LoadExtent
-from ..isa.kernels import nothing
 from ..isa.program import Program
-from ..isa.record import Instruction
 from ..isa.state import State
+from .steps import prepared_steps
 
 UNWRITTEN = 0xA5
 """On-chip memories start filled with this byte, so that a program that reads what it never wrote shows."""
 
 _ID = np.dtype(np.int32)
 
-_TELLING = frozenset({LoadExtent.opcode, Gather.opcode})
+_TELLING = (LoadExtent.opcode, Gather.opcode)
 
 
 @dataclass
@@ -37,66 +36,23 @@ class Observed:
     gathered: list[Int64Array] = field(default_factory=list[Int64Array])
 
 
-class _Bound(NamedTuple):
-    """A kernel and where its operands are: for each all its views by offset, and the place of its offset among the
-    addresses of an instruction. No views where a kernel needs the instruction itself."""
-
-    function: Callable[..., Any]
-    views: tuple[Array, ...] | None
-    pick: Callable[[tuple[int, ...]], tuple[int, ...]]
-
-
 _view: Callable[[Any, int], Any] = getitem
-
-_Step = tuple[Callable[..., Any], tuple[Array, ...], tuple[int, ...]]
-"""What a row does: a function, for each of its arrays the views that it may be one of, and which it is."""
-
-
-class _Form:
-    """Instructions that differ in addresses only, and their kernel in each context that they were met in."""
-
-    def __init__(self, instruction: Instruction) -> None:
-        self.instruction = instruction
-        self._bound: dict[Hashable, _Bound] = {}
-
-    def bound(self, state: State) -> _Bound:
-        """The kernel in the context that `state` is; Fault as the kernel's making."""
-        context = self.instruction.context(state)
-        found = self._bound.get(context)
-        if found is None:
-            found = self._bound[context] = _bound(self.instruction, state)
-        return found
-
-
-def _bound(instruction: Instruction, state: State) -> _Bound:
-    values = vars(instruction)
-    if any(values[name] < 0 for name in instruction.extents):
-        return _Bound(nothing, None, itemgetter(slice(0)))
-    kernel = instruction.kernel(state)
-    views = tuple(found for operand in kernel.operands if (found := state.views(operand)) is not None)
-    places = [instruction.addresses.index(operand.field) for operand in kernel.operands]
-    if len(places) < 2:
-        first = places[0] if places else 0
-        pick = itemgetter(slice(first, first + len(places)))
-    else:
-        pick = itemgetter(*places)
-    return _Bound(kernel.function, views if len(views) == len(places) else None, pick)
 
 
 class Executor:
     """The machine's state with a program in it. `state.dram` holds weights from the start; inputs are written
     there.
 
-    What a row does is found when a run first comes to it, and kept for the runs that follow: the kernel of its form,
-    and which views of memory it is called with.
     """
 
     def __init__(self, program: Program) -> None:
         self.program = program
         self.state = State(program.machine, program.initial_dram(), UNWRITTEN)
-        self._steps: list[_Step] = []
-        self._forms: dict[tuple[type[Instruction], bytes], _Form] = {}
         self._observed = Observed()
+        self._steps = prepared_steps(program, self.state)
+        for row in np.flatnonzero(np.isin(program.table.opcode, _TELLING)).tolist():
+            function, views, offsets = self._steps[row]
+            self._steps[row] = (partial(self._perform_observed, row, function), views, offsets)
 
     def forget(self) -> None:
         """Fill on-chip memory as at the start, so that no run sees what another left there."""
@@ -119,7 +75,7 @@ class Executor:
         row = 0
         try:
             with np.errstate(all="ignore"):
-                for function, views, offsets in self._all_steps():
+                for function, views, offsets in self._steps:
                     function(*map(_view, views, offsets))
                     row += 1
         except (Fault, IndexError) as error:
@@ -128,7 +84,7 @@ class Executor:
 
     def steps(self) -> Iterator[int]:
         """Perform one row at each step, giving its number after it was done; Fault as in `run`."""
-        for row, (function, views, offsets) in enumerate(self._all_steps()):
+        for row, (function, views, offsets) in enumerate(self._steps):
             try:
                 with np.errstate(all="ignore"):
                     function(*map(_view, views, offsets))
@@ -145,28 +101,6 @@ class Executor:
                 return located(fault, self.program, row)
             return error
         return located(error, self.program, row)
-
-    def _all_steps(self) -> Iterator[_Step]:
-        """The steps of every row in turn; one is made before the next row's is asked for."""
-        yield from self._steps
-        table, state, forms, keep = self.program.table, self.state, self._forms, self._steps.append
-        for row, record, form, addresses in table.forms(len(self._steps)):
-            found = forms.get((record, form))
-            if found is None:
-                found = forms[record, form] = _Form(table.of_form(record, form))
-            try:
-                function, views, pick = found.bound(state)
-            except Fault as fault:
-                raise located(fault, self.program, row) from None
-            if views is None:
-                function, views, offsets = partial(table.instruction(row).perform, state), (), ()
-            else:
-                offsets = pick(addresses)
-            if record.opcode in _TELLING:
-                function = partial(self._perform_observed, row, function)
-            step = (function, views, offsets)
-            keep(step)
-            yield step
 
     def _perform_observed(self, row: int, function: Callable[..., Any], *arrays: Array) -> None:
         """Perform a `load.extent` or gather, and note what it found."""

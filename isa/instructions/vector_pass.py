@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -231,11 +231,6 @@ class VectorPass(Instruction):
             self.c2_format,
             self.c3_format,
         )
-
-    def context(self, state: State) -> Hashable:
-        """The structure of the program in its slot."""
-        slot = state.slots.get((self.queue, self.slot))
-        return None if slot is None else slot.program.structure
 
     def execute(self, state: State) -> Kernel:
         """Run the pass."""
