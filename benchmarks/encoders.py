@@ -15,6 +15,21 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 @dataclass(frozen=True)
+class Product:
+    """`count` matrix products [rows, depth] @ [depth, columns]."""
+
+    count: int
+    rows: int
+    depth: int
+    columns: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all of them."""
+        return self.count * self.rows * self.depth * self.columns
+
+
+@dataclass(frozen=True)
 class Encoder:
     """The size of an encoder stack: `pre_norm` as in vision Transformers, otherwise post-norm as in BERT."""
 
@@ -26,21 +41,39 @@ class Encoder:
     pre_norm: bool = False
 
     @property
+    def products(self) -> tuple[Product, ...]:
+        """All matrix products of one sequence."""
+        tokens, width, head = self.tokens, self.width, self.width // self.heads
+        return (
+            Product(4 * self.layers, tokens, width, width),
+            Product(self.layers, tokens, width, self.hidden),
+            Product(self.layers, tokens, self.hidden, width),
+            Product(self.layers * self.heads, tokens, head, tokens),
+            Product(self.layers * self.heads, tokens, tokens, head),
+        )
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of all matrix products, for one sequence."""
-        projections = 4 * self.tokens * self.width**2 + 2 * self.tokens * self.width * self.hidden
-        return self.layers * (projections + 2 * self.tokens**2 * self.width)
+        return sum(product.macs for product in self.products)
 
 
 ENCODERS = {
     "bert-tiny": Encoder(layers=2, width=128, heads=2, tokens=128, hidden=512),
     "deit-tiny": Encoder(layers=12, width=192, heads=3, tokens=197, hidden=768, pre_norm=True),
     "bert-base": Encoder(layers=12, width=768, heads=12, tokens=128, hidden=3072),
+    "bert-base-layer-1024": Encoder(layers=1, width=768, heads=12, tokens=1024, hidden=3072),
+    "bert-base-layer-4096": Encoder(layers=1, width=768, heads=12, tokens=4096, hidden=3072),
+    "bert-large": Encoder(layers=24, width=1024, heads=16, tokens=128, hidden=4096),
 }
 """Encoder blocks only: no embeddings, no classifier."""
 
 
-class _Graph:
+Value = tuple[str, int, list[int]]
+"""An input or output of a model: its name, ONNX element type and shape."""
+
+
+class Graph:
     """Collects nodes and initializers."""
 
     def __init__(self, seed: int) -> None:
@@ -53,9 +86,13 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(array, name))
         return name
 
+    def random(self, name: str, deviation: float, *shape: int, mean: float = 0) -> str:
+        """An initializer of normally distributed values."""
+        return self.constant(name, self._random.normal(mean, deviation, shape).astype(np.float32))
+
     def weight(self, name: str, *shape: int) -> str:
         """A random weight that keeps the variance of what it multiplies."""
-        return self.constant(name, self._random.normal(0, shape[0] ** -0.5, shape).astype(np.float32))
+        return self.random(name, shape[0] ** -0.5, *shape)
 
     def node(self, operator: str, inputs: list[str], output: str, **attributes: object) -> str:
         """A node named after its output."""
@@ -65,19 +102,23 @@ class _Graph:
     def linear(self, x: str, name: str, width: int, out: int) -> str:
         """x @ weight + bias."""
         product = self.node("MatMul", [x, self.weight(f"{name}.weight", width, out)], f"{name}.product")
-        bias = self.constant(f"{name}.bias", self._random.normal(0, 0.02, out).astype(np.float32))
-        return self.node("Add", [product, bias], name)
+        return self.node("Add", [product, self.random(f"{name}.bias", 0.02, out)], name)
 
     def norm(self, x: str, name: str, width: int) -> str:
         """Layer normalization with learned-looking scale and bias."""
-        scale = self.constant(f"{name}.scale", self._random.normal(1, 0.05, width).astype(np.float32))
-        bias = self.constant(f"{name}.bias", self._random.normal(0, 0.05, width).astype(np.float32))
+        scale = self.random(f"{name}.scale", 0.05, width, mean=1)
+        bias = self.random(f"{name}.bias", 0.05, width)
         return self.node("LayerNormalization", [x, scale, bias], name, axis=-1, epsilon=1e-5)
 
+    def model(self, name: str, given: Value, result: Value) -> onnx.ModelProto:
+        """The model of all nodes, with one input and one output: name, element type and shape."""
+        inputs, outputs = ([helper.make_tensor_value_info(*value)] for value in (given, result))
+        proto = helper.make_graph(self.nodes, name, inputs, outputs, self.initializers)
+        return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
-def build(size: Encoder, seed: int = 0) -> onnx.ModelProto:
-    """The encoder as an ONNX model: input `hidden` and output `output`, both float32 [1, tokens, width]."""
-    graph = _Graph(seed)
+
+def layers(graph: Graph, x: str, size: Encoder, mask: str = "") -> str:
+    """The layers of a Transformer on `x` [1, tokens, width]; `mask` is added to the scores of every head."""
     split = graph.constant("split", np.array([1, size.tokens, size.heads, size.width // size.heads], np.int64))
     merge = graph.constant("merge", np.array([1, size.tokens, size.width], np.int64))
     scale = graph.constant("scale", np.array((size.width // size.heads) ** -0.5, np.float32))
@@ -91,7 +132,8 @@ def build(size: Encoder, seed: int = 0) -> onnx.ModelProto:
         query, key, value = heads("query", [0, 2, 1, 3]), heads("key", [0, 2, 3, 1]), heads("value", [0, 2, 1, 3])
         scores = graph.node("MatMul", [query, key], f"{name}.scores")
         scaled = graph.node("Mul", [scores, scale], f"{name}.scaled")
-        weights = graph.node("Softmax", [scaled], f"{name}.weights", axis=-1)
+        seen = graph.node("Add", [scaled, mask], f"{name}.masked") if mask else scaled
+        weights = graph.node("Softmax", [seen], f"{name}.weights", axis=-1)
         context = graph.node("MatMul", [weights, value], f"{name}.context")
         tokens = graph.node("Transpose", [context], f"{name}.tokens", perm=[0, 2, 1, 3])
         merged = graph.node("Reshape", [tokens, merge], f"{name}.merged")
@@ -102,7 +144,6 @@ def build(size: Encoder, seed: int = 0) -> onnx.ModelProto:
         active = graph.node("Gelu", [up], f"{name}.gelu")
         return graph.linear(active, f"{name}.down", size.hidden, size.width)
 
-    x = "hidden"
     for layer in range(size.layers):
         for part, branch in (("attention", attention), ("feed_forward", feed_forward)):
             name = f"layer.{layer}.{part}"
@@ -112,17 +153,15 @@ def build(size: Encoder, seed: int = 0) -> onnx.ModelProto:
             else:
                 residual = graph.node("Add", [x, branch(x, name)], f"{name}.residual")
                 x = graph.norm(residual, f"{name}.norm", size.width)
-    graph.node("Identity", [x], "output")
+    return x
 
+
+def build(size: Encoder, seed: int = 0) -> onnx.ModelProto:
+    """The encoder as an ONNX model: input `hidden` and output `output`, both float32 [1, tokens, width]."""
+    graph = Graph(seed)
+    graph.node("Identity", [layers(graph, "hidden", size)], "output")
     shape = [1, size.tokens, size.width]
-    proto = helper.make_graph(
-        graph.nodes,
-        "encoder",
-        [helper.make_tensor_value_info("hidden", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape)],
-        graph.initializers,
-    )
-    return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    return graph.model("encoder", ("hidden", TensorProto.FLOAT, shape), ("output", TensorProto.FLOAT, shape))
 
 
 def main() -> None:
