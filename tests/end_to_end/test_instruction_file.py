@@ -2,9 +2,11 @@
 
 import csv
 import math
+import runpy
 from collections import defaultdict
 from pathlib import Path
 
+import onnx
 import pytest
 
 import attnc
@@ -14,17 +16,45 @@ from attnc.isa.machine import load_machine
 RATES = {"f32": 1 / 8, "f16": 1 / 2, "bf16": 1 / 2, "i8": 1}
 
 
-@pytest.fixture(scope="module", params=["model", "int8"])
+ROOT = Path(__file__).parents[2]
+
+SMALL_ENCODERS = {
+    "post-norm": {"layers": 2, "width": 64, "heads": 2, "tokens": 48, "hidden": 256},
+    "pre-norm": {"layers": 2, "width": 96, "heads": 3, "tokens": 37, "hidden": 192, "pre_norm": True},
+}
+
+
+def small_encoder(name: str) -> onnx.ModelProto:
+    """An encoder of the benchmarks, at a size for tests."""
+    made = runpy.run_path(str(ROOT / "benchmarks" / "encoders.py"))
+    return made["build"](made["Encoder"](**SMALL_ENCODERS[name]))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[(name, precision) for name in ("digits", *SMALL_ENCODERS) for precision in ("model", "int8")],
+    ids="-".join,
+)
 def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
-    """Every instruction of the digits Transformer, as the file has it."""
+    """Every instruction of the digits Transformer, or of a small encoder, as the file has it."""
     folder = tmp_path_factory.mktemp("instructions")
-    model = Path(__file__).parents[2] / "examples" / "digits_vit" / "model.onnx"
-    attnc.compile(model, precision=request.param).save(folder / "p.attn")
-    assert (
-        main(["run", str(folder / "p.attn"), "--mode", "timing", "--instructions", str(folder / "all.csv"), "--quiet"])
-        == 0
-    )
-    with (folder / "all.csv").open() as file:
+    name, precision = request.param
+    model = ROOT / "examples" / "digits_vit" / "model.onnx"
+    if name in SMALL_ENCODERS:
+        model = folder / "model.onnx"
+        onnx.save(small_encoder(name), model)
+    attnc.compile(model, precision=precision).save(folder / "p.attn")
+    arguments = [
+        "run",
+        str(folder / "p.attn"),
+        "--mode",
+        "timing",
+        "--instructions",
+        str(folder / "all.csv"),
+        "--quiet",
+    ]
+    assert main(arguments) == 0
+    with Path(written).open() as file:
         return list(csv.DictReader(file))
 
 
