@@ -44,16 +44,8 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         model = folder / "model.onnx"
         onnx.save(small_encoder(name), model)
     attnc.compile(model, precision=precision).save(folder / "p.attn")
-    arguments = [
-        "run",
-        str(folder / "p.attn"),
-        "--mode",
-        "timing",
-        "--instructions",
-        str(folder / "all.csv"),
-        "--quiet",
-    ]
-    assert main(arguments) == 0
+    written = str(folder / "all.csv")
+    assert main(["run", str(folder / "p.attn"), "--mode", "timing", "--instructions", written, "--quiet"]) == 0
     with Path(written).open() as file:
         return list(csv.DictReader(file))
 
