@@ -23,8 +23,9 @@ from .compulsory import compulsory_bytes, gathered_at_most, intervals_of
 from .costs import ProgramCosts, program_costs
 from .energy import energy_by_part_pj
 from .extents import resolved
+from .memory_use import memory_rows
 from .nodes import node_rows
-from .report import EngineRow, NodeRow, Performance, StallRow
+from .report import EngineRow, MemoryRow, NodeRow, Performance, StallRow
 from .schedule import build_schedule
 from .stalls import engine_times, row_stalls
 from .steady import steady_cycles
@@ -185,6 +186,11 @@ class Measurement:
             row for name, time in zip(names, times, strict=True) if time.instructions for row in time.rows(name, names)
         ]
         return tuple(rows)
+
+    @cached_property
+    def memories(self) -> tuple[MemoryRow, ...]:
+        """The memories on chip over time."""
+        return memory_rows(self.program.occupancy, self.timeline, self.machine)
 
     @cached_property
     def nodes(self) -> tuple[NodeRow, ...]:

@@ -109,6 +109,35 @@ class Unlowered:
 
 
 @dataclass(frozen=True)
+class Occupant:
+    """A buffer on chip: its name, its first byte in its memory, and its bytes."""
+
+    name: str
+    address: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class MemoryRow:
+    """One memory on chip over time.
+
+    `peak_bytes` are in use at `peak_cycle`, by `occupants` (largest first); `fragmentation` is the share of the
+    memory that is free then but not in the largest free block. `mean_bytes` is over the whole run, `interval_mean_bytes` over equal stretches of
+    `interval_cycles`.
+    """
+
+    memory: str
+    bytes: int
+    peak_bytes: int
+    peak_cycle: int
+    mean_bytes: float
+    fragmentation: float
+    occupants: tuple[Occupant, ...]
+    interval_cycles: float
+    interval_mean_bytes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Summary:
     """What was run: `performance` is None where timing was not asked for. `wall_seconds` is this host's time
     by part."""
@@ -125,12 +154,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """The report of a run: `summary`, and rows by node, engine and stall (empty without timing)."""
+    """The report of a run: `summary`, and rows by node, engine, stall and memory on chip (empty without timing)."""
 
     summary: Summary
     nodes: tuple[NodeRow, ...] = ()
     engines: tuple[EngineRow, ...] = ()
     stalls: tuple[StallRow, ...] = ()
+    memories: tuple[MemoryRow, ...] = ()
     unlowered: tuple[Unlowered, ...] = field(default=())
 
     @property
@@ -151,4 +181,5 @@ class Report:
             "unlowered": [asdict(row) for row in self.unlowered],
             "engines": [asdict(row) for row in self.engines],
             "stalls": [asdict(row) for row in self.stalls],
+            "memories": [asdict(row) for row in self.memories],
         }

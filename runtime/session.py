@@ -190,7 +190,14 @@ class Session:
             return Report(summary, unlowered=unlowered)
         with watch("report"):
             summary = replace(summary, performance=measurement.performance)
-            return Report(summary, measurement.nodes, measurement.engines, measurement.stall_rows, unlowered)
+            return Report(
+                summary,
+                measurement.nodes,
+                measurement.engines,
+                measurement.stall_rows,
+                measurement.memories,
+                unlowered,
+            )
 
 
 class _Stopwatch:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .report import NodeRow, Performance, Report
+from .report import MemoryRow, NodeRow, Performance, Report
 
 DEAREST = 10
 """How many nodes the summary lists."""
+
+LARGEST = 3
+"""How many buffers it names of those that fill a memory."""
 
 _SCALES = (
     (1e12, "T"),
@@ -45,6 +48,7 @@ def summary_text(report: Report) -> str:
     if summary.performance is not None:
         sections.append(_figures(summary.performance))
         sections.append(_engines(report))
+        sections.append(_memories(report.memories))
         sections.append(_energy(summary.performance))
         sections.append(_dearest(report.nodes, summary.performance))
     if report.unlowered:
@@ -122,6 +126,22 @@ def _engines(report: Report) -> list[str]:
     rows.append(("dram", f"{dram:.1%}", f"{bounds.get('dram', 0):,}", "", "", "", "", ""))
     headings = ("engine", "utilization", "bound cycles", "busy", "fill", "waits", "DRAM turn", "finished")
     return table(headings, rows)
+
+
+def _memories(memories: Sequence[MemoryRow]) -> list[str]:
+    rows = [
+        (
+            row.memory,
+            ", ".join(f"{item.name} {item.bytes:,}" for item in row.occupants[:LARGEST]),
+            f"{row.peak_bytes:,} of {row.bytes:,}",
+            f"{row.peak_cycle:,}",
+            f"{row.fragmentation:.1%}",
+            f"{row.mean_bytes / row.bytes:.1%}",
+        )
+        for row in memories
+    ]
+    headings = ("memory", "largest at the peak", "bytes at the peak", "at cycle", "fragmented", "mean use")
+    return table(headings, rows, left=2) if rows else []
 
 
 def _energy(performance: Performance) -> list[str]:
