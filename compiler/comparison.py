@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +217,8 @@ def _simulated_values(result: Compilation, inputs: Mapping[str, Array]) -> Itera
     from ..passes.emit.assemble import assemble
     from ..passes.emit.probes import probes
 
+    # Only in the natural order do values stand complete one after the other; what they are does not depend on it.
+    result.recipe = replace(result.recipe, schedule=replace(result.recipe.schedule, reorder=False))
     places = probes(result.module, assemble(result.module, result.machine, result.recipe.schedule))
     result.continue_to("emit")
     assert result.program is not None

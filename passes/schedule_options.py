@@ -12,12 +12,14 @@ class ScheduleOptions:
     resident: tensors stay on chip between kernels. prefetch: loads are moved ahead of the instructions that need them.
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     stagger_heads: an attention's next scores, also of the next head, come before its last product with the values.
+    reorder: every engine takes what is ready, not only the next instruction of the loops.
     """
 
     resident: bool = True
     prefetch: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
+    reorder: bool = True
 
 
 EVERYTHING = ScheduleOptions()

@@ -12,14 +12,14 @@ from ...isa.machine import Machine
 from ...isa.table import Table
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from .accesses import touched
-from .dependence import AtomEvents
+from .dependence import AtomEvents, Order
 from .dram import DramLayout, place_in_dram
 from .expand import expand
 from .footprint import Ints
 from .link import link
-from .place import Placement, place_on_chip
+from .place import place_on_chip
 from .programs import assign_slots
-from .stream import Stream
+from .stream import Stream, permuted
 from .waits import needed_waits
 
 
@@ -39,25 +39,30 @@ class Assembled:
     first: Ints
     last: Ints
     dram: DramLayout
-    prefetch_share: int
 
 
 def assemble(module: ModuleOp, machine: Machine, options: ScheduleOptions = EVERYTHING) -> Assembled:
     """The table of a module of instruction templates. Raises CapacityError where something does not fit."""
-    stream = assign_slots(expand(module, machine))
+    stream = expand(module, machine)
     found = touched(stream, machine)
     events = AtomEvents(found.accesses, found.instances, found.atoms)
-    placement = place_on_chip(stream, machine, found, events, options.prefetch)
-    dram = place_in_dram(stream, machine, placement.first, placement.last)
+    placement = place_on_chip(stream, machine, found, events, options)
+    stream, moved = assign_slots(permuted(stream, placement.rows))
+    position = np.empty(len(placement.rows), dtype=np.int64)
+    position[placement.rows] = np.arange(len(position))
+    events = events.renumbered(moved[position])
+    order = Order.of(np.arange(stream.rows), stream.queue, len(machine.queues))
+    first, last = events.lifetimes(order)
+    dram = place_in_dram(stream, machine, first, last)
     spaces = found.instances.space
     # The last instance stands for the extent registers, which lie in a space of their own.
     buffer = np.append(stream.instance_buffer, 0)
     address = np.where(spaces == Space.DRAM, dram.address[buffer], placement.address)
     address[-1] = 0
     line_bytes = np.array([machine.hazard_line_bytes(space) for space in Space], dtype=np.int64)
-    conflicts = events.conflicts(placement.order, address // line_bytes[spaces])
-    linked = link(stream, placement.order, needed_waits(placement.order, conflicts), address, spaces)
-    first, last = _table_rows(placement, linked.source)
+    conflicts = events.conflicts(order, address // line_bytes[spaces])
+    linked = link(stream, order, needed_waits(order, conflicts), address, spaces)
+    first, last = _table_rows(order, first, last, linked.source)
     return Assembled(
         table=linked.table,
         stream=stream,
@@ -66,14 +71,13 @@ def assemble(module: ModuleOp, machine: Machine, options: ScheduleOptions = EVER
         first=first[:-1],
         last=last[:-1],
         dram=dram,
-        prefetch_share=placement.share,
     )
 
 
-def _table_rows(placement: Placement, source: Ints) -> tuple[Ints, Ints]:
+def _table_rows(order: Order, first: Ints, last: Ints, source: Ints) -> tuple[Ints, Ints]:
     """First and last rows of the table for the positions of a placement, which had no `sync` between them."""
-    row = np.zeros(len(placement.order.position) + 1, dtype=np.int64)
+    row = np.zeros(len(order.position) + 1, dtype=np.int64)
     # Of the rows that stand for one position (a `sync` and its row) the later one is the instruction itself.
-    row[placement.order.position[source]] = np.arange(len(source))
-    used = placement.last >= 0
-    return np.where(used, row[placement.first], 0), np.where(used, row[placement.last], -1)
+    row[order.position[source]] = np.arange(len(source))
+    used = last >= 0
+    return np.where(used, row[first], 0), np.where(used, row[last], -1)

@@ -6,6 +6,7 @@ and queue only the last conflicting instruction of that queue matters, since a q
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,12 @@ class AtomEvents:
         self.instance = instance
         self.row = accesses.row[source]
         self.write = accesses.write[source]
+
+    def renumbered(self, row: Ints) -> AtomEvents:
+        """The same events with row r as number `row[r]`."""
+        result = copy(self)
+        result.row = row[self.row]
+        return result
 
     def conflicts(self, order: Order, addresses: Ints | None = None) -> Ints:
         """`[row, queue]`: the number of the queue's last instruction that `row` conflicts with; 0 for none.

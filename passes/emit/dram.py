@@ -18,6 +18,10 @@ SECTIONS = ("weight", "input", "output", "temporary")
 """The order of the parts of DRAM, by role."""
 
 
+UNITS = 16384
+"""Temporaries are placed in units of so many at most."""
+
+
 @dataclass(frozen=True)
 class DramLayout:
     """First byte of each buffer (0 for those on chip and those that nothing uses), and the bytes that all
@@ -64,8 +68,9 @@ def place_in_dram(stream: Stream, machine: Machine, first: Ints, last: Ints) -> 
     if len(temporaries):
         instance = np.searchsorted(stream.instance_buffer, temporaries)
         size = np.array([aligned(stream.buffers[n].bytes) for n in numbers(temporaries)], dtype=np.int64)
-        demand = Demand(size, first[instance], last[instance])
-        places = place_lowest(demand)
+        # In units of which all together are few, since places are looked for bit by bit.
+        unit = aligned(-(-int(size.sum()) // UNITS))
+        places = place_lowest(Demand(-(-size // unit), first[instance], last[instance])) * unit
         address[temporaries] = end + places
         begin, end = end, end + int((places + size).max())
         parts.append(("temporaries", end - begin))

@@ -1,178 +1,223 @@
-"""The file order and the on-chip addresses together: as much prefetching as the memories can hold."""
+"""The file order and the on-chip addresses together.
+
+First the natural order is given: that of the loops, each load as late as it may stand. Buffers get places in which
+all of it fits. From this plan the list scheduler departs as far as the memories allow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.blocks import Space
+from ...isa.engines import Engine
 from ...isa.errors import CapacityError
 from ...isa.machine import Machine
+from ..schedule_options import ScheduleOptions
 from .accesses import Touched
-from .allocate import NO_PLACE, Demand, aligned, place_by_size, place_with_patience
-from .dependence import AtomEvents, Order
-from .estimate import Estimate
+from .allocate import ALIGNMENT, NO_PLACE, Demand, place
+from .costs import row_costs
+from .dependence import AtomEvents
 from .footprint import Ints, numbers
-from .loads import loads_of, row_costs
+from .memory import Memory
+from .precedence import Precedence, precedence
+from .reorder import ListScheduler, Task
 from .stream import Stream
-from .sweep import Load, NoRoomError, Resident, Sweep, Swept, Task
+from .urgency import urgency, wanted_again
 
 ON_CHIP = (Space.SRAM, Space.ACC)
 
-ATTEMPTS = ((100, False), (100, True), (85, True), (60, True), (0, True))
-"""Tried until every buffer finds a place: the percentage of a memory that moving loads ahead may fill, and whether
-large buffers are placed before the others as those that last long are."""
+SLOTS = 4096
+"""A memory is divided into so many slots at most, unless only smaller ones find places for all buffers."""
 
-
-SKELETON = 4000
-"""At most so many buffers are placed ahead of the others: the cost grows with the square of their number."""
-
-LASTING = 8
-"""A buffer lasts long when it lives more than so many times as long as half of all do."""
-
-LARGE_PART = 8
-"""A buffer is large when so many of its size fill the memory."""
+WINDOW = 64
+"""An engine chooses from so many of its next rows in natural order; loads are chosen from all."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Rows in file order, and for every instance its first byte in its memory, first and last position.
+    """Rows of the stream in file order, and the first byte in its memory of every instance on chip that is used (0 for
+    others)."""
 
-    Instances that no instruction touches have address 0 and last position -1. `share` is the part of the
-    on-chip memory that prefetching was allowed.
-    """
-
-    order: Order
+    rows: Ints
     address: Ints
+
+
+@dataclass(frozen=True)
+class _Uses:
+    """Which instances on chip each row touches, as pairs of `row` and `instance`, by row; and each instance's `first`
+    and `last` row (-1: none). Rows are places in the natural order."""
+
+    row: Ints
+    instance: Ints
     first: Ints
     last: Ints
-    share: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A memory with its buffers: instance `members[b]` is its buffer b; slots of `unit` bytes."""
+
+    memory: Memory
+    members: Ints
+    unit: int
 
 
 def place_on_chip(
-    stream: Stream, machine: Machine, found: Touched, events: AtomEvents, prefetch: bool = True
+    stream: Stream, machine: Machine, found: Touched, events: AtomEvents, options: ScheduleOptions
 ) -> Placement:
-    """Order the rows and place the on-chip buffers; loads move ahead of their natural place only with `prefetch`.
-    Raises CapacityError where even the natural order does not fit."""
-    queues = len(machine.queues)
-    natural = Order.of(np.arange(stream.rows), stream.queue, queues)
-    first, last = events.lifetimes(natural)
-    instances = found.instances
-    buffers = stream.buffers
-    sizes = np.array([aligned(buffer.bytes) for buffer in buffers] + [0], dtype=np.int64)
-    size = sizes[instances.buffer]
-    members = {space: np.flatnonzero((instances.space == space) & (last >= 0)) for space in ON_CHIP}
-    capacity = {int(space): machine.memory_bytes(space) for space in ON_CHIP}
-    live: dict[int, Ints] = {}
-    for space, mine in members.items():
-        live[int(space)] = Demand(size[mine], first[mine], last[mine]).live_bytes(stream.rows)
-        if live[int(space)].max(initial=0) > capacity[int(space)]:
-            raise _too_large(stream, machine, space, mine, found, size, first, last, live[int(space)])
+    """Order the rows and place the on-chip buffers. Raises CapacityError where even the natural order does not fit."""
+    kinds = [queue.engine for queue in machine.queues]
+    is_load = np.isin(stream.queue, [number for number, kind in enumerate(kinds) if kind is Engine.LD])
+    pairs = precedence(events, stream.rows)
+    natural = _loads_late(pairs, is_load) if options.prefetch else np.arange(stream.rows)
+    position = np.empty(stream.rows, dtype=np.int64)
+    position[natural] = np.arange(stream.rows)
+    pairs, is_load = pairs.renumbered(position), is_load[natural]
+    size = np.array([buffer.bytes for buffer in stream.buffers] + [0], dtype=np.int64)[found.instances.buffer]
+    on_chip = np.isin(found.instances.space, ON_CHIP) & (size > 0)
+    uses = _uses(events, position, on_chip)
+    plans = [_plan(stream, machine, space, found, uses, size) for space in ON_CHIP]
 
+    after = lists(pairs.before, pairs.after, stream.rows)
+    is_product = np.isin(stream.queue, [number for number, kind in enumerate(kinds) if kind is Engine.MX])[natural]
     costs = row_costs(stream, machine)
-    loads, timeline = loads_of(stream, machine, found, natural, events.conflicts(natural), first, costs)
-    done = _done(events, timeline)
-    loaded = np.zeros(len(instances), dtype=np.bool_)
-    loaded[[load.instance for load in loads.values() if load.first]] = True
-    time = numbers(_row_times(timeline, loads))
-    crowded = 0
-    for share, large in ATTEMPTS if prefetch else ATTEMPTS[-1:]:
-        residents = _residents(members, size, first, last, done, loaded, capacity, large)
-        room = {space: (total * share // 100) - live[space] for space, total in capacity.items()}
-        try:
-            swept = Sweep(Task(time, loads, residents, capacity, room)).run()
-        except NoRoomError as error:
-            crowded = error.space
-            continue
-        order = Order.of(_file_order(stream.rows, swept), stream.queue, queues)
-        address = np.zeros(len(instances), dtype=np.int64)
-        address[np.array(list(swept.address), dtype=np.int64)] = list(swept.address.values())
-        return Placement(order, address, *events.lifetimes(order), share)
-    return _without_prefetch(natural, members, size, first, last, capacity, live, crowded)
+    task = Task(
+        queue=numbers(stream.queue[natural]),
+        busy=numbers(costs.busy[natural]),
+        latency=numbers(costs.latency[natural]),
+        fill=numbers(costs.fill[natural]),
+        channel=numbers(costs.channel[natural]),
+        urgency=_urgencies(after, is_load, is_product, uses, plans[ON_CHIP.index(Space.ACC)], machine),
+        after=after,
+        behind=_behind(is_load, options),
+        touches=_touches(uses, plans, stream.rows),
+        window=[stream.rows if kind is Engine.LD else WINDOW for kind in kinds],
+        transfers=[kind in (Engine.LD, Engine.ST) for kind in kinds],
+        memories=[plan.memory for plan in plans],
+    )
+    rows = natural[np.array(ListScheduler(task).run(), dtype=np.int64)]
+    address = np.zeros(len(size), dtype=np.int64)
+    for plan in plans:
+        address[plan.members] = np.array(plan.memory.start, dtype=np.int64) * plan.unit
+    return Placement(rows, address)
 
 
-def _row_times(timeline: Estimate, loads: Mapping[int, Load]) -> Ints:
-    """The time from which on each row or a later one can start; not decreasing."""
-    start = timeline.start.copy()
-    start[list(loads)] = np.iinfo(np.int64).max
-    time = np.minimum.accumulate(start[::-1])[::-1]
-    return np.where(time == np.iinfo(np.int64).max, int(timeline.finish.max(initial=0)), time)
+def lists(keys: Ints, values: Ints, count: int) -> list[list[int]]:
+    """For each of `count` keys its values; `keys` ascend."""
+    ends = numbers(np.searchsorted(keys, np.arange(count + 1)))
+    flat = numbers(values)
+    return [flat[begin:end] for begin, end in pairwise(ends)]
 
 
-def _done(events: AtomEvents, timeline: Estimate) -> Ints:
-    """When the last user of each instance is done."""
-    done = np.zeros(len(events.instances), dtype=np.int64)
-    np.maximum.at(done, events.instance, timeline.finish[events.row])
-    return done
+def _loads_late(pairs: Precedence, is_load: NDArray[np.bool_]) -> Ints:
+    """The rows with each load right before the first row that needs it.
 
-
-def _residents(
-    members: Mapping[Space, Ints],
-    size: Ints,
-    first: Ints,
-    last: Ints,
-    done: Ints,
-    loaded: NDArray[np.bool_],
-    capacity: Mapping[int, int],
-    large: bool,
-) -> dict[int, Resident]:
-    """The instances on chip, by number.
-
-    Those that last long (and, if asked, the large ones that no load brings) get their addresses here, so that the
-    others do not scatter the space that they need.
+    Loads that other loads need (ids of a gather) stay where the loops put them.
     """
-    result: dict[int, Resident] = {}
-    for space, mine in members.items():
-        fixed = np.full(len(mine), NO_PLACE, dtype=np.int64)
-        life = last[mine] - first[mine] + 1
-        wanted = life > LASTING * np.median(life) if len(mine) else life > 0
-        if large:
-            wanted |= (size[mine] * LARGE_PART >= capacity[int(space)]) & ~loaded[mine]
-        chosen = np.flatnonzero(wanted)
-        chosen = chosen[np.argsort(-(size[mine] * life)[chosen], kind="stable")[:SKELETON]]
-        demand = Demand(size[mine][chosen], first[mine][chosen], last[mine][chosen])
-        fixed[chosen] = place_by_size(demand, capacity[int(space)])
-        columns = (mine, size[mine], first[mine], last[mine], done[mine], fixed)
-        for number, bytes_, begin, end, time, address in zip(*map(numbers, columns), strict=True):
-            result[number] = Resident(int(space), bytes_, begin, end, time, address)
+    rows = len(is_load)
+    needed = np.full(rows, rows, dtype=np.int64)
+    np.minimum.at(needed, pairs.before, pairs.after)
+    late = is_load & (needed < rows)
+    late[pairs.before[is_load[pairs.before] & is_load[pairs.after]]] = False
+    return np.lexsort((~late, np.where(late, needed, np.arange(rows))))
+
+
+def _uses(events: AtomEvents, position: Ints, on_chip: NDArray[np.bool_]) -> _Uses:
+    instances, rows = len(on_chip), len(position)
+    mine = on_chip[events.instance]
+    pair = np.unique(position[events.row[mine]] * instances + events.instance[mine])
+    row, instance = pair // instances, pair % instances
+    first = np.full(instances, rows, dtype=np.int64)
+    last = np.full(instances, -1, dtype=np.int64)
+    np.minimum.at(first, instance, row)
+    np.maximum.at(last, instance, row)
+    return _Uses(row, instance, first, last)
+
+
+def _plan(stream: Stream, machine: Machine, space: Space, found: Touched, uses: _Uses, size: Ints) -> _Plan:
+    """A memory with a place for every buffer in the natural order. Raises CapacityError."""
+    members = np.flatnonzero((found.instances.space == space) & (uses.last >= 0))
+    members = members[np.argsort(uses.first[members], kind="stable")]
+    first, last = uses.first[members], uses.last[members]
+    capacity = machine.memory_bytes(space)
+    live = Demand(-(-size[members] // ALIGNMENT) * ALIGNMENT, first, last).live(stream.rows)
+    if live.max(initial=0) > capacity:
+        raise _too_large(stream, machine, space, members, found, size, uses, live)
+    unit = ALIGNMENT
+    while capacity > unit * SLOTS:
+        unit *= 2
+    while True:
+        demand = Demand(-(-size[members] // unit), first, last)
+        start = place(demand, capacity // unit)
+        if not (start == NO_PLACE).any():
+            break
+        if unit == ALIGNMENT:
+            raise CapacityError(
+                f"no placement of the buffers in {space.text} was found although they fit by size",
+                int(live.max()),
+                capacity,
+                levers=("use smaller tiles", f"use a machine with more {space.text}"),
+            )
+        unit = ALIGNMENT
+    users = np.bincount(uses.instance, minlength=len(size))[members]
+    columns = (demand.size, first, last, users, start)
+    return _Plan(Memory(capacity // unit, *map(numbers, columns)), members, unit)
+
+
+def _touches(uses: _Uses, plans: list[_Plan], rows: int) -> list[list[tuple[int, int]]]:
+    """For each row the (memory, buffer) pairs that it touches."""
+    memory = np.zeros(len(uses.first), dtype=np.int64)
+    buffer = np.zeros(len(uses.first), dtype=np.int64)
+    for number, plan in enumerate(plans):
+        memory[plan.members], buffer[plan.members] = number, np.arange(len(plan.members))
+    result = [list[tuple[int, int]]() for _ in range(rows)]
+    pairs = zip(numbers(memory[uses.instance]), numbers(buffer[uses.instance]), strict=True)
+    for row, pair in zip(numbers(uses.row), pairs, strict=True):
+        result[row].append(pair)
     return result
 
 
-def _file_order(rows: int, swept: Swept) -> Ints:
-    """The natural rows with every load ahead of the row that it was put before, in the order of service."""
-    key = np.arange(rows, dtype=np.int64)
-    turn = np.full(rows, rows, dtype=np.int64)
-    for load, (row, number) in swept.places.items():
-        key[load], turn[load] = row, number
-    return np.lexsort((turn, key))
+def _urgencies(
+    after: list[list[int]],
+    is_load: NDArray[np.bool_],
+    is_product: NDArray[np.bool_],
+    uses: _Uses,
+    accumulators: _Plan,
+    machine: Machine,
+) -> list[int]:
+    """What each engine chooses by: the natural order for loads and products, else who waits, and then that."""
+    rows = len(after)
+    soonest = np.array(urgency(after, is_product), dtype=np.int64)
+    memory, members = accumulators.memory, accumulators.members
+    wanted = np.full(len(uses.first), rows, dtype=np.int64)
+    demand = Demand(np.array(memory.sizes, dtype=np.int64), uses.first[members], uses.last[members])
+    wanted[members] = wanted_again(demand, machine.memory_bytes(Space.ACC) // accumulators.unit, rows)
+    np.minimum.at(soonest, uses.row, wanted[uses.instance])
+    natural = np.arange(rows)
+    return numbers(np.where(is_load | is_product, natural, soonest * rows + natural))
 
 
-def _without_prefetch(
-    natural: Order,
-    members: Mapping[Space, Ints],
-    size: Ints,
-    first: Ints,
-    last: Ints,
-    capacity: Mapping[int, int],
-    live: Mapping[int, Ints],
-    crowded: int,
-) -> Placement:
-    """The natural order, with buffers placed by tighter methods. Raises CapacityError when those fail too."""
-    address = np.zeros(len(size), dtype=np.int64)
-    for space, mine in members.items():
-        places = place_with_patience(Demand(size[mine], first[mine], last[mine]), capacity[int(space)])
-        if (places == NO_PLACE).any():
-            raise CapacityError(
-                f"no placement of the buffers in {Space(crowded).text} was found although they fit by size",
-                int(live[int(space)].max()),
-                capacity[int(space)],
-                levers=("use smaller tiles", f"use a machine with more {space.text}"),
-            )
-        address[mine] = places
-    return Placement(natural, address, first, last, 0)
+def _behind(is_load: NDArray[np.bool_], options: ScheduleOptions) -> list[list[int]]:
+    """For each row those that only stand behind it in the file because a measure is switched off.
+
+    Without `reorder` that is the next row that is no load, without `prefetch` the loads between the two.
+    """
+    result: list[list[int]] = [[] for _ in range(len(is_load))]
+    others = np.flatnonzero(~is_load)
+    if not options.reorder:
+        for row, following in pairwise(numbers(others)):
+            result[row].append(following)
+    if not options.prefetch:
+        loads = np.flatnonzero(is_load)
+        before = np.searchsorted(others, loads) - 1
+        for load, at in zip(numbers(loads), numbers(before), strict=True):
+            if at >= 0:
+                result[int(others[at])].append(load)
+    return result
 
 
 def _too_large(
@@ -182,17 +227,16 @@ def _too_large(
     mine: Ints,
     found: Touched,
     size: Ints,
-    first: Ints,
-    last: Ints,
+    uses: _Uses,
     live: Ints,
 ) -> CapacityError:
     """The error that says what lies in a memory where most of it is needed."""
     peak = int(np.argmax(live))
-    alive = mine[(first[mine] <= peak) & (last[mine] >= peak)]
+    alive = mine[(uses.first[mine] <= peak) & (uses.last[mine] >= peak)]
     parts: dict[str, int] = {}
     for instance in alive.tolist():
         label = stream.buffers[int(found.instances.buffer[instance])].label
-        parts[label] = parts.get(label, 0) + int(size[instance])
+        parts[label] = parts.get(label, 0) + -(-int(size[instance]) // ALIGNMENT) * ALIGNMENT
     largest = sorted(parts.items(), key=lambda part: -part[1])
     shown, rest = largest[:6], sum(part for _, part in largest[6:])
     return CapacityError(

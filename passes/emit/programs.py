@@ -26,11 +26,11 @@ class _Load:
     program: int
 
 
-def assign_slots(stream: Stream) -> Stream:
-    """The stream with a slot in every vector pass, and the instructions that fill the slots."""
+def assign_slots(stream: Stream) -> tuple[Stream, Ints]:
+    """The stream with a slot in every vector pass and the instructions that fill the slots; and where each row is."""
     passes = next((group for group in stream.groups if group.record is VectorPass), None)
     if passes is None or passes.programs is None:
-        return stream
+        return stream, np.arange(stream.rows)
     slots = np.zeros(len(passes), dtype=np.int64)
     loads: list[_Load] = []
     queue = stream.queue[passes.rows]
@@ -55,7 +55,8 @@ def assign_slots(stream: Stream) -> Stream:
         wide[new_rows] = column[at]
         return wide
 
-    return replace(stream, groups=tuple(groups), queue=spread(stream.queue), origin=spread(stream.origin))
+    widened = replace(stream, groups=tuple(groups), queue=spread(stream.queue), origin=spread(stream.origin))
+    return widened, moved
 
 
 def _least_recently_used(rows: Ints, programs: Ints, loads: list[_Load]) -> Ints:

@@ -3,7 +3,7 @@ reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,17 @@ class Group:
         """The same instructions under other row numbers."""
         return Group(self.record, rows, self.columns, self.instances, self.programs)
 
+    def sorted(self) -> Group:
+        """The same instructions in the order of their rows."""
+        order = np.argsort(self.rows, kind="stable")
+        return Group(
+            self.record,
+            self.rows[order],
+            {name: column[order] for name, column in self.columns.items()},
+            {name: column[order] for name, column in self.instances.items()},
+            None if self.programs is None else self.programs[order],
+        )
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -88,3 +99,11 @@ class Stream:
     def rows(self) -> int:
         """How many instructions there are."""
         return len(self.queue)
+
+
+def permuted(stream: Stream, rows: Ints) -> Stream:
+    """The stream with its rows in another order: row i is what `rows[i]` was."""
+    position = np.empty(len(rows), dtype=np.int64)
+    position[rows] = np.arange(len(rows))
+    groups = tuple(group.renumbered(position[group.rows]).sorted() for group in stream.groups)
+    return replace(stream, groups=groups, queue=stream.queue[rows], origin=stream.origin[rows])

@@ -20,6 +20,7 @@ from attnc.isa.state import State
 from attnc.isa.table import Table
 from attnc.passes.emit.assemble import Assembled, assemble
 from attnc.passes.schedule.lower_tile import LowerTile
+from attnc.passes.schedule_options import EVERYTHING, ScheduleOptions
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -36,11 +37,11 @@ class Emission:
         module.verify()
         return module
 
-    def table(self, module: ModuleOp) -> Assembled:
+    def table(self, module: ModuleOp, options: ScheduleOptions = EVERYTHING) -> Assembled:
         """Schedule (in place) and emit."""
         LowerTile().apply(self.context, module)
         module.verify()
-        return assemble(module, self.machine)
+        return assemble(module, self.machine, options)
 
     def run(self, assembled: Assembled, tensors: Arrays, order: list[int] | None = None) -> dict[str, np.ndarray]:
         """The outputs after executing the rows in `order` (file order unless given); `tensors` by their

@@ -130,7 +130,8 @@ def test_what_cannot_fit_is_refused_with_what_lies_there(emission: Callable) -> 
         """
   %h = tile.alloc : !tile.buffer<sram, 8x64xf32>
   %big = tile.alloc : !tile.buffer<sram, 65536xf32>
-  tile.copy %x<0 [64] [1]> to %big<0 [64] [1]>""",
+  tile.copy %x<0 [64] [1]> to %big<0 [64] [1]>
+  tile.copy %big<0 [64] [1]> to %y<0 [64] [1]>""",
     ).replace(
         "func.return",
         """

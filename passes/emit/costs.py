@@ -1,0 +1,40 @@
+"""What every row costs its engine and the DRAM channel, by the records' own functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...isa.machine import Machine
+from .accesses import placed_columns
+from .footprint import Ints
+from .stream import Stream
+
+
+@dataclass(frozen=True)
+class RowCosts:
+    """Cycles by row, as `isa.record.Cost` has them: `busy` on the engine, `latency` from then to retirement, `fill`
+    after a gap, and on the DRAM `channel`."""
+
+    busy: Ints
+    latency: Ints
+    fill: Ints
+    channel: Ints
+
+
+def row_costs(stream: Stream, machine: Machine) -> RowCosts:
+    """The costs of all rows; extents that registers tell count with nothing, since such rows are few."""
+    costs = RowCosts(*(np.zeros(stream.rows, dtype=np.int64) for _ in range(4)))
+    spaces = np.array([buffer.space for buffer in stream.buffers], dtype=np.int64)[stream.instance_buffer]
+    base = np.zeros(len(spaces), dtype=np.int64)
+    for group in stream.groups:
+        columns = placed_columns(group, base, spaces)
+        for name in group.record.extents:
+            columns[name] = np.maximum(columns[name], 0)
+        cost = group.record(**columns).cost(machine)
+        costs.busy[group.rows] = cost.busy
+        costs.latency[group.rows] = cost.latency
+        costs.fill[group.rows] = cost.fill
+        costs.channel[group.rows] = cost.channel_cycles
+    return costs

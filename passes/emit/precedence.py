@@ -1,0 +1,57 @@
+"""Which rows must keep their order: every conflict on buffer lines, before buffers have addresses.
+
+While queues keep their order it is enough to know the last conflicting instruction of each queue (`dependence`).
+Where the rows of a queue may change places every conflict counts: a read with the writes next to it on either side,
+a write with all reads back to the write before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .dependence import AtomEvents
+from .footprint import Ints
+
+
+@dataclass(frozen=True)
+class Precedence:
+    """Pairs of rows: `before[i]` must come before `after[i]`. Sorted by the first; what pairs imply is left out
+    where that is seen at once.
+    """
+
+    before: Ints
+    after: Ints
+
+    def renumbered(self, position: Ints) -> Precedence:
+        """The same pairs with row r as number `position[r]`."""
+        return _sorted(position[self.before], position[self.after], len(position))
+
+
+def precedence(events: AtomEvents, rows: int) -> Precedence:
+    """All conflicts between `rows` rows within buffer instances, in the order in which the rows are numbered."""
+    # One access a row and atom: a write if any of its accesses writes.
+    key, which = np.unique(events.atom * rows + events.row, return_inverse=True)
+    write = np.zeros(len(key), dtype=np.bool_)
+    write[which[events.write]] = True
+    atom, row = key // rows, key % rows
+    place = np.arange(len(key))
+    begins = np.append(True, atom[1:] != atom[:-1])[: len(key)]
+    # The last write before each access, the first after it; -1 or len(key) where there is none in the atom.
+    start = np.maximum.accumulate(np.where(begins, place, 0))
+    older = np.append(-1, np.maximum.accumulate(np.where(write, place, -1))[:-1])[: len(key)]
+    older = np.where(older >= start, older, -1)
+    newer = np.minimum.accumulate(np.where(write, place, len(key))[::-1])[::-1]
+    stop = np.append(np.flatnonzero(begins)[1:], len(key))[np.cumsum(begins) - 1]
+    # A write that follows reads follows the write before them through these.
+    direct = (older >= 0) & (~write | (older == place - 1))
+    reads = ~write & (newer < stop)
+    before = np.concatenate([row[older[direct]], row[reads]])
+    after = np.concatenate([row[direct], row[newer[reads]]])
+    return _sorted(before, after, rows)
+
+
+def _sorted(before: Ints, after: Ints, rows: int) -> Precedence:
+    pair = np.unique(before * rows + after)
+    return Precedence(pair // rows, pair % rows)

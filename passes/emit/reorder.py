@@ -1,0 +1,215 @@
+"""List scheduling: the engines simulated side by side, each taking the row that is ready and wanted soonest.
+
+Every engine works through the rows of its queue. When it is free it takes, from a window of the rows that come next
+in natural order, one whose predecessors are done and for whose buffers there is room: vector passes and stores that
+the matrix engine waits for soonest come first, products and loads in natural order. Loads may come as early as memory
+allows. Rows come out in the order in which they were taken, buffers with their places.
+
+This is Graham's list scheduling; that memories cannot deadlock is due to their promise (`memory`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from .memory import Memory
+
+TRIES = 4
+"""So many rows of a queue are tried when there is no room for the first."""
+
+NEVER = 1 << 62
+
+
+@dataclass(frozen=True)
+class Task:
+    """Rows in natural order, and what limits their order.
+
+    By row: `queue`; cycles `busy` on its engine, of `latency` until it is retired, of `fill` after a gap, on the
+    DRAM `channel` (0: no transfer); `urgency`, by which an engine chooses (least first); rows that come `after` it in
+    time, and that only stand `behind` it in file order; the buffers that it `touches`, as (memory, buffer).
+    By queue: `window`, how many of its next rows it may choose from, and whether it `transfers` over the DRAM channel.
+    """
+
+    queue: Sequence[int]
+    busy: Sequence[int]
+    latency: Sequence[int]
+    fill: Sequence[int]
+    channel: Sequence[int]
+    urgency: Sequence[int]
+    after: Sequence[Sequence[int]]
+    behind: Sequence[Sequence[int]]
+    touches: Sequence[Sequence[tuple[int, int]]]
+    window: Sequence[int]
+    transfers: Sequence[bool]
+    memories: Sequence[Memory]
+
+
+class ListScheduler:
+    """The state of the simulated engines between rows."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        rows, queues = len(task.queue), len(task.window)
+        # By row: how many rows must be taken before it, and when those that it follows in time are done.
+        self._waiting = [0] * rows
+        for followers in (*task.after, *task.behind):
+            for follower in followers:
+                self._waiting[follower] += 1
+        self._ready = [0] * rows
+        self._taken = bytearray(rows + 1)
+        self._frontier = 0
+        # By queue: its rows, and how many of the first of them are taken.
+        self._rows: list[list[int]] = [[] for _ in range(queues)]
+        self._index = [0] * rows
+        for row, queue in enumerate(task.queue):
+            self._index[row] = len(self._rows[queue])
+            self._rows[queue].append(row)
+        self._head = [0] * queues
+        # By queue: rows that may be taken, by when they are ready, and by urgency those that are.
+        self._soon: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
+        self._now: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
+        self._free = [0] * queues
+        self._channel_free = 0
+        self._clock = 0
+        # By queue: the state of the memories in which there was no room for its rows.
+        self._refused = [NEVER] * queues
+        self._settled = 0
+        for row, waiting in enumerate(self._waiting):
+            if not waiting and self._index[row] < task.window[task.queue[row]]:
+                self._soon[task.queue[row]].append((0, row))
+
+    def run(self) -> list[int]:
+        """The rows in the order in which the engines took them."""
+        order: list[int] = []
+        while len(order) < len(self.task.queue):
+            queue, time = self._next_queue()
+            if queue < 0:
+                row = self._wait_for_room()
+                if row < 0:
+                    continue
+                queue = self.task.queue[row]
+                time = max(self._clock, self._ready[row], self._free[queue])
+            else:
+                self._clock = max(self._clock, time)
+                self._settle()
+                row = self._choose(queue, time)
+                if row < 0:
+                    self._refused[queue] = self._settled
+                    continue
+            self._take(row, queue, time)
+            order.append(row)
+        return order
+
+    def _next_queue(self) -> tuple[int, int]:
+        """The queue that can take a row soonest, and when; (-1, ...) where none can before there is more room."""
+        best, best_time, best_asked = -1, NEVER, NEVER
+        for queue, soon in enumerate(self._soon):
+            if self._now[queue]:
+                time = self._free[queue]
+            elif soon:
+                time = max(self._free[queue], soon[0][0])
+            else:
+                continue
+            if self._refused[queue] != NEVER:
+                if self._refused[queue] == self._settled:
+                    continue
+                time = max(time, self._clock)
+            asked = time
+            if self.task.transfers[queue]:
+                time = max(time, self._channel_free)
+            if time < best_time or (time == best_time and asked < best_asked):
+                best, best_time, best_asked = queue, time, asked
+        return best, best_time
+
+    def _settle(self) -> None:
+        for memory in self.task.memories:
+            self._settled += memory.settle(self._clock)
+
+    def _wait_for_room(self) -> int:
+        """Let time pass until something is done; a row to be taken if nothing is left to wait for, else -1.
+
+        Then all that is alive is alive in the natural order too, so that the next row of that has room.
+        """
+        times = [memory.next_done for memory in self.task.memories if memory.next_done is not None]
+        if times:
+            self._clock = max(self._clock, min(times))
+            self._settle()
+            return -1
+        row = self._frontier
+        if not self._admit(row):
+            raise RuntimeError(f"no room for row {row} of the natural order in its own place")
+        for heap in (self._soon[self.task.queue[row]], self._now[self.task.queue[row]]):
+            heap[:] = [entry for entry in heap if entry[1] != row]
+            heapify(heap)
+        return row
+
+    def _choose(self, queue: int, time: int) -> int:
+        """The most urgent row that is ready and has room, else -1."""
+        soon, now, urgency = self._soon[queue], self._now[queue], self.task.urgency
+        while soon and soon[0][0] <= time:
+            row = heappop(soon)[1]
+            heappush(now, (urgency[row], row))
+        rejected: list[tuple[int, int]] = []
+        found = -1
+        while now and len(rejected) < TRIES:
+            entry = heappop(now)
+            if self._admit(entry[1]):
+                found = entry[1]
+                break
+            rejected.append(entry)
+        for entry in rejected:
+            heappush(now, entry)
+        return found
+
+    def _admit(self, row: int) -> bool:
+        """Whether all buffers of a row have their places. Those that found one keep it if others did not."""
+        for memory, buffer in self.task.touches[row]:
+            if not self.task.memories[memory].admit(buffer, self._frontier):
+                return False
+        return True
+
+    def _take(self, row: int, queue: int, time: int) -> None:
+        task = self.task
+        if task.fill[row] and time > self._free[queue]:
+            time += task.fill[row]
+        end = self._free[queue] = time + task.busy[row]
+        if task.channel[row]:
+            self._channel_free = time + task.channel[row]
+        done = end + task.latency[row]
+        self._refused[queue] = NEVER
+        for memory, buffer in task.touches[row]:
+            task.memories[memory].use(buffer, done)
+        taken, waiting, ready = self._taken, self._waiting, self._ready
+        taken[row] = 1
+        while taken[self._frontier]:
+            self._frontier += 1
+        for follower in task.after[row]:
+            if ready[follower] < done:
+                ready[follower] = done
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                self._offer(follower)
+        for follower in task.behind[row]:
+            waiting[follower] -= 1
+            if not waiting[follower]:
+                self._offer(follower)
+        self._move_window(queue)
+
+    def _offer(self, row: int) -> None:
+        """A row may be taken from now on, if its queue's window has come to it."""
+        queue = self.task.queue[row]
+        if self._index[row] < self._head[queue] + self.task.window[queue]:
+            heappush(self._soon[queue], (self._ready[row], row))
+            self._refused[queue] = NEVER
+
+    def _move_window(self, queue: int) -> None:
+        """The window begins with the first row that is not taken."""
+        rows, head, window = self._rows[queue], self._head[queue], self.task.window[queue]
+        while head < len(rows) and self._taken[rows[head]]:
+            head += 1
+            self._head[queue] = head
+            last = head + window - 1
+            if last < len(rows) and not self._waiting[rows[last]]:
+                self._offer(rows[last])
