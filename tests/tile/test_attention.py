@@ -8,8 +8,10 @@ from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 from attnc.dialects import nn, sattn
 from attnc.dialects.nn import EmptyRow
+from attnc.dialects.tile import ProductOp, stage_of
 from attnc.passes.tile import attention
 from attnc.passes.tile.attention_plan import AttentionDecision, AttentionPlan, ScoreForm
+from attnc.passes.tile.tile import TileKernels
 
 LEAST = float(np.finfo(np.float32).min)
 TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
@@ -99,16 +101,16 @@ class Case:
         return factors
 
     def tilings(self, forms):
+        """Those of `forms`, and some of what only these weights can have."""
         if self.key_block:
             return [None, *(dataclasses.replace(plan, keys=self.key_block) for plan in MERGED)]
         if forms == [None]:
             return forms
-        more = SWEEPS if self.element is i8 else MERGED
-        return [*forms, *(more if forms is FORMS else more[:2])]
+        return [*forms, *(SWEEPS if self.element is i8 else MERGED)[:2]]
 
-    def check(self, tiling, monkeypatch, forms=FORMS, inputs=None, sram_bytes=None):
+    def check(self, tiling, monkeypatch, forms=FORMS, inputs=None, sram_bytes=None, tilings=True):
         tolerance = TOLERANCE[self.element]
-        for form in self.tilings(forms):
+        for form in self.tilings(forms) if tilings else forms:
             with monkeypatch.context() as patch:
                 if form is not None:
                     patch.setattr(attention, "search_attention", lambda *_, form=form: AttentionDecision(form, None, 1))
@@ -185,6 +187,57 @@ def test_capped_scores(tiling, monkeypatch, cap):
 def test_weights_of_a_fixed_scale(tiling, monkeypatch, scale):
     Case(element=i8, weight_scale=scale).check(tiling, monkeypatch)
     Case(element=i8, weight_scale=scale, options={"causal": True}).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("options", [{}, {"causal": True}, {"causal": True, "empty_row": EmptyRow.ZERO}])
+def test_weights_by_the_greatest_score_so_far(tiling, monkeypatch, options):
+    mask = np.random.default_rng(1).standard_normal((1, 1, 11, 14)).astype(np.float32) * 20
+    mask[..., 3, :], mask[..., 4, :9], mask[..., 5, 5:10], mask[..., 6, 5:] = -np.inf, -np.inf, LEAST, -np.inf
+    Case(element=i8, key_block=5, options=options).check(tiling, monkeypatch)
+    Case(element=i8, key_block=5, options=options, mask=mask).check(tiling, monkeypatch)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_attentions(tiling, monkeypatch, seed):
+    random = np.random.default_rng(seed)
+    element = (f32, i8)[seed % 2]
+    groups, share, batch = (int(random.integers(1, 4)) for _ in range(3))
+    queries, keys, rows, blocks, piece = (int(random.integers(1, most)) for most in (20, 30, 9, 5, 12))
+    options = {
+        "causal": bool(random.random() < 0.5),
+        "causal_offset": int(random.integers(-4, 12)),
+        "fill": float(random.choice([-np.inf, -30.0, LEAST])),
+        "softcap": float(random.choice([3.0, 50.0])) if random.random() < 0.3 else None,
+    }
+    empty = [EmptyRow.NAN, EmptyRow.ZERO, *([EmptyRow.UNIFORM] if np.isfinite(options["fill"]) else [])]
+    options["empty_row"] = empty[int(random.integers(len(empty)))]
+    mask = None
+    if random.random() < 0.6:
+        shape = [n if random.random() < 0.6 else 1 for n in (batch, groups * share, queries, keys)]
+        mask = random.random(shape) < 0.6
+        if random.random() < 0.5:
+            mask = np.where(mask, random.standard_normal(shape), random.choice([-np.inf, LEAST, -1e4]))
+            mask = mask.astype(np.float32)
+    case = Case(batch, groups * share, groups, queries, keys, element=element, mask=mask, options=options)
+    forms = list(ScoreForm)[: 3 if element is f32 else 2]
+    if element is i8 and random.random() < 0.6:
+        case.key_block, forms = piece, [ScoreForm.MERGED] if piece < keys else [ScoreForm.WHOLE, ScoreForm.ROWS]
+    plans = [AttentionPlan(form, rows, blocks, piece, bool(random.random() < 0.5)) for form in forms]
+    case.check(tiling, monkeypatch, forms=[None, *plans], tilings=False)
+
+
+def test_the_last_values_of_a_head_wait_for_the_first_scores_of_the_next(tiling, monkeypatch):
+    plan = AttentionPlan(ScoreForm.WHOLE, 8, 2, 14, True)
+    monkeypatch.setattr(attention, "search_attention", lambda *_: AttentionDecision(plan, None, 1))
+    case = Case(batch=1, groups=4)
+    orders = []
+    for staggered in (True, False):
+        module = tiling.module(case.arguments(), case.body)
+        TileKernels(stagger_heads=staggered).apply(tiling.context(), module)
+        products = [op for op in module.walk() if isinstance(op, ProductOp)]
+        orders.append([("scores" if op.transpose_b is not None else "values", stage_of(op)) for op in products])
+    scores, values = ("scores", 0), ("values", 0)
+    assert orders == [[scores, ("values", 1), scores, values], [scores, values, scores, values]]
 
 
 def test_extreme_int8_values(tiling, monkeypatch):

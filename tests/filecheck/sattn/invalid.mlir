@@ -45,3 +45,9 @@
 // CHECK: a zero point of 200 is no int8
 %q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
 %0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_scale %s : tensor<1x1x1x1xf32> p_zero_point 200 scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: key_block comes with int8 v without p_scale only
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q key_block 2 scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>

@@ -12,5 +12,7 @@ func.func @main(%q: tensor<1x4x17x16xf32>, %kv: tensor<1x2x17x16xf32>, %mask: te
   %3 = sattn.attention q %q8 k %kv8 v %kv8 q_scale %rows : tensor<1x4x17x1xf32> k_scale %shared : tensor<1x2x17x1xf32> v_scale %columns : tensor<1x2x1x16xf32> scale 2.500000e-01 : (tensor<1x4x17x16xi8>, tensor<1x2x17x16xi8>, tensor<1x2x17x16xi8>) -> tensor<1x4x17x16xf32>
   // CHECK-NEXT: sattn.attention q %{{.*}} p_scale %{{.*}} : tensor<1x1x1x1xf32> p_zero_point -128 v_offset %{{.*}} : tensor<1x2x1x16xi32> scale 2.500000e-01 : (tensor<1x4x17x16xi8>
   %4 = sattn.attention q %q8 k %kv8 v %kv8 q_scale %rows : tensor<1x4x17x1xf32> k_scale %shared : tensor<1x2x17x1xf32> v_scale %columns : tensor<1x2x1x16xf32> p_scale %step : tensor<1x1x1x1xf32> p_zero_point -128 v_offset %offset : tensor<1x2x1x16xi32> scale 2.500000e-01 : (tensor<1x4x17x16xi8>, tensor<1x2x17x16xi8>, tensor<1x2x17x16xi8>) -> tensor<1x4x17x16xf32>
+  // CHECK-NEXT: sattn.attention q %{{.*}} v_scale %{{.*}} : tensor<1x2x1x16xf32> key_block 8 scale 2.500000e-01 : (tensor<1x4x17x16xi8>
+  %5 = sattn.attention q %q8 k %kv8 v %kv8 q_scale %rows : tensor<1x4x17x1xf32> k_scale %shared : tensor<1x2x17x1xf32> v_scale %columns : tensor<1x2x1x16xf32> key_block 8 scale 2.500000e-01 : (tensor<1x4x17x16xi8>, tensor<1x2x17x16xi8>, tensor<1x2x17x16xi8>) -> tensor<1x4x17x16xf32>
   func.return
 }
