@@ -1,7 +1,8 @@
 """The memories on chip over time: how full each is, when it is fullest, and of what.
 
 A buffer takes its bytes from the cycle at which the first instruction that needs it starts until the last one has
-retired.
+retired. In time a buffer may come while one that it takes bytes over from is still being read elsewhere: bytes of two
+buffers count once.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ def _row(occupancy: Occupancy, timeline: Timeline, machine: Machine, space: Spac
     mine = occupancy.within(space)
     begin, end = timeline.start[occupancy.first[mine]], timeline.retire[occupancy.last[mine]]
     size, address = occupancy.bytes[mine], occupancy.address[mine]
-    times, used = _course(begin, end, size, timeline.cycles)
+    shared = _shared(occupancy, mine, begin, end)
+    times, used = _course(
+        np.concatenate([begin, shared[1]]),
+        np.concatenate([end, shared[0]]),
+        np.concatenate([size, shared[2]]),
+        timeline.cycles,
+    )
     fullest = int(used.argmax())
     cycle = int(times[fullest])
     alive = np.flatnonzero((begin <= cycle) & (cycle < end))
@@ -55,10 +62,27 @@ def _row(occupancy: Occupancy, timeline: Timeline, machine: Machine, space: Spac
     )
 
 
+def _shared(occupancy: Occupancy, mine: Int64Array, begin: Int64Array, end: Int64Array) -> Int64Array:
+    """What two of the stays `mine` share while both last: columns of first cycle, end, and bytes, int64 [3, pairs]."""
+    order = np.argsort(begin, kind="stable")
+    begin, end, stay = begin[order], end[order], mine[order]
+    # Each with those that begin behind it while it lasts.
+    count = np.maximum(np.searchsorted(begin, end) - np.arange(len(order)) - 1, 0)
+    one = np.repeat(np.arange(len(order)), count)
+    other = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(count) - count, count)
+    low = occupancy.address[stay]
+    high = low + occupancy.bytes[stay]
+    shared = np.minimum(high[one], high[other]) - np.maximum(low[one], low[other])
+    pairs = np.flatnonzero(shared > 0)
+    one, other = one[pairs], other[pairs]
+    return np.stack([begin[other], np.minimum(end[one], end[other]), shared[pairs]])
+
+
 def _holes(address: Int64Array, size: Int64Array, memory_bytes: int) -> int:
     """Free bytes outside of the largest free block, `size` bytes from each `address` being taken."""
     order = np.argsort(address)
-    free = np.append(address[order], memory_bytes) - np.append(0, (address + size)[order])
+    reach = np.maximum.accumulate(np.append(0, (address + size)[order]))
+    free = np.maximum(np.append(address[order], memory_bytes) - reach, 0)
     return int(free.sum() - free.max())
 
 

@@ -121,9 +121,9 @@ class Occupant:
 class MemoryRow:
     """One memory on chip over time.
 
-    `peak_bytes` are in use at `peak_cycle`, by `occupants` (largest first); `fragmentation` is the share of the
-    memory that is free then but not in the largest free block. `mean_bytes` is over the whole run, `interval_mean_bytes` over equal stretches of
-    `interval_cycles`.
+    `peak_bytes` are in use at `peak_cycle`, by `occupants` (largest first); `fragmentation` is the share of the memory
+    that is free then but not in the largest free block. `mean_bytes` is over the whole run, `interval_mean_bytes` over
+    equal stretches of `interval_cycles`.
     """
 
     memory: str

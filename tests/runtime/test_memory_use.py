@@ -27,16 +27,21 @@ def mapped(linear):
 
 
 def test_memory_use_is_what_a_count_of_every_cycle_gives(mapped):
-    measurement = Session(mapped).measure()
-    times, stays = measurement.timeline, mapped.occupancy
+    # y takes over half of w while the pass still runs.
+    stays = replace(mapped.occupancy, address=np.array([0, 2048, 3072, 0]), last=np.array([2, 4, 5, 4]))
+    measurement = Session(replace(mapped, occupancy=stays)).measure()
+    times = measurement.timeline
     for row, space in zip(measurement.memories, (Space.SRAM, Space.ACC), strict=True):
-        used = np.zeros(measurement.cycles)
+        taken = np.zeros((row.bytes // 1024, measurement.cycles), dtype=bool)
         for number in stays.within(space).tolist():
-            used[times.start[stays.first[number]] : times.retire[stays.last[number]]] += stays.bytes[number]
+            low, high = stays.address[number], stays.address[number] + stays.bytes[number]
+            span = slice(times.start[stays.first[number]], times.retire[stays.last[number]])
+            taken[low // 1024 : high // 1024, span] = True
+        used = 1024 * taken.sum(axis=0)
         assert (row.peak_bytes, row.peak_cycle) == (used.max(), used.argmax())
         assert row.mean_bytes == pytest.approx(used.mean())
         assert sum(row.interval_mean_bytes) * row.interval_cycles == pytest.approx(used.sum())
-        assert sum(item.bytes for item in row.occupants) == row.peak_bytes
+        assert sum(item.bytes for item in row.occupants) >= row.peak_bytes
 
 
 def test_the_peak_names_its_buffers_and_its_holes(mapped):
