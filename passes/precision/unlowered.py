@@ -56,11 +56,18 @@ def _is_quantized(value: SSAValue) -> bool:
         case nn.DequantizeOp() | nn.CastOp():
             return element_type(made.input) in (i8, ui8)
         case nn.MapOp():
-            varying = [operand for operand in made.inputs if not isinstance(operand.owner, nn.ConstantOp)]
-            return made.function.data in ("mul", "sub") and len(varying) == 1 and _is_quantized(varying[0])
+            quantized = [operand for operand in made.inputs if _is_quantized(operand)]
+            others = [operand for operand in made.inputs if operand not in quantized]
+            return made.function.data in ("mul", "sub") and bool(quantized) and all(map(_is_known, others))
         case nn.PadOp():
             return _is_quantized(made.input)
         case nn.ConcatOp():
             return any(map(_is_quantized, made.inputs))
         case _:
             return isinstance(made, LAYOUT) and _is_quantized(made.operands[0])
+
+
+def _is_known(value: SSAValue) -> bool:
+    """Whether a value is a constant, perhaps shown through layout."""
+    made = value.owner
+    return isinstance(made, nn.ConstantOp) or (isinstance(made, (nn.CastOp, *LAYOUT)) and _is_known(made.operands[0]))

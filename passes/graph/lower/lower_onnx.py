@@ -4,17 +4,27 @@ be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import FunctionType, ModuleOp, StringAttr, TensorType, UnrealizedConversionCastOp
+from xdsl.dialects.builtin import (
+    FunctionType,
+    IntegerType,
+    ModuleOp,
+    Signedness,
+    StringAttr,
+    TensorType,
+    UnrealizedConversionCastOp,
+)
 from xdsl.dialects.func import FuncOp, ReturnOp
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Attribute, Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.utils.exceptions import VerifyException
 
-from ....dialects.constants import Array, ConstantStore
+from ....dialects.constants import Array, ConstantStore, derived_key
 from ....dialects.context import CompilerContext
 from ....dialects.elements import Element, element_type, format_of, shape_of, tensor
 from ....dialects.onnx import ConstantOp, OnnxOperation, constant_array
@@ -34,6 +44,13 @@ ADDRESSES = 1 << 32
 
 ELEMENTS = 1 << 40
 """A result has so many elements at most: beyond, no program that computes them could be written down."""
+
+_FEW_BITS: Mapping[Attribute, np.dtype[Any]] = {
+    IntegerType(bits, sign): np.dtype(dtype)
+    for bits in (2, 4)
+    for sign, dtype in ((Signedness.SIGNLESS, np.int8), (Signedness.UNSIGNED, np.uint8))
+}
+"""Integers of less than 8 bits, and the bytes that hold their values."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +185,23 @@ class _Function:
         if array is None:
             self._unknown.append(source)
         return array
+
+    def bytes(self, source: SSAValue) -> SSAValue | None:
+        """A constant of 2- or 4-bit integers as bytes of the same values; None for any other value."""
+        owner = source.owner
+        dtype = _FEW_BITS.get(owner.result.type.get_element_type()) if isinstance(owner, ConstantOp) else None
+        if dtype is None or not isinstance(owner, ConstantOp):
+            return None
+
+        def widened(array: Array) -> Array:
+            return array.astype(dtype)
+
+        key = owner.key
+        if key is None:
+            return self._build.constant(widened(owner.array(self._store)))
+        name = derived_key("bytes", key)
+        self._store.derive(name, widened, key, shape=self._store.shape(key), dtype=dtype)
+        return self._build.named_constant(name)
 
     # The walk
 

@@ -12,7 +12,7 @@ from xdsl.utils.hints import isa
 from ....dialects import onnx_types
 from ....dialects.constants import Array
 from ....dialects.elements import ELEMENTS, Element
-from ....dialects.onnx import OnnxOperation, plain_value
+from ....dialects.onnx import ConstantOp, OnnxOperation, plain_value
 from ...builder import Builder
 from ...refusal import RefusalError
 from .conditions import Condition, UnknownShapeError, UnknownValueError
@@ -30,6 +30,10 @@ class Scope(Protocol):
 
     def array(self, source: SSAValue) -> Array | None:
         """The ONNX value if it is a constant."""
+        ...
+
+    def bytes(self, source: SSAValue) -> SSAValue | None:
+        """A constant of 2- or 4-bit integers as bytes of the same values; None for any other value."""
         ...
 
 
@@ -118,6 +122,13 @@ class Lowering:
                 "fix the shapes it is computed from with --shape",
             )
         return array
+
+    def key(self, name: str | int) -> str:
+        """The name in the store of a constant operand's bytes."""
+        owner = self.required(name).owner
+        if isinstance(owner, ConstantOp) and owner.key is not None:
+            return owner.key
+        return self.build.store.anonymous(self.constant(name))
 
     # Attributes
 

@@ -66,6 +66,10 @@ class Granular(Lowering):
     value_name: ClassVar[str] = "x"
     scale_name: ClassVar[str] = "y_scale"
 
+    def operand(self, name: str | int) -> SSAValue:
+        """The lowered operand; constants of less than 8 bits as bytes."""
+        return self._scope.bytes(self.required(name)) or super().operand(name)
+
     def is_blocked(self) -> bool:
         """Whether there is a scale for every block along the axis."""
         return self.attribute("block_size", int, 0) > 0 and len(self.shape(self.scale_name)) > 1

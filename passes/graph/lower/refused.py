@@ -115,9 +115,9 @@ FLOAT_QUANT = Group(
 """Quantizers of QONNX, in whatever domain exporters write them."""
 
 FOUR_BITS = Group(
-    ("MatMulNBits", "GatherBlockQuantized", "MatMulBnb4", "QMoE"),
-    "weights of less than 8 bits come later",
-    "quantize the weights to 8 bits",
+    ("GatherBlockQuantized", "MatMulBnb4", "QMoE"),
+    "tables of less than 8 bits are not lowered",
+    "use MatMulNBits, DequantizeLinear in blocks, or 8 bits",
 )
 """Operators of com.microsoft on weights packed two or more to a byte."""
 

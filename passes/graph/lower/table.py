@@ -12,6 +12,7 @@ from . import (
     convolution,
     einsum,
     elementwise,
+    few_bits,
     indexing,
     layout,
     matrix,
@@ -42,7 +43,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Attention": (*attention.RULES, *rotary.RULES),
     "Quantization": quantization.RULES,
     "QONNX": qonnx.RULES,
-    "ONNX Runtime": (*microsoft.RULES, *runtime_attention.RULES, *runtime_quantization.RULES),
+    "ONNX Runtime": (*microsoft.RULES, *few_bits.RULES, *runtime_attention.RULES, *runtime_quantization.RULES),
 }
 """Rules by family, in the order of docs/operators.md."""
 
