@@ -45,7 +45,16 @@ def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.tile.tile import TileKernels
 
     schedule = recipe.schedule
-    return (TileKernels(schedule.resident, schedule.fuse_feed_forward, schedule.stagger_heads),)
+    return (
+        TileKernels(
+            resident=schedule.resident,
+            fuse_feed_forward=schedule.fuse_feed_forward,
+            stagger_heads=schedule.stagger_heads,
+            row_blocks=schedule.row_blocks,
+            tile_search=schedule.tile_search,
+            tiles=tuple(map(str, recipe.tiles)),
+        ),
+    )
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

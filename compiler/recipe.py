@@ -6,6 +6,11 @@ residual = "bf16"               # what passes between kernels: int8, bf16, fp16 
 [schedule]                      # measures of the schedule to leave out, each true unless said
 prefetch = false                # every field of passes.schedule_options.ScheduleOptions
 
+[[tile]]                        # the first rule that matches a product decides
+match = "encoder.*.ffn.up"
+order = "bkij"                  # loops over batch b, rows i, columns j and depth k, outermost first
+rows = 64                       # of a tile; columns and depth likewise
+
 [[layer]]                       # the first rule that matches a layer decides
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
@@ -21,6 +26,7 @@ from typing import Any, cast
 
 from ..isa.errors import InputError, UsageError
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
+from ..passes.tile_rules import TileRule
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
@@ -45,6 +51,7 @@ class Recipe:
     residual: str | None = None
     layers: tuple[LayerRule, ...] = ()
     schedule: ScheduleOptions = EVERYTHING
+    tiles: tuple[TileRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -84,18 +91,17 @@ class Recipe:
         entries = dict(tables)
         layers = entries.pop("layer", [])
         schedule = _schedule(entries.pop("schedule", {}))
+        tiles = tuple(_tile(table) for table in _tables("tile", entries.pop("tile", [])))
         _known("recipe", entries, ("precision", "residual"))
-        if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in cast("list[object]", layers)):
-            raise UsageError("`layer` must be an array of tables, written [[layer]]")
         rules: list[LayerRule] = []
-        for layer in cast("list[dict[str, Any]]", layers):
+        for layer in _tables("layer", layers):
             _known("[[layer]]", layer, ("match", "precision"))
             if not all(isinstance(layer.get(key), str) for key in ("match", "precision")):
                 raise UsageError("each [[layer]] needs `match` and `precision`, both text")
             rules.append(LayerRule(layer["match"], layer["precision"]))
         if not all(isinstance(value, str) for value in entries.values()):
             raise UsageError("`precision` and `residual` are text")
-        return Recipe(layers=tuple(rules), schedule=schedule, **entries)
+        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, **entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
@@ -104,9 +110,25 @@ class Recipe:
             tables["residual"] = self.residual
         if self.layers:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
+        if self.tiles:
+            tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
         if self.schedule != EVERYTHING:
             tables["schedule"] = asdict(self.schedule)
         return tables
+
+
+def _tables(name: str, value: object) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(table, dict) for table in cast("list[object]", value)):
+        raise UsageError(f"`{name}` must be an array of tables, written [[{name}]]")
+    return cast("list[dict[str, Any]]", value)
+
+
+def _tile(table: dict[str, Any]) -> TileRule:
+    settings = dict(table)
+    match = settings.pop("match", None)
+    if not isinstance(match, str):
+        raise UsageError("each [[tile]] needs `match`, a text")
+    return TileRule.of(match, settings)
 
 
 def _schedule(table: object) -> ScheduleOptions:

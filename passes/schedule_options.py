@@ -13,6 +13,8 @@ class ScheduleOptions:
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     stagger_heads: an attention's next scores, also of the next head, come before its last product with the values.
     reorder: every engine takes what is ready, not only the next instruction of the loops.
+    row_blocks: products begin and end in blocks of rows, so that rows pass from kernel to kernel one block after the
+    other. tile_search: loop orders and tile sizes of products are chosen by cost, not the same for all.
     """
 
     resident: bool = True
@@ -20,6 +22,8 @@ class ScheduleOptions:
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
     reorder: bool = True
+    row_blocks: bool = True
+    tile_search: bool = True
 
 
 EVERYTHING = ScheduleOptions()

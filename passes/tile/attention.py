@@ -110,7 +110,7 @@ class AttentionLowering(Lowering):
     @property
     def staggered(self) -> bool:
         """Whether the scores of a block come before the product with the values of the one before it."""
-        return self.scope.stagger_heads
+        return self.scope.options.stagger_heads
 
     def _check_modes(self) -> None:
         machine = self.scope.machine

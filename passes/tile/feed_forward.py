@@ -28,7 +28,7 @@ from .feed_forward_sums import Rest, Stages, grows_in_result, rest_form, stages
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .matmul import MatmulLowering
-from .matmul_search import Epilogue
+from .matmul_problem import Epilogue
 from .rates import Rates
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves

@@ -15,7 +15,9 @@ import numpy as np
 
 from ...isa.errors import CapacityError
 from .feed_forward_sums import Rest
-from .matmul_search import STRIP_BYTES, UNROLLED, Epilogue, Operand
+from .loop_order import UNROLLED
+from .matmul_problem import Epilogue, Operand
+from .matmul_search import STRIP_BYTES
 from .rates import MAXIMUM_EXTENT, Column, Rates
 from .search import (
     ALIGNMENT,

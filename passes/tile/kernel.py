@@ -16,7 +16,10 @@ from ...dialects.constants import ConstantStore
 from ...dialects.elements import element_type, format_of
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ..schedule_options import EVERYTHING, ScheduleOptions
+from ..tile_rules import TileChoice
 from .build import Size, TileBuilder
+from .matmul_problem import Seam
 from .view import View
 
 if TYPE_CHECKING:
@@ -76,7 +79,7 @@ class Scope:
 
     `views` holds a view for every tensor value; `residents` the storage roots that stay in SRAM (decided before
     kernels are emitted; lowerings may be planned again as it changes); `buffers` fills up as buffers are made.
-    `stagger_heads`: an attention's next scores come before its last product with the values.
+    `seams` says how rows come to products and go, `tile_choices` what a recipe forces of their tilings.
     """
 
     machine: Machine
@@ -84,7 +87,9 @@ class Scope:
     views: Mapping[SSAValue, View]
     residents: set[SSAValue] = field(default_factory=set[SSAValue])
     buffers: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
-    stagger_heads: bool = True
+    options: ScheduleOptions = EVERYTHING
+    seams: Mapping[Kernel, Seam] = field(default_factory=dict["Kernel", Seam])
+    tile_choices: Mapping[Kernel, TileChoice] = field(default_factory=dict["Kernel", TileChoice])
 
     def view(self, value: SSAValue) -> View:
         """Where the value's elements lie in the storage of its root."""

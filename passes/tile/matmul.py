@@ -19,12 +19,16 @@ from ...dialects.elements import shape_of
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from ...isa.matrix import MatrixMode
+from ..tile_rules import FREE
 from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, rebuilt
+from .loop_order import dataflow
 from .matmul_emit import MatmulEmission
-from .matmul_search import Decision, MatmulPlan, MatmulProblem, Order, search
+from .matmul_plan import Decision, MatmulPlan
+from .matmul_problem import MatmulProblem, Seam
+from .matmul_search import search, unsearched
 from .product_operand import PackedOperand, ProductOperand, compose
 from .rates import Rates
 from .tile_epilogue import TileEpilogue
@@ -34,6 +38,8 @@ from .view import View
 
 MODES = {Format.F32: MatrixMode.F32, Format.F16: MatrixMode.F16, Format.BF16: MatrixMode.BF16, Format.I8: MatrixMode.I8}
 """The array's arithmetic by the format of the operands."""
+
+NO_SEAM = Seam()
 
 
 @dataclass(frozen=True)
@@ -144,31 +150,49 @@ class MatmulLowering(Lowering):
             self.left.describe(packed=False),
             self.right.describe(packed=self.packed),
             self.epilogue.costs,
+            self.scope.seams.get(self.kernel, NO_SEAM),
+            self.scope.tile_choices.get(self.kernel, FREE),
         )
+
+    @property
+    def left_axes(self) -> str:
+        """The axes that index the left operand."""
+        return "ik" if self.left.shared else "bik"
+
+    @property
+    def right_axes(self) -> str:
+        """The axes that index the right operand."""
+        return "kj" if self.right.shared else "bkj"
 
     def plan(self, budget: Budget) -> MatmulTiling:
         if 0 in (*self.outer, self.rows, self.columns, self.depth):
-            nothing = MatmulPlan(
-                Order.OUTPUT, self.rows, self.rows, self.columns, self.depth, self.rows, 0, 0, 0, 0, 0, 0, False
-            )
+            nothing = MatmulPlan("bijk", self.rows, self.columns, self.depth, self.rows)
             return MatmulTiling(0, 0, 0, {}, decision=Decision(nothing, None, 0))
         whole = self.epilogue.leaves.whole_bytes
-        decision = search(self.problem, self.rates, budget.sram - whole, budget.acc)
+        decide = search if self.scope.options.tile_search else unsearched
+        decision = decide(self.problem, self.rates, budget.sram - whole, budget.acc)
         chosen = decision.chosen
         details: dict[str, int | float | str] = {
-            "order": chosen.order.label,
-            "panel": chosen.panel,
-            "tile_m": chosen.m,
-            "tile_n": chosen.n,
-            "tile_k": chosen.k,
+            "order": chosen.order,
+            "dataflow": dataflow(chosen.order),
+            "tile_m": chosen.rows,
+            "tile_n": chosen.columns,
+            "tile_k": chosen.depth,
             "strip": chosen.strip,
             "cycles": chosen.cycles,
             "array_cycles": chosen.array,
             "dram_cycles": chosen.channel,
             "vector_cycles": chosen.vector,
+            "seam_cycles": chosen.seam,
             "candidates": decision.candidates,
             "runner_up": decision.runner_up.text if decision.runner_up else "none",
         }
+        if chosen.holds:
+            details["holds"] = ", ".join(sorted(chosen.holds))
+        if chosen.rest:
+            details["sums_rest_in"] = chosen.rest.name
+        if chosen.block:
+            details |= {"block": chosen.block, "lead": chosen.lead, "tail": chosen.tail}
         return MatmulTiling(
             chosen.sram + whole, chosen.acc, chosen.cycles, details, burden=chosen.burden, decision=decision
         )

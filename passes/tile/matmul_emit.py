@@ -1,26 +1,28 @@
-"""The loops of one matrix product, in each of the orders."""
+"""The loops of one matrix product, in any order: operands come on chip as soon as the loops that index them are open,
+and sums that a loop inside of k leaves unfinished rest until their last part is there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from xdsl.dialects.builtin import StringAttr, UnrealizedConversionCastOp
+from xdsl.ir import SSAValue
 
-from ...dialects.affine_form import AffineForm, Minimum
-from ...dialects.elements import element_of, tensor
+from ...dialects.affine_form import AffineForm, dense_strides
 from ...dialects.tile import Place
 from ...isa.formats import Format
 from ...isa.lanes import LaneProgram
 from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held
-from .matmul_search import UNROLLED, MatmulPlan, Order, holds_panel
-from .product_operand import PackedOperand, ProductOperand
+from .loop_order import UNROLLED, fetch
+from .matmul_plan import MatmulPlan, Rest
+from .product_operand import PackedOperand
+from .product_panel import Chunk, Panel, Side
 from .tile_epilogue import EpilogueRun, strips_of
-from .tiles import Spread, hold, load, tile_place
+from .tiles import hold
 
 if TYPE_CHECKING:
     from .matmul import MatmulLowering
@@ -30,19 +32,38 @@ MORE_SUMS = LaneProgram.parse("r0 = add(a, b); out r0")
 
 
 @dataclass(frozen=True)
-class _Chunk:
-    """A piece of K: its number among those summed in ACC (a constant, or the index of the loop over K), its span."""
+class Sums:
+    """Where unfinished sums rest: [batch..., rows, columns] of them in a buffer, which begins at the loop indices
+    after the first `skipped`, and at a row and a column of the product."""
 
-    number: AffineForm
-    span: Span
+    buffer: SSAValue
+    rest: Rest
+    form: Format
+    skipped: int
+    strides: tuple[int, ...]
+    row: AffineForm
+    column: AffineForm
+
+    def offset(self, here: _Here) -> AffineForm:
+        """Where the sums of the tile at hand begin."""
+        *outer, row, column = self.strides
+        form = (here.rows.start - self.row) * row + (here.columns.start - self.column) * column
+        for index, stride in zip(here.indices[self.skipped :], outer, strict=True):
+            form = form + index * stride
+        return form
 
 
 @dataclass(frozen=True)
-class _Depth:
-    """The pieces of K that a tile sums up at once; `earlier` and `later` where other pieces went and will go before
-    the tile is finished."""
+class _Here:
+    """What is known with some loops open: indices of the batch, the rows, columns and pieces of K at hand, what of the
+    operands is on chip, and whether other pieces of K went before and will follow."""
 
-    chunks: tuple[_Chunk, ...] | None
+    indices: tuple[AffineForm, ...]
+    rows: Span
+    columns: Span
+    chunks: tuple[Chunk, ...] | None
+    panels: dict[str, Panel]
+    sums: Sums | None = None
     earlier: bool = False
     later: bool = False
 
@@ -50,212 +71,212 @@ class _Depth:
 class MatmulEmission:
     """Writes the tile operations of one matrix product."""
 
-    def __init__(self, lowering: MatmulLowering, tiling: MatmulPlan, builder: TileBuilder) -> None:
+    def __init__(self, lowering: MatmulLowering, plan: MatmulPlan, builder: TileBuilder) -> None:
         self.kernel = lowering
-        self.tiling = tiling
+        self.plan = plan
         self.builder = builder
-        split = tiling.order is Order.SPLIT and tiling.panel < lowering.depth
-        self.epilogue = EpilogueRun(lowering.resumed_epilogue if split else lowering.epilogue, builder)
-        self.indices: tuple[AffineForm, ...] = ()
-        self.packed: PackedOperand | None = None
-        if lowering.packed and lowering.depth:
-            columns = min(tiling.n, lowering.columns)
-            view = lowering.right_view
-            self.packed = PackedOperand.make(lowering.right, lowering.outer, view, columns, builder.block)
-        unrolled = 0 < lowering.depth <= UNROLLED * tiling.k
-        self._whole = _Depth(self._chunks(0, lowering.depth) if unrolled else None)
+        away = plan.rest > Rest.ACC
+        self.epilogue = EpilogueRun(lowering.resumed_epilogue if away else lowering.epilogue, builder)
 
     def run(self) -> None:
-        """All loops."""
-        orders = {
-            Order.LEFT: self._left,
-            Order.RIGHT: self._right,
-            Order.OUTPUT: self._output,
-            Order.SPLIT: self._split,
-        }
-        with ExitStack() as stack:
-            self.epilogue.preload(())
-            for extent in self.kernel.outer:
-                self.indices = (*self.indices, stack.enter_context(self.builder.loop(extent)))
-                self.epilogue.preload(self.indices)
-            orders[self.tiling.order]()
-
-    def _chunks(self, start: int, end: int) -> tuple[_Chunk, ...]:
-        size = self.tiling.k
-        return tuple(
-            _Chunk(AffineForm.of(number), Span.of(low, min(size, end - low)))
-            for number, low in enumerate(range(start, end, size))
+        """All loops; of a plan with edges, the first columns, those between, and the last."""
+        self.epilogue.preload(())
+        plan, columns = self.plan, self.kernel.columns
+        panels: dict[str, Panel] = {}
+        if plan.lead or plan.tail:
+            # Edges are part of a product whose rows are all on chip for all columns, if they are held at all.
+            left = Side(self.kernel.left, right=False)
+            again = fetch(plan.order, self.kernel.left_axes, "j", "left" in plan.holds).again
+            if "j" not in again and not left.operand.ready:
+                here = self._whole(0, columns, plan.depth, {})
+                assert here.chunks is not None
+                step = plan.block if plan.lead else plan.rows
+                panels["left"] = left.panel(self.builder, (), here.rows, here.chunks, step)
+        edge = replace(plan, order="bjik", rows=plan.block, holds=plan.holds | {"right"})
+        sections = (
+            (replace(edge, columns=plan.lead), 0, plan.lead),
+            (plan, plan.lead, columns - plan.lead - plan.tail),
+            (replace(edge, columns=plan.tail), columns - plan.tail, plan.tail),
         )
+        for section, start, width in sections:
+            if width:
+                _Nest(self, section, start, width).run(self._whole(start, width, section.depth, panels))
 
-    def _left(self) -> None:
-        tiling, kernel = self.tiling, self.kernel
-        with self.builder.tiles(kernel.rows, tiling.panel) as panel:
-            left = self._panel(kernel.left, panel, self._whole, right=False)
-            with self.builder.tiles(kernel.columns, tiling.n) as columns:
-                several = bool(holds_panel(tiling.order, tiling.panel, tiling.m, Order.RIGHT, Order.LEFT))
-                right = self._panel(kernel.right, columns, self._whole, right=True) if several else None
-                for rows in self._tiles(panel, tiling.m, kernel.rows):
-                    self._tile(rows, columns, left, right, self._whole)
+    def _whole(self, start: int, width: int, depth: int, panels: dict[str, Panel]) -> _Here:
+        chunks = None
+        if 0 < self.kernel.depth <= UNROLLED * depth:
+            chunks = tuple(
+                Chunk(number, AffineForm.of(number), Span.of(low, min(depth, self.kernel.depth - low)))
+                for number, low in enumerate(range(0, self.kernel.depth, depth))
+            )
+        return _Here((), Span.of(0, self.kernel.rows), Span.of(start, width), chunks, panels)
 
-    def _right(self) -> None:
-        tiling, kernel = self.tiling, self.kernel
-        with self.builder.tiles(kernel.columns, tiling.panel) as panel:
-            right = self._panel(kernel.right, panel, self._whole, right=True)
-            with self.builder.tiles(kernel.rows, tiling.m) as rows:
-                several = bool(holds_panel(tiling.order, tiling.panel, tiling.n, Order.LEFT, Order.RIGHT))
-                left = self._panel(kernel.left, rows, self._whole, right=False) if several else None
-                for columns in self._tiles(panel, tiling.n, kernel.columns):
-                    self._tile(rows, columns, left, right, self._whole)
 
-    def _output(self) -> None:
-        tiles, kernel, tiling = self.builder.tiles, self.kernel, self.tiling
-        with tiles(kernel.rows, tiling.m) as rows, tiles(kernel.columns, tiling.n) as columns:
-            self._tile(rows, columns, None, None, self._whole)
+class _Nest:
+    """The loops over some columns of a product, from `start`."""
 
-    def _split(self) -> None:
-        """All rows by a panel of K stay while the weights of the panel pass by; sums rest in DRAM between panels."""
-        tiling, kernel = self.tiling, self.kernel
-        partial = self._partial()
-        rows = Span.of(0, kernel.rows)
-        for start in range(0, kernel.depth, tiling.panel):
-            end = min(start + tiling.panel, kernel.depth)
-            depth = _Depth(self._chunks(start, end), start > 0, end < kernel.depth)
-            left = self._panel(kernel.left, rows, depth, right=False)
-            with self.builder.tiles(kernel.columns, tiling.n) as columns:
-                right = self._panel(kernel.right, columns, depth, right=True) if tiling.m < kernel.rows else None
-                for tile in self._tiles(rows, tiling.m, kernel.rows):
-                    self._tile(tile, columns, left, right, depth, partial)
+    def __init__(self, emission: MatmulEmission, plan: MatmulPlan, start: int, width: int) -> None:
+        self.kernel = kernel = emission.kernel
+        self.builder = emission.builder
+        self.epilogue = emission.epilogue
+        self.plan = plan
+        self.start, self.width = start, width
+        packed = None
+        if kernel.packed and kernel.depth:
+            block = min(plan.columns, width)
+            packed = PackedOperand.make(
+                kernel.right, kernel.outer, kernel.right_view, block, self.builder.block, start, width
+            )
+        self.sides = {"left": Side(kernel.left, right=False), "right": Side(kernel.right, right=True, packed=packed)}
+        self.levels = {
+            name: fetch(plan.order, axes, across, name in plan.holds).level
+            for name, axes, across in (("left", kernel.left_axes, "j"), ("right", kernel.right_axes, "i"))
+        }
 
-    def _partial(self) -> Spread:
-        """Where unfinished sums rest: a temporary tensor of the accumulator's format, one for all outer indices."""
-        kernel = self.kernel
+    def run(self, here: _Here) -> None:
+        """All loops."""
+        self._open(self.plan.order, here)
+
+    def _open(self, order: str, here: _Here) -> None:
+        """The loops of `order` that are left."""
+        here = self._fetched(len(self.plan.order) - len(order), here)
+        if not order:
+            self._tile(here)
+            return
+        kernel, inner = self.kernel, order[1:]
+        match order[0]:
+            case "b":
+                with ExitStack() as stack:
+                    indices = here.indices
+                    for extent in kernel.outer:
+                        indices = (*indices, stack.enter_context(self.builder.loop(extent)))
+                        self.epilogue.preload(indices)
+                    self._open(inner, replace(here, indices=indices))
+            case "i":
+                with self.builder.tiles(kernel.rows, self.plan.rows) as rows:
+                    self._open(inner, replace(here, rows=rows))
+            case "j":
+                with self.builder.tiles(self.width, self.plan.columns) as columns:
+                    self._open(inner, replace(here, columns=Span(columns.start + self.start, columns.size)))
+            case _ if not inner or kernel.depth <= self.plan.depth:
+                self._open(inner, here)
+            case _:
+                self._steps(inner, here)
+
+    def _fetched(self, level: int, here: _Here) -> _Here:
+        """With the operands that come on chip now; those that all loops index come with each product."""
+        panels = dict(here.panels)
+        for name, side in self.sides.items():
+            if self.levels[name] == level < len(self.plan.order) and name not in panels and not side.operand.ready:
+                extent, step = (here.columns, self.plan.columns) if side.right else (here.rows, self.plan.rows)
+                if here.chunks is not None:
+                    panels[name] = side.panel(self.builder, here.indices, extent, here.chunks, step)
+        return replace(here, panels=panels)
+
+    def _steps(self, inner: str, here: _Here) -> None:
+        """The loop over K with others inside of it: the sums of all their tiles rest between its turns."""
+        size, depth = self.plan.depth, self.kernel.depth
+        here = replace(here, sums=self._sums(inner, here))
+        count = -(-depth // size)
+        for number in range(count):
+            if here.panels or count <= 3 or number in (0, count - 1):
+                # Each piece that a panel holds has a buffer of its own.
+                span = Span.of(number * size, min(size, depth - number * size))
+                self._step(inner, here, number, span, number > 0, number < count - 1)
+            elif number == 1:
+                with self.builder.loop(count - 2) as index:
+                    self._step(inner, here, number, Span.of((index + 1) * size, size), True, True)
+
+    def _step(self, inner: str, here: _Here, number: int, span: Span, earlier: bool, later: bool) -> None:
+        chunk = Chunk(number, AffineForm.of(int(earlier and self.plan.rest is Rest.ACC)), span)
+        self._open(inner, replace(here, chunks=(chunk,), earlier=earlier, later=later))
+
+    def _sums(self, inner: str, here: _Here) -> Sums:
+        """A place for the sums of all tiles that the `inner` loops walk over."""
+        kernel, rest = self.kernel, self.plan.rest
         form = kernel.mode.accumulator
-        kind = tensor(element_of(form), kernel.rows, kernel.columns)
-        op = UnrealizedConversionCastOp(operands=[[]], result_types=[[kind]])
-        op.attributes["path"] = StringAttr(f"{kernel.kernel.path or 'product'}.sums")
-        return Spread(op.results[0], form, 0, (), kernel.columns, 1)
+        outer = kernel.outer if "b" in inner else ()
+        shape = (*outer, here.rows.limit, here.columns.limit)
+        if rest is Rest.DRAM:
+            buffer = self.builder.temporary("sums", shape, form)
+        else:
+            buffer = self.builder.alloc("acc" if rest is Rest.ACC else "sram", shape, form)
+        return Sums(buffer, rest, form, len(here.indices), dense_strides(shape), here.rows.start, here.columns.start)
 
-    def _tiles(self, panel: Span, size: int, extent: int) -> Iterator[Span]:
-        """Tiles of `size` of a panel; the last may be cut short by the end of the axis."""
-        count = -(-panel.limit // size)
-        if count == 1:
-            yield panel
+    def _tile(self, here: _Here) -> None:
+        """One tile of the accumulator: its products, then the epilogue, or a rest until it is finished."""
+        sums = here.sums
+        acc = self._accumulate(here)
+        away = sums if sums is not None and sums.rest is not Rest.ACC else None
+        if here.later and away is None:
             return
-        with self.builder.loop(count) as index:
-            start = panel.start + index * size
-            whole = extent % size == 0 and extent % panel.limit == 0
-            forms = (AffineForm.of(size),) if whole else (AffineForm.of(size), AffineForm.of(extent) - start)
-            yield Span(start, Minimum(forms))
+        for strip, given in strips_of(self.builder, here.rows, self.plan.strip, {0: acc}):
+            at = replace(here, rows=strip)
+            if here.earlier and away is not None:
+                given[1] = self._resting(away, at)
+            if not here.later or away is None:
+                self.epilogue.tile(here.indices, strip, here.columns, given)
+            else:
+                self._put_away(away, at, [given[key] for key in sorted(given)])
 
-    def _each_chunk(self, depth: _Depth) -> Iterator[_Chunk]:
-        """The pieces of K: written out, or the one body of a loop."""
-        if depth.chunks is not None:
-            yield from depth.chunks
-            return
-        with self.builder.tiles(self.kernel.depth, self.tiling.k) as span:
-            yield _Chunk(AffineForm.index(self.builder.depth - 1), span)
+    def _place(self, sums: Sums, here: _Here) -> Place:
+        """The sums of a strip where they rest."""
+        held = Held(sums.buffer, sums.offset(here), sums.strides[-2])
+        return held.full(here.rows.size, here.columns.size)
 
-    def _panel(self, operand: ProductOperand, span: Span, depth: _Depth, right: bool) -> _Panel:
-        """An operand's rows (left) or columns (right) over several pieces of K on chip: a buffer a piece."""
-        blocked = self.packed is not None and right and operand.packing is None
-        block = self.packed.packing.columns if blocked and self.packed is not None else 0
-        held: list[Held] = []
-        if not operand.ready:
-            assert depth.chunks is not None
-            held = [self._fetch(operand, span, chunk.span, right) for chunk in depth.chunks]
-        return _Panel(span.start, tuple(held), block, by_rows=not right or operand.turned)
-
-    def _fetch(self, operand: ProductOperand, extent: Span, chunk: Span, right: bool) -> Held:
-        """A tile of an operand brought on chip: `extent` of its rows (left) or columns (right) by a piece of K."""
-        rows, columns = (extent, chunk) if not right or operand.turned else (chunk, extent)
-        return operand.fetch(self.builder, self.indices, rows, columns, self.packed if right else None)
-
-    def _operand(self, operand: ProductOperand, panel: _Panel | None, extent: Span, chunk: _Chunk, right: bool) -> Held:
-        if operand.ready:
-            rows, columns = (extent, chunk.span) if not right or operand.turned else (chunk.span, extent)
-            return operand.place(self.indices, rows, columns)
-        if panel is None:
-            return self._fetch(operand, extent, chunk.span, right)
-        return panel.tile(extent, chunk)
-
-    def _tile(
-        self,
-        rows: Span,
-        columns: Span,
-        left: _Panel | None,
-        right: _Panel | None,
-        depth: _Depth,
-        partial: Spread | None = None,
-    ) -> None:
-        """One tile of the accumulator: its products, then the epilogue, or a rest in DRAM until it is finished."""
-        acc = self._accumulate(rows, columns, left, right, depth)
-        for strip, given in strips_of(self.builder, rows, self.tiling.strip, {0: acc}):
-            if depth.earlier and partial is not None:
-                given[1] = self._resting(partial, strip, columns)
-            if not depth.later or partial is None:
-                self.epilogue.tile(self.indices, strip, columns, given)
-                continue
-            program = MORE_SUMS if depth.earlier else FIRST_SUMS
-            kept = hold(self.builder, Extent.FULL, strip.limit, columns.limit, partial.form)
-            places = [held.full(strip.size, columns.size) for held in (*given.values(), kept)]
-            self.builder.lane_pass(program, strip.size, columns.size, places[:-1], out=places[-1])
-            self.builder.copy(places[-1], self._rest(partial, strip, columns))
-
-    def _rest(self, partial: Spread, rows: Span, columns: Span) -> Place:
-        buffer = self.kernel.scope.buffers[partial.root]
-        return tile_place(buffer, partial, partial.start((), rows.start, columns.start), rows.size, columns.size)
-
-    def _resting(self, partial: Spread, rows: Span, columns: Span) -> Held:
-        """The unfinished sums of a tile, loaded."""
-        target = hold(self.builder, Extent.FULL, rows.limit, columns.limit, partial.form)
-        load(self.builder, self._rest(partial, rows, columns), target, Extent.FULL, rows.size, columns.size)
+    def _resting(self, sums: Sums, here: _Here) -> Held:
+        """The unfinished sums of a strip, on chip."""
+        if sums.rest is Rest.SRAM:
+            return Held(sums.buffer, sums.offset(here), sums.strides[-2])
+        target = hold(self.builder, Extent.FULL, here.rows.limit, here.columns.limit, sums.form)
+        self.builder.copy(self._place(sums, here), target.full(here.rows.size, here.columns.size))
         return target
 
-    def _accumulate(self, rows: Span, columns: Span, left: _Panel | None, right: _Panel | None, depth: _Depth) -> Held:
+    def _put_away(self, sums: Sums, here: _Here, parts: list[Held]) -> None:
+        """Add up the parts of a strip's sums and let them rest."""
+        size = (here.rows.size, here.columns.size)
+        target = self._place(sums, here)
+        out = target
+        if sums.rest is Rest.DRAM:
+            out = hold(self.builder, Extent.FULL, here.rows.limit, here.columns.limit, sums.form).full(*size)
+        program = MORE_SUMS if here.earlier else FIRST_SUMS
+        self.builder.lane_pass(program, *size, [part.full(*size) for part in parts], out=out)
+        if sums.rest is Rest.DRAM:
+            self.builder.copy(out, target)
+
+    def _accumulate(self, here: _Here) -> Held:
         kernel, builder = self.kernel, self.builder
         form = kernel.mode.accumulator
-        acc = Held(builder.alloc("acc", (rows.limit, columns.limit), form), AffineForm(), columns.limit)
-        place = acc.full(rows.size, columns.size)
+        if here.sums is not None and here.sums.rest is Rest.ACC:
+            acc = Held(here.sums.buffer, here.sums.offset(here), here.sums.strides[-2])
+        else:
+            acc = Held(
+                builder.alloc("acc", (here.rows.limit, here.columns.limit), form), AffineForm(), here.columns.limit
+            )
+        place = acc.full(here.rows.size, here.columns.size)
         if kernel.depth == 0:
             nothing = LaneProgram.parse("out 0.0" if form is Format.F32 else "out 0")
-            builder.lane_pass(nothing, rows.size, columns.size, out=place)
+            builder.lane_pass(nothing, here.rows.size, here.columns.size, out=place)
             return acc
         turned = kernel.right.turned
-        for chunk in self._each_chunk(depth):
-            a = self._operand(kernel.left, left, rows, chunk, False)
-            b = self._operand(kernel.right, right, columns, chunk, True)
-            sizes = (columns.size, chunk.span.size) if turned else (chunk.span.size, columns.size)
-            a_place = a.full(rows.size, chunk.span.size)
-            builder.product(a_place, b.full(*sizes), place, kernel.mode.label, turned, chunk.number)
+        for chunk in self._chunks(here):
+            a, b = (
+                side.tile(
+                    builder, here.indices, here.panels.get(name), here.columns if side.right else here.rows, chunk
+                )
+                for name, side in self.sides.items()
+            )
+            columns, depth = here.columns.size, chunk.span.size
+            sizes = (columns, depth) if turned else (depth, columns)
+            builder.product(
+                a.full(here.rows.size, depth), b.full(*sizes), place, kernel.mode.label, turned, chunk.number
+            )
         return acc
 
-
-@dataclass(frozen=True)
-class _Panel:
-    """An operand on chip over several pieces of K: `held`, a buffer each (none where it lies there anyway).
-
-    It begins at `start` of the operand's rows (`by_rows`) or columns; a packed weight lies in blocks of `block`
-    columns (0: it does not).
-    """
-
-    start: AffineForm
-    held: Sequence[Held]
-    block: int
-    by_rows: bool
-
-    def tile(self, extent: Span, chunk: _Chunk) -> Held:
-        """The part of the panel at `extent` for a piece of K."""
-        held = self.held[chunk.number.constant]
-        moved = extent.start - self.start
-        if self.by_rows:
-            return replace(held, offset=held.offset + moved * held.pitch)
-        if not self.block:
-            return replace(held, offset=held.offset + moved)
-        return replace(held, offset=held.offset + _scaled(moved, self.block, chunk.span.limit * self.block))
-
-
-def _scaled(form: AffineForm, unit: int, step: int) -> AffineForm:
-    """`form`, in multiples of `unit`, as multiples of `step`."""
-    factors = (*form.coefficients, form.constant)
-    assert all(factor % unit == 0 for factor in factors)
-    return AffineForm(tuple(factor // unit * step for factor in form.coefficients), form.constant // unit * step)
+    def _chunks(self, here: _Here) -> Iterator[Chunk]:
+        """The pieces of K that a tile sums up at once: written out, or the one body of a loop."""
+        if here.chunks is not None:
+            yield from here.chunks
+            return
+        with self.builder.tiles(self.kernel.depth, self.plan.depth) as span:
+            yield Chunk(0, AffineForm.index(self.builder.depth - 1), span)

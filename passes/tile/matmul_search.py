@@ -1,37 +1,28 @@
-"""Tile sizes and loop order of a matrix product, by the instruction records' own costs.
+"""The tiling of a matrix product, chosen by the instruction records' own costs.
 
 Of each candidate are known the busy cycles of the array, the DRAM channel, the vector engine and the copies, and
 the bytes it needs on chip. Engines run side by side, so the estimate is the largest of them, plus what cannot
-overlap: the first loads, the last epilogue, and all that a single buffer serializes.
+overlap: the first loads, the last epilogue, all that a single buffer serializes, and what the array waits for at
+both ends of the kernel while rows come from, and go to, what is done row by row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
+from ..tile_rules import FREE, TileChoice
+from .loop_order import UNROLLED
+from .matmul_candidates import Candidates, candidates
+from .matmul_plan import Decision, MatmulPlan, Rest
+from .matmul_problem import MatmulProblem, Operand, Seam
 from .rates import Column, Rates, TileCost
-from .search import (
-    ALIGNMENT,
-    CHANNEL_SHARE,
-    INSTRUCTION_CYCLES,
-    PARTS,
-    aligned,
-    ceil,
-    distinct,
-    pieces,
-    row_pieces,
-    total,
-    where,
-)
-
-SPLITS = (2, 3, 4, 6, 8)
-"""Into how many panels the depth of a product is tried to be split."""
+from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, aligned, ceil, distinct, total, where
 
 PARTIAL_BYTES = 4
 """Bytes of a sum that is not finished."""
@@ -40,177 +31,69 @@ STRIP_BYTES = 16384
 """A finished tile goes through the vector engine in strips of rows for which the epilogue keeps at most so many bytes,
 so that a large accumulator tile needs no large buffers beside it."""
 
-UNROLLED = 16
-"""Up to so many pieces of K are written out one by one, each with a buffer of its own; more become a loop, which no
-panel can be held for."""
+MOST_BLOCKS = 8
+"""The rows of the columns at a kernel's ends are cut into at most so many blocks."""
+
+EDGE_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""How many of the array's widths the columns at an end are tried with."""
 
 
-class Order(IntEnum):
-    """Which operand stays on chip while the other passes by; SPLIT is left-stationary in panels of depth: all rows by a
-    piece of K stay, and sums that are not finished go to DRAM and back."""
+@dataclass(frozen=True, eq=False)
+class _Edge:
+    """Columns at a kernel's end that are done in row blocks: their number, bytes of their weights, and what the array
+    waits for at each end then."""
 
-    LEFT = 0
-    RIGHT = 1
-    OUTPUT = 2
-    SPLIT = 3
-
-    @property
-    def label(self) -> str:
-        """Its name in plans and recipes."""
-        return ("left-stationary", "right-stationary", "output-stationary", "split-depth")[self]
-
-
-@dataclass(frozen=True)
-class Operand:
-    """How one operand of a product comes on chip.
-
-    bytes: of an element as stored. resident: it lies in SRAM already. pitch: elements between its rows in DRAM (0:
-    every tile is one run, as packed weights are). turned: the array wants its rows across the stored ones, so that a
-    copy moves single elements. prepared: bytes of an element after `passes` vector passes that convert it on chip
-    (0: it is used as it comes).
-    """
-
+    columns: int
     bytes: int
-    resident: bool = False
-    pitch: int = 0
-    turned: bool = False
-    prepared: int = 0
-    passes: int = 0
+    arrival: float
+    departure: float
 
 
-@dataclass(frozen=True)
-class Epilogue:
-    """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
-    passes; `rows` bytes a column that are loaded with it."""
+@dataclass(frozen=True, eq=False)
+class _Panels:
+    """What an operand has on chip at once, as columns of bytes: `held` of what it is used from, `raw` of what is still
+    to be prepared, `chunk` of one buffer of either; and `wait`, the cycles for which the array waits if there is no
+    room for the next panel beside the one at hand. `steady`: it is loaded once."""
 
-    passes: int = 1
-    loaded: int = 0
-    stored: int = 0
-    kept: int = 0
-    rows: int = 0
-
-
-@dataclass(frozen=True)
-class MatmulProblem:
-    """A product to be tiled: `batch` independent [m, k] by [k, n]."""
-
-    batch: int
-    m: int
-    n: int
-    k: int
-    mode: str
-    left: Operand
-    right: Operand
-    epilogue: Epilogue
-
-
-@dataclass(frozen=True)
-class MatmulPlan:
-    """A tiling: panels of `panel` rows (left-stationary), columns (right-stationary) or values of K (split) stay; tiles
-    are m x n x k, and are finished in strips of `strip` rows.
-
-    Cycles are the estimate and its parts; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`;
-    `burden` is what counted beside the cycles.
-    """
-
-    order: Order
-    panel: int
-    m: int
-    n: int
-    k: int
-    strip: int
-    cycles: int
-    array: int
-    channel: int
-    vector: int
-    sram: int
-    acc: int
-    doubled: bool
-    burden: int = 0
-
-    @property
-    def text(self) -> str:
-        """One line for the plan dictionary."""
-        return (
-            f"{self.order.label} panel {self.panel} tile {self.m}x{self.n}x{self.k} strip {self.strip}:"
-            f" {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector}),"
-            f" sram {self.sram}, acc {self.acc}"
-        )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """The plan that was chosen, the best one of another order (None if none is feasible), and how many were."""
-
-    chosen: MatmulPlan
-    runner_up: MatmulPlan | None
-    candidates: int
-
-
-@dataclass(frozen=True)
-class _Candidates:
-    """Columns of candidates: the order, the panel, the tile, and the rows of a strip."""
-
-    order: Column
-    panel: Column
-    m: Column
-    n: Column
-    k: Column
-    strip: Column
-
-
-def _candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> _Candidates:
-    """All combinations of order, panel and tile sizes whose accumulators fit; `fine` ones go below the array's size."""
-    rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
-    columns = pieces(problem.n, 1 if fine else rates.columns)
-    depths = pieces(problem.k, 1 if fine else rates.depth(problem.mode))
-    m, n, k = (axis.ravel() for axis in np.meshgrid(*map(np.array, (rows, columns, depths)), indexing="ij"))
-    fits = m * n * 4 <= rates.acc_bytes
-    if not np.any(fits):
-        fits = (m * n) == np.min(m * n)
-    m, n, k = m[fits], n[fits], k[fits]
-    found: list[Column] = [np.stack([np.full_like(m, Order.OUTPUT), m, m, n, k])]
-    for tile, extent, order in ((m, problem.m, Order.LEFT), (n, problem.n, Order.RIGHT)):
-        whole = ceil(extent, tile)
-        for part in PARTS[:8]:
-            panel = ceil(whole, part) * tile
-            useful = (panel > tile) | (whole == 1) | (part == 8)
-            found.append(np.stack([np.full_like(m, order), panel, m, n, k])[:, useful])
-        found.append(np.stack([np.full_like(m, order), tile, m, n, k]))
-    if not problem.left.resident:
-        for part in SPLITS:
-            panel = ceil(ceil(problem.k, part), k) * k
-            split = (panel < problem.k) & (panel * (part - 1) < problem.k)
-            found.append(np.stack([np.full_like(m, Order.SPLIT), panel, m, n, k])[:, split])
-    table = np.concatenate(found, axis=1)
-    table = table[:, (table[0] == Order.OUTPUT) | (ceil(problem.k, table[4]) <= UNROLLED)]
-    order, panel, m, n, k = np.unique(table, axis=1).astype(np.int64)
-    epilogue = problem.epilogue
-    bytes_each = max(1, epilogue.loaded + epilogue.stored + epilogue.kept) + where(
-        order == Order.SPLIT, PARTIAL_BYTES, 0
-    )
-    strips = ceil(m * n * bytes_each, STRIP_BYTES)
-    return _Candidates(order, panel, m, n, k, ceil(m, strips))
+    held: Column
+    raw: Column
+    chunk: Column
+    wait: Column
+    steady: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer."""
+    """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer.
 
-    candidates: _Candidates
+    `arrival` and `departure` are what the array waits for at the ends without edges, `stall` for the epilogues where
+    ACC has room for one set of sums; `per_column` the instructions that a column takes, `per_edge` those of an edge;
+    `block` is the rows of `edges`.
+    """
+
+    candidates: Candidates
+    strip: Column
     array: Column
     channel: Column
     vector: Column
     copies: Column
     serial: Column
-    tiles: Column
+    stall: Column
+    arrival: NDArray[np.float64]
+    departure: NDArray[np.float64]
     instructions: Column
+    per_column: NDArray[np.float64]
+    per_edge: Column
     single: Column
     double: Column
+    panels: tuple[_Panels, _Panels]
     acc: Column
+    has_edges: NDArray[np.bool_]
+    block: int
+    edges: tuple[_Edge, ...]
 
 
-def _fetch(rates: Rates, operand: Operand) -> TileCost:
+def _fetching(rates: Rates, operand: Operand) -> TileCost:
     """(channel cycles, busy cycles) of loading a tile of rows x columns of an operand, as two columns."""
 
     if not operand.resident and not operand.turned:
@@ -226,97 +109,196 @@ def _fetch(rates: Rates, operand: Operand) -> TileCost:
 
 @lru_cache(maxsize=256)
 def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
-    c = _candidates(problem, rates, fine)
-    m, n, k = problem.m, problem.n, problem.k
+    c = candidates(problem, rates, fine)
+    batch, m, n, k = problem.batch, problem.m, problem.n, problem.k
     left, right, epilogue = problem.left, problem.right, problem.epilogue
-    is_left, is_right, is_split = c.order == Order.LEFT, c.order == Order.RIGHT, c.order == Order.SPLIT
-    m_tiles, n_tiles, k_tiles = ceil(m, c.m), ceil(n, c.n), ceil(k, c.k)
-    # How often each operand passes by, and the extents of one load of it.
-    left_times = where(is_left | is_split, 1, where(is_right, ceil(n, c.panel), n_tiles))
-    right_times = where(is_right | is_split, 1, where(is_left, ceil(m, c.panel), m_tiles))
-    left_rows = np.minimum(where(is_left, c.panel, where(is_split, m, c.m)), m)
-    # Unfinished sums: written by every panel of the depth but the last, read by every one but the first.
-    unfinished = where(is_split, ceil(k, c.panel) - 1, 0)
-    right_columns = np.minimum(where(is_right, c.panel, c.n), n)
-    fetch_left, fetch_right = _fetch(rates, left), _fetch(rates, right)
-    loads = left_times * total(fetch_left, (m, left_rows), (k, c.k))
-    loads = loads + right_times * total(fetch_right, (k, c.k), (n, right_columns))
+    tile, ways = c.tile, c.ways
+    turns = {axis: column[tile] for axis, column in c.turns.items()}
+    rest = c.of_way([way.rest for way in ways])
+    moves = rest > Rest.ACC
+    # How often each operand is loaded as a whole.
+    left_times = c.turned("j", ["j" in way.left.again for way in ways])
+    right_times = c.turned("i", ["i" in way.right.again for way in ways])
+    left_times = left_times * where(not left.shared or c.of_way(["b" in way.left.again for way in ways]), batch, 1)
+    right_times = right_times * where(not right.shared or c.of_way(["b" in way.right.again for way in ways]), batch, 1)
+    left_once = total(_fetching(rates, left), (m, c.m), (k, c.k))
+    right_once = total(_fetching(rates, right), (k, c.k), (n, c.n))
+    loads = left_times * left_once[:, tile] + right_times * right_once[:, tile]
     stores = np.zeros_like(loads)
     for size, moved in ((epilogue.loaded, loads), (epilogue.stored, stores)):
         if size:
-            moved += total(rates.copies(n, size), (m, c.m), (n, c.n))
-    if np.any(unfinished):
-        partial = total(rates.copies(n, PARTIAL_BYTES), (m, c.m), (n, c.n))
-        loads, stores = loads + unfinished * partial, stores + unfinished * partial
-    vector = (epilogue.passes + unfinished) * total(rates.vector, (m, c.strip), (n, c.n))
+            moved += batch * total(rates.copies(n, size), (m, c.m), (n, c.n))[:, tile]
+    # Unfinished sums: written by every turn of k but the last, read by every one but the first.
+    unfinished = where(moves, turns["k"] - 1, 0)
+    if np.any(rest == Rest.DRAM):
+        partial = batch * total(rates.copies(n, PARTIAL_BYTES), (m, c.m), (n, c.n))[:, tile]
+        partial = partial * where(rest == Rest.DRAM, unfinished, 0)
+        loads, stores = loads + partial, stores + partial
+    bytes_each = max(1, epilogue.loaded + epilogue.stored + epilogue.kept) + where(moves, PARTIAL_BYTES, 0)
+    tile_m, tile_n = c.m[tile], c.n[tile]
+    strip = ceil(tile_m, ceil(tile_m * tile_n * bytes_each, STRIP_BYTES))
+    vector = batch * (epilogue.passes + unfinished) * total(rates.vector, (m, strip), (n, tile_n))
     if left.passes:
-        vector = vector + left.passes * left_times * total(rates.vector, (m, left_rows), (k, c.k))
+        vector = vector + left.passes * left_times * total(rates.vector, (m, c.m), (k, c.k))[tile]
     if right.passes:
-        vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, right_columns))
-    first = distinct(fetch_left, left_rows, c.k)[0] + distinct(fetch_right, c.k, right_columns)[0]
-    last = epilogue.passes * distinct(rates.vector, c.strip, c.n) + aligned(c.m * c.n * epilogue.stored) // ALIGNMENT
-    strips = m_tiles * ceil(c.m, c.strip) * n_tiles
-    instructions = strips * (epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded) + 3 * unfinished)
-    instructions = instructions + m_tiles * n_tiles * k_tiles
-    if not left.resident:
-        instructions = instructions + left_times * ceil(m, left_rows) * k_tiles * (1 + left.passes)
-    if not right.resident:
-        instructions = instructions + right_times * ceil(n, right_columns) * k_tiles * (1 + right.passes)
-    single, double = _sram(problem, c, left_rows, right_columns)
+        vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, c.n))[tile]
+    first = distinct(_fetching(rates, left), c.m, c.k)[0] + distinct(_fetching(rates, right), c.k, c.n)[0]
+    last = epilogue.passes * distinct(rates.vector, strip, tile_n)
+    if epilogue.stored:
+        last = last + distinct(rates.copies(n, epilogue.stored), strip, tile_n)[0]
+    strips = ceil(tile_m, strip)
+    finishing = strips * (epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded))
+    finishing = finishing + strips * where(rest == Rest.DRAM, 3, 1) * unfinished
+    instructions = batch * turns["i"] * turns["j"] * (finishing + turns["k"])
+    for operand, times, across in ((left, left_times, turns["i"]), (right, right_times, turns["j"])):
+        if not operand.resident:
+            instructions = instructions + times * across * turns["k"] * (1 + operand.passes)
+    array = batch * total(rates.products(problem.mode), (m, c.m), (n, c.n), (k, c.k))[tile]
+    panels = (
+        _panels(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
+        _panels(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),
+    )
+    single, double = _sram(problem, c, strip, rest, panels)
+    acc, sets = _acc(c, rest, batch)
+    # The array waits for the epilogue of every set of accumulators where there is room for one only.
+    stall = where(rest == Rest.ACC, sets * (last + rates.fill), vector + sets * rates.fill)
+    row_work = array / (turns["i"] * c.turned("b", [way.runs_inside("i", "b") for way in ways]))
+    for axis in "jk":
+        row_work = row_work / c.turned(axis, [not way.runs_inside(axis, "i") for way in ways])
+    seam = problem.seam
+    rows = np.minimum(tile_m, m)
+    waits = [np.maximum(rows * pace, m * pace - (turns["i"] - 1) * row_work) for pace in (seam.arrival, seam.departure)]
+    loading = 0 if right.resident else 1 + right.passes
+    per_column = turns["i"] * (finishing + turns["k"]) + turns["k"] * loading
+    block, edges = _edges(problem, rates)
+    steps = epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded)
     return _Table(
-        c,
-        problem.batch * total(rates.products(problem.mode), (m, c.m), (n, c.n), (k, c.k)),
-        problem.batch * (loads[0] + stores[0]),
-        problem.batch * vector,
-        problem.batch * np.maximum(loads[1], stores[1]),
-        first + last + rates.start,
-        problem.batch * m_tiles * n_tiles,
-        problem.batch * instructions,
-        single,
-        double,
-        aligned(c.m * c.n * 4),
+        candidates=c,
+        strip=strip,
+        array=array,
+        channel=loads[0] + stores[0],
+        vector=vector,
+        copies=np.maximum(loads[1], stores[1]),
+        serial=first[tile] + last + rates.start,
+        stall=stall,
+        arrival=waits[0],
+        departure=waits[1],
+        instructions=instructions,
+        per_column=per_column / tile_n,
+        per_edge=ceil(m, max(block, 1)) * (steps + turns["k"]) + turns["k"] * loading,
+        single=single,
+        double=double,
+        panels=panels,
+        acc=acc,
+        has_edges=np.array([way.has_edges for way in ways])[c.way] & (turns["k"] <= UNROLLED),
+        block=block,
+        edges=edges,
     )
 
 
-def holds_panel(order: Any, panel: Any, tile: Any, mine: Order, other: Order) -> Any:
-    """Whether an operand is on chip over its whole depth: the one that stays, and the one that passes by it in tiles
-    when the panel has several. Numbers and columns alike."""
-    return (order == mine) | ((order == other) & (panel > tile))
+def _acc(c: Candidates, rest: Column, batch: int) -> tuple[Column, Column]:
+    """Bytes of ACC that the sums alive at once take, and how many such sets there are."""
+    size, sets = c.m[c.tile] * c.n[c.tile], np.full_like(c.tile, batch)
+    for axis in "ij":
+        sets = sets * c.turns[axis][c.tile]
+    for axis in "bij":
+        alive = c.turned(axis, [way.rest is Rest.ACC and way.runs_inside(axis, "k") for way in c.ways])
+        size, sets = size * alive, sets // alive
+    return aligned(size * 4), sets
 
 
-def _sram(problem: MatmulProblem, c: _Candidates, left_rows: Column, right_columns: Column) -> tuple[Column, Column]:
+def _panels(
+    c: Candidates, operand: Operand, axis: str, extent: int, loading: Column, times: Column, work: NDArray[np.float64]
+) -> _Panels:
+    """The panels of an operand along `axis` of the product, of `extent`: all loads take `loading` cycles, and while it
+    is held each of them has to hide behind one turn of the loop that it is held across: `work` in all."""
+    fetches = [way.left if axis == "i" else way.right for way in c.ways]
+    nothing = np.zeros_like(c.tile)
+    outside = [set(way.order[: one.level]) - set(way.single) for way, one in zip(c.ways, fetches, strict=True)]
+    steady = c.of_way([not axes for axes in outside]) > 0
+    if operand.lies_ready:
+        return _Panels(nothing, nothing, nothing, nothing, steady)
+    across = where(c.of_way([axis in one.whole for one in fetches]), extent, (c.m if axis == "i" else c.n)[c.tile])
+    chunk = aligned(across * c.k[c.tile] * (operand.prepared or operand.bytes))
+    raw = aligned(across * c.k[c.tile] * operand.bytes * (bool(operand.prepared) and not operand.resident))
+    is_held = c.of_way([("left" if axis == "i" else "right") in way.holds for way in c.ways])
+    return _Panels(
+        held=chunk * c.turned("k", ["k" in one.whole for one in fetches]),
+        raw=raw,
+        chunk=chunk,
+        wait=where(is_held, np.maximum(loading - times * work, 0), 0),
+        steady=steady,
+    )
+
+
+def _sram(
+    problem: MatmulProblem, c: Candidates, strip: Column, rest: Column, panels: tuple[_Panels, ...]
+) -> tuple[Column, Column]:
     """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
-    single, double = np.zeros_like(c.m), np.zeros_like(c.m)
-    once = problem.batch == 1
-    is_split = c.order == Order.SPLIT
-    left_whole = holds_panel(c.order, c.panel, c.n, Order.LEFT, Order.RIGHT) | is_split
-    right_whole = holds_panel(c.order, c.panel, c.m, Order.RIGHT, Order.LEFT) | (is_split & (c.m < problem.m))
-    left_steady = (c.order == Order.LEFT) & (c.panel >= problem.m) & once
-    right_steady = (c.order == Order.RIGHT) & (c.panel >= problem.n) & once
-    depth = where(is_split, c.panel, problem.k)
-    for operand, extent, whole, steady in (
-        (problem.left, left_rows, left_whole, left_steady),
-        (problem.right, right_columns, right_whole, right_steady),
-    ):
-        if operand.resident and not operand.prepared:
-            continue
-        chunk = aligned(extent * c.k * (operand.prepared or operand.bytes))
-        held = where(whole, chunk * ceil(depth, c.k), chunk)
-        fetched = bool(operand.prepared) and not operand.resident
-        raw = aligned(extent * c.k * operand.bytes * fetched)
-        single = single + held + raw
+    tile_m, tile_n = c.m[c.tile], c.n[c.tile]
+    single, double, largest = np.zeros_like(tile_m), np.zeros_like(tile_m), np.zeros_like(tile_m)
+    for one in panels:
+        single = single + one.held + one.raw
         # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
-        double = double + where(steady, held, held + chunk) + 2 * raw
+        double = double + one.held + where(one.steady, 0, one.chunk) + 2 * one.raw
+        largest = np.maximum(largest, where(one.steady, 0, one.chunk))
     epilogue = problem.epilogue
-    strip = c.strip * c.n
-    for size in (epilogue.loaded, epilogue.stored):
-        if size:
-            single = single + aligned(strip * size)
-            double = double + 2 * aligned(strip * size)
-    partial = where(is_split, aligned(strip * PARTIAL_BYTES), 0)
-    single, double = single + 2 * partial, double + 3 * partial
-    kept = aligned(strip * epilogue.kept) + 2 * aligned(c.n * epilogue.rows)
-    return single + kept, double + kept
+    size = strip * tile_n
+    for moved in (epilogue.loaded, epilogue.stored):
+        if moved:
+            single, double = single + aligned(size * moved), double + 2 * aligned(size * moved)
+    away = where(rest == Rest.DRAM, aligned(size * PARTIAL_BYTES), 0)
+    resting = tile_m * tile_n * PARTIAL_BYTES
+    for axis in "bij":
+        resting = resting * c.turned(axis, [way.runs_inside(axis, "k") for way in c.ways])
+    kept = aligned(size * epilogue.kept) + 2 * aligned(tile_n * epilogue.rows) + where(rest == Rest.SRAM, resting, 0)
+    # Buffers of unlike sizes leave holes that no large one fits: what streams needs room for one more.
+    return single + 2 * away + kept, double + 3 * away + kept + largest
+
+
+def _edges(problem: MatmulProblem, rates: Rates) -> tuple[int, tuple[_Edge, ...]]:
+    """The rows of a block at a kernel's ends, and the columns that can be done in such blocks there."""
+    seam = problem.seam
+    blocks = min(problem.m // rates.least_rows, MOST_BLOCKS)
+    if blocks < 2 or not (seam.arrival or seam.departure):
+        return 0, ()
+    block = ceil(problem.m, blocks)
+    # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
+    widths = rates.columns * np.array(EDGE_WIDTHS)
+    widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
+    if not len(widths):
+        return 0, ()
+    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k))
+    found: list[_Edge] = []
+    for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
+        waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]
+        size = 0 if problem.right.lies_ready else width * problem.k * (problem.right.prepared or problem.right.bytes)
+        found.append(_Edge(width, size, *waits))
+    return block, tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Ends:
+    """For every candidate, the columns of the best edge at one end, and what it costs in waiting and beside that."""
+
+    columns: Column
+    wait: NDArray[np.float64]
+    burden: NDArray[np.float64]
+
+
+def _ends(table: _Table, sram: int, arriving: bool) -> _Ends:
+    plain = table.arrival if arriving else table.departure
+    columns, wait, burden = np.zeros_like(table.array), plain, np.zeros_like(plain)
+    if not np.any(plain):
+        return _Ends(columns, wait, burden)
+    for edge in table.edges:
+        cycles = edge.arrival if arriving else edge.departure
+        more = INSTRUCTION_CYCLES * (table.per_edge - edge.columns * table.per_column)
+        fits = table.has_edges & (table.double - table.panels[1].held + edge.bytes <= sram)
+        better = fits & (cycles + more < wait + burden)
+        columns = np.where(better, edge.columns, columns)
+        wait, burden = np.where(better, cycles, wait), np.where(better, more, burden)
+    return _Ends(columns, wait, burden)
 
 
 @lru_cache(maxsize=4096)
@@ -328,37 +310,77 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         table = _evaluated(problem, rates, True)
         feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
-        least = int(np.argmin(table.single + table.acc))
-        lacks_acc = bool(table.acc[least] > acc)
-        raise CapacityError(
-            f"{'ACC' if lacks_acc else 'SRAM'} for the least tile of a {problem.m}x{problem.n}x{problem.k} product",
-            need=int((table.acc if lacks_acc else table.single)[least]),
-            limit=acc if lacks_acc else sram,
-            levers=("a machine with more of it",),
-        )
+        raise _no_room(problem, table, sram, acc)
+    c = table.candidates
     doubled = table.double <= sram
-    # With one accumulator tile the array waits for every epilogue, and runs dry.
-    array = table.array + where(2 * table.acc <= acc, 0, table.vector + table.tiles * rates.fill)
+    # With one set of accumulators the array waits for every epilogue, and runs dry.
+    array = table.array + where(2 * table.acc <= acc, 0, table.stall)
+    # What is held is loaded in one turn of the loop across which it is, unless there is room for the next beside it.
+    need = table.double
+    for panels in table.panels:
+        need = need + where(panels.steady, 0, panels.held - panels.chunk)
+        array = array + where((need <= sram) & ~panels.steady, 0, panels.wait)
     bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
-    cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial
-    burden = CHANNEL_SHARE * table.channel + INSTRUCTION_CYCLES * table.instructions
+    lead, tail = _ends(table, sram, arriving=True), _ends(table, sram, arriving=False)
+    seam = lead.wait + tail.wait
+    cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
+    # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.
+    loaded = table.channel + table.double / rates.machine.dram.bytes_per_cycle
+    burden = CHANNEL_SHARE * loaded + INSTRUCTION_CYCLES * table.instructions + lead.burden + tail.burden
     score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
-    others = np.where(table.candidates.order == table.candidates.order[best], np.inf, score)
+    orders = np.array([way.order for way in c.ways])
+    others = np.where(orders[c.way] == orders[c.way[best]], np.inf, score)
     second = int(np.argmin(others))
 
     def plan(index: int) -> MatmulPlan:
-        c = table.candidates
-        two = bool(doubled[index])
+        way, tile, two = c.ways[c.way[index]], c.tile[index], bool(doubled[index])
+        first = int(lead.columns[index])
         return MatmulPlan(
-            Order(int(c.order[index])),
-            *(int(column[index]) for column in (c.panel, c.m, c.n, c.k, c.strip)),
-            *(int(column[index]) for column in (cycles, table.array, table.channel, table.vector)),
+            way.order,
+            *(int(column[tile]) for column in (c.m, c.n, c.k)),
+            strip=int(table.strip[index]),
+            holds=way.holds,
+            rest=way.rest,
+            lead=first,
+            tail=min(int(tail.columns[index]), problem.n - first),
+            block=table.block if lead.columns[index] or tail.columns[index] else 0,
+            cycles=int(cycles[index]),
+            array=int(table.array[index]),
+            channel=int(table.channel[index]),
+            vector=int(table.vector[index]),
+            seam=int(seam[index]),
             sram=int((table.double if two else table.single)[index]),
-            acc=int(table.acc[index]) * (1 + (2 * int(table.acc[index]) <= acc)),
+            acc=int(table.acc[index]) * (1 + bool(2 * table.acc[index] <= acc)),
             doubled=two,
             burden=int(burden[index]),
         )
 
     runner_up = plan(second) if np.isfinite(others[second]) else None
     return Decision(plan(best), runner_up, int(feasible.sum()))
+
+
+def unsearched(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
+    """A tiling without a search: output-stationary, nothing held, in the greatest square tiles that fit (of which ACC
+    has two). Raises CapacityError where no tile fits."""
+    plain = replace(problem, seam=Seam(), hold=False)
+    unit = rates.columns
+    for side in range(isqrt(acc // 8) // unit * unit, 0, -unit):
+        try:
+            return search(replace(plain, choice=TileChoice("bijk", side, side, side)), rates, sram, acc)
+        except CapacityError:
+            continue
+    return search(replace(plain, choice=TileChoice("bijk")), rates, sram, acc)
+
+
+def _no_room(problem: MatmulProblem, table: _Table, sram: int, acc: int) -> CapacityError:
+    least = int(np.argmin(table.single + table.acc))
+    lacks_acc = bool(table.acc[least] > acc)
+    forced = problem.choice != FREE
+    return CapacityError(
+        f"{'ACC' if lacks_acc else 'SRAM'} for the {'forced' if forced else 'least'} tile of a"
+        f" {problem.m}x{problem.n}x{problem.k} product",
+        need=int((table.acc if lacks_acc else table.single)[least]),
+        limit=acc if lacks_acc else sram,
+        levers=(*(("smaller tiles in the recipe",) if forced else ()), "a machine with more of it"),
+    )

@@ -16,7 +16,7 @@ from .cluster import Cluster
 from .kernel import Scope
 from .lane_graph import Extent
 from .lane_passes import Held, emit_passes
-from .matmul_search import Operand
+from .matmul_problem import Operand
 from .pack import Packing as PassPacking
 from .pack import Slot, pack
 from .tiles import Spread, hold, load, tile_place
@@ -127,7 +127,13 @@ class ProductOperand:
             turned=elementwise,
             prepared=0 if self.packing is None else self.form.bytes + self._temporary_bytes,
             passes=0 if self.packing is None else max(1, self.packing.full_passes),
+            shared=self.shared,
         )
+
+    @property
+    def shared(self) -> bool:
+        """Whether every product of a batch has the same operand."""
+        return bool(self.main.outer) and not any(stride for leaf in self.leaves for stride in leaf.outer)
 
     @property
     def _temporary_bytes(self) -> int:
@@ -164,6 +170,25 @@ class ProductOperand:
         emit_passes(builder, packing, rows.size, columns.size, find)
         return temporaries[packing.outputs[0]]
 
+    def fetch_by_rows(
+        self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, pieces: Sequence[Span], step: int
+    ) -> list[Held]:
+        """`rows` over several `pieces` of its columns brought on chip, `step` rows of all pieces before the next: the
+        first rows are there first. Not for an operand that passes prepare."""
+        assert self.packing is None
+        leaf = self.leaves[0]
+        held = [hold(builder, Extent.FULL, rows.limit, piece.limit, leaf.form) for piece in pieces]
+        for low in range(0, rows.limit, step):
+            size = Minimum.of(min(step, rows.limit - low))
+            for target, piece in zip(held, pieces, strict=True):
+                start = leaf.start(indices, rows.start + low, piece.start)
+                source = Place(
+                    self.scope.buffers[leaf.root], Access(start, (size, piece.size), (leaf.row, leaf.column))
+                )
+                part = Held(target.buffer, target.offset + low * target.pitch, target.pitch)
+                load(builder, source, part, Extent.FULL, size, piece.size)
+        return held
+
     def _leaf(
         self,
         builder: TileBuilder,
@@ -192,12 +217,13 @@ class ProductOperand:
 
 @dataclass(frozen=True, eq=False)
 class PackedOperand:
-    """A constant right operand packed into blocks of `columns` columns: [batch, blocks, K, columns] in DRAM."""
+    """Columns of a constant right operand, from `first` on, packed into blocks: [batch, blocks, K, columns] in DRAM."""
 
     packing: Packing
     tensor: SSAValue
     form: Format
     batch_strides: tuple[int, ...]
+    first: int
 
     @staticmethod
     def possible(operand: ProductOperand, view: View) -> bool:
@@ -206,9 +232,16 @@ class PackedOperand:
 
     @staticmethod
     def make(
-        operand: ProductOperand, outer_shape: Sequence[int], view: View, columns: int, inside: Block
+        operand: ProductOperand,
+        outer_shape: Sequence[int],
+        view: View,
+        columns: int,
+        inside: Block,
+        first: int = 0,
+        width: int | None = None,
     ) -> PackedOperand:
-        """Pack the main leaf (seen as `view`), with a DRAM tensor before the kernel that is being built."""
+        """Pack `width` columns (None: all) from `first` on of the main leaf, seen as `view`, into blocks of `columns`,
+        with a DRAM tensor before the kernel that is being built."""
         leaf = operand.main
         constant = constant_of(operand.scope, view)
         assert constant is not None
@@ -217,8 +250,8 @@ class PackedOperand:
         batch = prod(extent for extent, _ in kept)
         strides = dense_strides([extent for extent, _ in kept])
         packing = Packing(
-            leaf.offset,
-            (*(extent for extent, _ in kept), *operand.shape),
+            leaf.offset + first * leaf.column,
+            (*(extent for extent, _ in kept), operand.shape[0], operand.shape[1] if width is None else width),
             (*(stride for _, stride in kept), leaf.row, leaf.column),
             columns,
         )
@@ -226,7 +259,7 @@ class PackedOperand:
         matrix = prod(packing.packed_shape[1:])
         steps = tuple(step * matrix if stride else 0 for step, (_, stride) in zip(strides, kept, strict=True))
         assert packing.packed_shape[0] == batch
-        return PackedOperand(packing, tensor, leaf.form, steps)
+        return PackedOperand(packing, tensor, leaf.form, steps, first)
 
     def fetch(
         self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, columns: Span, blocked: bool
@@ -234,10 +267,7 @@ class PackedOperand:
         """Rows of K of one block or several: [blocks, rows, columns] on chip if `blocked`, else [rows, columns]."""
         width = self.packing.columns
         _, _, depth, _ = self.packing.packed_shape
-        start = AffineForm()
-        for index, step in zip(indices, self.batch_strides, strict=True):
-            start = start + index * step
-        start = start + self._block_start(columns, width * depth) + rows.start * width
+        start = self._start(indices) + self._block_start(columns, width * depth) + rows.start * width
         blocks = -(-columns.limit // width)
         pitch, step = (width, rows.limit * width) if blocked else (blocks * width, width)
         target = Held(builder.alloc("sram", (blocks, rows.limit, width), self.form), AffineForm(), pitch)
@@ -251,8 +281,31 @@ class PackedOperand:
         builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (step, pitch, 1))))
         return target
 
+    def fetch_by_blocks(
+        self, builder: TileBuilder, indices: Sequence[AffineForm], pieces: Sequence[Span], columns: Span
+    ) -> list[Held]:
+        """Several `pieces` of K of all blocks of `columns`, each as [blocks, rows, columns] on chip: the pieces of one
+        block before the next, so that the first columns are there first."""
+        width, matrix = self.packing.columns, self.packing.columns * self.packing.packed_shape[2]
+        count = -(-columns.limit // width)
+        held = [Held(builder.alloc("sram", (count, piece.limit, width), self.form), pitch=width) for piece in pieces]
+        start = self._start(indices) + self._block_start(columns, matrix)
+        for block in range(count):
+            size = Minimum.of(min(width, columns.limit - block * width))
+            for target, piece in zip(held, pieces, strict=True):
+                access = Access(start + block * matrix + piece.start * width, (piece.size, size), (width, 1))
+                part = Held(target.buffer, AffineForm.of(block * piece.limit * width), width)
+                builder.copy(Place(self.tensor, access), part.full(piece.size, size))
+        return held
+
+    def _start(self, indices: Sequence[AffineForm]) -> AffineForm:
+        start = AffineForm()
+        for index, step in zip(indices, self.batch_strides, strict=False):
+            start = start + index * step
+        return start
+
     def _block_start(self, columns: Span, matrix: int) -> AffineForm:
-        return _blocks(columns.start, self.packing.columns) * matrix
+        return _blocks(columns.start - self.first, self.packing.columns) * matrix
 
 
 def _blocks(form: AffineForm, width: int) -> AffineForm:

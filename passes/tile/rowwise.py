@@ -10,6 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 
 import numpy as np
 from xdsl.ir import SSAValue
@@ -114,6 +115,14 @@ class RowwiseLowering(Lowering):
         if tiling.turned:
             details["turned"] = 1
         return RowwisePlan(int(need[index]), 0, float(cycles[index]), details, tiling, work.packing)
+
+    @property
+    def vector_cycles(self) -> float:
+        """Cycles that the passes take over all rows, whatever the tiles."""
+        if self._empty:
+            return 0.0
+        passes = self._work(self._candidates()[-1]).packing.full_passes
+        return passes * prod(self.cluster.domain) / self.scope.machine.vector.lanes
 
     def _in_pieces(self) -> bool:
         """Whether every resident can be used in place piece by piece."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
@@ -26,6 +26,8 @@ from ...dialects.elements import element_type, shape_of
 from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
 from ...dialects.provenance import FoldedNode, fuse, nodes_of, record_folded
 from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
+from ..schedule_options import ScheduleOptions
+from ..tile_rules import TileRule
 from .attention import AttentionLowering
 from .build import TileBuilder
 from .copy import CopyLowering
@@ -36,7 +38,9 @@ from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
+from .seams import find_seams
 from .storage import Buffers
+from .tile_choices import tile_choices
 from .views import Layout, lay_out, producible
 
 LOWERINGS: Mapping[str, type[Lowering]] = {
@@ -58,20 +62,32 @@ class TileKernels(ModulePass):
 
     resident: keep tensors on chip between kernels where they fit. fuse_feed_forward: run pairs of products whose hidden
     activations do not fit on chip as one kernel. stagger_heads: make an attention's next scores before its last product
-    with the values.
+    with the values. row_blocks: pass rows on from kernel to kernel block by block. tile_search: choose tilings of
+    products by cost. tiles: what a recipe forces of those, as `TileRule` texts.
     """
 
     name = "tile-kernels"
     resident: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
+    row_blocks: bool = True
+    tile_search: bool = True
+    tiles: tuple[str, ...] = ()
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
-        """Replace `@main` of nn and sattn operations by one of tile operations."""
+        """Replace `@main` of nn and sattn operations by one of tile operations. Raises UsageError for a rule of
+        `tiles` that matches no product."""
         context = CompilerContext.of(ctx)
         function = main_of(op)
         copy_shared_outputs(function.body.block)
-        _Tiler(op, function, context, self).run()
+        options = ScheduleOptions(
+            resident=self.resident,
+            fuse_feed_forward=self.fuse_feed_forward,
+            stagger_heads=self.stagger_heads,
+            row_blocks=self.row_blocks,
+            tile_search=self.tile_search,
+        )
+        _Tiler(op, function, context, options, [TileRule.parse(text) for text in self.tiles]).run()
 
 
 def copy_shared_outputs(block: Block) -> None:
@@ -97,14 +113,20 @@ def copy_shared_outputs(block: Block) -> None:
 class _Tiler:
     """One function being tiled."""
 
-    def __init__(self, module: ModuleOp, function: FuncOp, context: CompilerContext, options: TileKernels) -> None:
+    def __init__(
+        self,
+        module: ModuleOp,
+        function: FuncOp,
+        context: CompilerContext,
+        options: ScheduleOptions,
+        rules: Sequence[TileRule],
+    ) -> None:
         self._module = module
         self._function = function
         self._block = function.body.block
         self._layout: Layout = lay_out(self._block)
         self._target = Block()
-        views = self._layout.views
-        self._scope = Scope(context.target, context.store, views, stagger_heads=options.stagger_heads)
+        self._scope = Scope(context.target, context.store, self._layout.views, options=options)
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
         kernels = form_kernels(self._block, self._layout)
@@ -112,7 +134,9 @@ class _Tiler:
         if options.fuse_feed_forward:
             self._lowerings = pair_feed_forward(self._lowerings, self._scope, self._outputs())
         self._kernels = [lowering.kernel for lowering in self._lowerings]
-        self._resident = options.resident
+        self._scope.tile_choices = tile_choices(self._kernels, rules)
+        if options.row_blocks:
+            self._scope.seams = find_seams(self._kernels, self._lowerings, self._scope, self._outputs())
         self._made: dict[Operation, KernelOp] = {}
         self._order: dict[KernelOp, int] = {}
 
@@ -138,7 +162,7 @@ class _Tiler:
 
     def _budgets(self) -> list[Budget]:
         """On-chip bytes that each kernel has for its tiles."""
-        if self._resident:
+        if self._scope.options.resident:
             return choose_residents(self._kernels, self._lowerings, self._scope, self._outputs())
         machine = self._scope.machine
         return [Budget(machine.sram.bytes, machine.acc.bytes)] * len(self._kernels)

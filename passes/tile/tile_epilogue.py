@@ -10,7 +10,7 @@ from ...dialects.affine_form import AffineForm, Minimum
 from .build import Span, TileBuilder
 from .lane_graph import Extent, LaneGraph
 from .lane_passes import Held, emit_passes
-from .matmul_search import Epilogue
+from .matmul_problem import Epilogue
 from .pack import Packing, Slot, pack
 from .tile_leaves import LeafRun, TileLeaves
 from .tiles import Spread, hold, tile_place

@@ -6,7 +6,8 @@ from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 from attnc.dialects import nn
 from attnc.passes.tile import matmul
-from attnc.passes.tile.matmul_search import Decision, MatmulPlan, Order
+from attnc.passes.tile.loop_order import ORDERS, canonical, inside
+from attnc.passes.tile.matmul_plan import Decision, MatmulPlan, Rest
 
 TOLERANCE = {f32: 1e-5, i8: 0.0, f16: 3e-3, bf16: 2e-2}
 
@@ -23,10 +24,19 @@ def checked(tiling, arguments, body, sram_bytes=None, inputs=None):
     return tiling.check(module, inputs, sram_bytes, rtol=tolerance, atol=tolerance * 100 * scale**2)
 
 
-def forced(order, panel, m, n, k, strip=0):
+def forced(order, m, n, k, strip=0, rest=Rest.NOWHERE, **more):
     """A search that always answers with this tiling."""
-    plan = MatmulPlan(order, panel, m, n, k, strip or m, 0, 0, 0, 0, 0, 0, True)
-    return lambda *_: Decision(plan, None, 1)
+
+    def search(problem, *_):
+        extents = {"b": (problem.batch, 1), "i": (problem.m, m), "j": (problem.n, n), "k": (problem.k, k)}
+        single = {axis for axis, (extent, size) in extents.items() if extent <= size}
+        name = canonical(order, "".join(single))
+        # Only loops that turn inside of k leave sums unfinished.
+        finished = "k" in single or set(inside(name, "k")) <= single
+        plan = MatmulPlan(name, m, n, k, strip or m, **more, rest=Rest.NOWHERE if finished else rest)
+        return Decision(plan, None, 1)
+
+    return search
 
 
 @pytest.mark.parametrize("element", [f32, i8, bf16, f16])
@@ -39,20 +49,70 @@ def test_any_shape_and_format(tiling, element, transposed, m, n, k):
     checked(tiling, [(element, (m, k)), (element, shape)], product(transposed))
 
 
-@pytest.mark.parametrize("tiles", [(64, 64, 64), (5, 7, 11), (13, 32, 70), (70, 9, 3)])
-@pytest.mark.parametrize("order", list(Order))
-@pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("pieces", [1, 3])
-def test_every_order_and_tile_size(tiling, monkeypatch, order, tiles, constant, pieces):
+def integers(seed, *shape):
+    return np.random.default_rng(seed).integers(-128, 128, shape).astype(np.int8)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("right", "rest"),
+    [
+        ("shared constant", Rest.ACC),
+        ("shared constant", Rest.DRAM),
+        ("constant", Rest.SRAM),
+        ("activations", Rest.ACC),
+        ("activations", Rest.SRAM),
+    ],
+)
+def test_every_order_over_a_batch(tiling, monkeypatch, order, rest, right):
+    batch, rows, columns, depth = 3, 67, 50, 33
+    monkeypatch.setattr(matmul, "search", forced(order, 13, 32, 10, strip=5, rest=rest))
+    left = (i8, (batch, rows, depth))
+    if right == "activations":
+        checked(tiling, [left, (i8, (batch, columns, depth))], product(True))
+    else:
+        weight = integers(1, *(() if right == "shared constant" else (batch,)), depth, columns)
+        # The rows do not fold into the batch: they are turned.
+        body = lambda a: [nn.MatmulOp(nn.TransposeOp(a, (0, 2, 1)), nn.ConstantOp(weight)).result]  # noqa: E731
+        checked(tiling, [(i8, (batch, depth, rows))], body)
+
+
+@pytest.mark.parametrize("order", sorted({order.replace("b", "") for order in ORDERS}))
+@pytest.mark.parametrize("holds", [(), ("left",), ("right",), ("left", "right")])
+@pytest.mark.parametrize("tiles", [(64, 64, 64), (5, 32, 11), (13, 32, 70), (70, 9, 3)])
+def test_every_order_and_all_that_it_can_hold(tiling, monkeypatch, order, holds, tiles):
     rows, columns, depth = 67, 50, 33
     m, n, k = (min(size, extent) for size, extent in zip(tiles, (rows, columns, depth), strict=True))
-    panel = {Order.LEFT: m, Order.RIGHT: n, Order.OUTPUT: m, Order.SPLIT: k}[order] * pieces
-    monkeypatch.setattr(matmul, "search", forced(order, panel, m, n, k, strip=-(-m // pieces)))
-    weight = np.random.default_rng(1).integers(-128, 128, (depth, columns)).astype(np.int8)
-    if constant:
-        checked(tiling, [(i8, (rows, depth))], lambda a: [nn.MatmulOp(a, nn.ConstantOp(weight)).result])
-    else:
-        checked(tiling, [(i8, (rows, depth)), (i8, (columns, depth))], product(True))
+    found = forced(f"b{order}", m, n, k, holds=frozenset(holds), rest=Rest.DRAM)
+    monkeypatch.setattr(matmul, "search", found)
+    checked(
+        tiling, [(i8, (rows, depth))], lambda a: [nn.MatmulOp(a, nn.ConstantOp(integers(2, depth, columns))).result]
+    )
+    checked(tiling, [(i8, (rows, depth)), (i8, (columns, depth))], product(True))
+
+
+def test_sums_rest_while_many_pieces_of_the_depth_go_by(tiling, monkeypatch):
+    rows, columns, depth = 20, 40, 100
+    for rest in (Rest.ACC, Rest.SRAM, Rest.DRAM):
+        monkeypatch.setattr(matmul, "search", forced("bkij", 7, 32, 3, rest=rest))
+        checked(tiling, [(i8, (rows, depth)), (i8, (depth, columns))], product())
+
+
+@pytest.mark.parametrize("holds", [(), ("left",), ("right",)])
+@pytest.mark.parametrize(("lead", "tail"), [(32, 0), (0, 64), (32, 48), (75, 75)])
+@pytest.mark.parametrize("order", ["bijk", "bjik"])
+def test_edges_are_done_in_row_blocks(tiling, monkeypatch, holds, lead, tail, order):
+    rows, columns, depth = 67, 150, 40
+    found = forced(order, rows, 32, 16, holds=frozenset(holds), lead=lead, tail=tail, block=34)
+    monkeypatch.setattr(matmul, "search", found)
+    bias = np.arange(columns, dtype=np.int32)
+
+    def body(a):
+        summed = nn.MatmulOp(a, nn.ConstantOp(integers(3, depth, columns)))
+        return [nn.MapOp("add", [summed, nn.ConstantOp(bias)]).result]
+
+    checked(tiling, [(i8, (rows, depth))], body)
+    checked(tiling, [(i8, (rows, depth)), (i8, (columns, depth))], product(True))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +132,7 @@ def test_batches_broadcast(tiling, left, right):
 
 def test_batches_of_rows_are_one_product(tiling):
     kernels = checked(tiling, [(f32, (6, 5, 16)), (f32, (16, 8))], product())
-    assert kernels[0].plan.data["panel"].value.data >= 30
+    assert kernels[0].plan.data["tile_m"].value.data >= 30
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 3), (4, 0, 3), (4, 3, 0)])

@@ -1,5 +1,7 @@
 """Tile choice: the records' costs decide, memories are limits, and what is chosen is near the array's bound."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,13 @@ from attnc.isa.instructions import LoadBlock, Product, VectorPass
 from attnc.isa.machine import load_machine
 from attnc.isa.matrix import MatrixMode
 from attnc.passes.tile.attention_search import AttentionProblem, Matrix, Passes, ScoreForm, search_attention
-from attnc.passes.tile.matmul_search import Epilogue, MatmulProblem, Operand, Order, search
+from attnc.passes.tile.loop_order import ORDERS, canonical, fetch
+from attnc.passes.tile.matmul_plan import Rest
+from attnc.passes.tile.matmul_problem import Epilogue, MatmulProblem, Operand, Seam
+from attnc.passes.tile.matmul_search import search, unsearched
 from attnc.passes.tile.rates import Rates
 from attnc.passes.tile.search import pieces, row_pieces, total
+from attnc.passes.tile_rules import TileChoice
 
 EDGE = load_machine("edge")
 RATES = Rates(EDGE)
@@ -61,17 +67,65 @@ def test_products_of_an_encoder_run_at_the_speed_of_the_array(m, n, k):
 
 def test_weights_pass_once_where_the_rows_fit():
     plan = search(integer_product(128, 768, 768), RATES, SRAM, ACC).chosen
-    assert plan.order is Order.LEFT
-    assert plan.panel >= 128
     assert plan.channel == (768 * 768 + 2 * 128 * 768) // 16
 
 
-def test_a_depth_too_long_for_the_chip_is_split():
-    decision = search(integer_product(128, 768, 3072), RATES, 220_000, ACC)
-    assert decision.chosen.order is Order.SPLIT
-    assert decision.runner_up is not None
-    assert decision.runner_up.order is not Order.SPLIT
-    assert decision.runner_up.cycles > decision.chosen.cycles
+def test_what_comes_when_follows_from_the_order():
+    assert fetch("bijk", "bik", "j", held=False).level == 4
+    assert fetch("bijk", "bik", "j", held=True) == fetch("bikj", "bik", "j", held=False).__class__(2, "k", "")
+    assert fetch("bijk", "bkj", "i", held=True).whole == "jk"
+    assert fetch("bkji", "bkj", "i", held=False).again == ""
+    assert fetch("jbik", "kj", "i", held=True).level == 1
+    assert canonical("kjib", "bk") == "bkji"
+
+
+def test_sums_that_are_not_finished_rest_where_they_fit():
+    problem = replace(integer_product(64, 64, 512), choice=TileChoice("bkij", 32, 32, 128))
+    assert search(problem, RATES, SRAM, ACC).chosen.rest is Rest.ACC
+    problem = replace(integer_product(128, 512, 512), choice=TileChoice("bkij", 32, 32, 256))
+    assert search(problem, RATES, SRAM * 4, ACC).chosen.rest is Rest.SRAM
+    assert search(problem, RATES, SRAM // 4, ACC).chosen.rest is Rest.DRAM
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_recipe_forces_any_order(order):
+    problem = replace(integer_product(100, 100, 100), batch=2, choice=TileChoice(order, 32, 32, 32))
+    plan = search(problem, RATES, SRAM, ACC).chosen
+    assert (plan.order, plan.rows, plan.columns, plan.depth) == (order, 32, 32, 32)
+
+
+def test_a_forced_tile_that_does_not_fit_says_so():
+    problem = replace(integer_product(500, 500, 100), choice=TileChoice(None, 256, 256, 64))
+    with pytest.raises(CapacityError, match="forced tile"):
+        search(problem, RATES, SRAM, ACC)
+
+
+def test_rows_that_come_and_go_one_by_one_are_passed_on_in_blocks():
+    alone = integer_product(128, 768, 768, resident=True)
+    beside = replace(alone, seam=Seam(arrival=30.0, departure=30.0))
+    plan = search(beside, RATES, SRAM, ACC).chosen
+    assert min(plan.lead, plan.tail) > 0
+    assert plan.block == 32
+    assert plan.seam <= 2 * 32 * 30
+    assert search(alone, RATES, SRAM, ACC).chosen.block == 0
+
+
+def test_without_a_search_tiles_are_square():
+    plan = unsearched(integer_product(300, 300, 300), RATES, SRAM, ACC).chosen
+    assert (plan.order, plan.rows, plan.columns, plan.depth) == ("bijk", 64, 64, 64)
+    assert not plan.holds
+    assert unsearched(integer_product(5, 7, 9), RATES, SRAM, ACC).chosen.rows == 5
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(128, 768, 768), (128, 768, 3072), (197, 192, 768), (1024, 512, 512)])
+@pytest.mark.parametrize("resident", [False, True])
+def test_more_memory_is_never_worse(m, n, k, resident):
+    def score(sram):
+        plan = search(integer_product(m, n, k, resident), RATES, sram, ACC).chosen
+        return plan.cycles + plan.burden
+
+    scores = [score(sram) for sram in range(32_768, SRAM + 1, 16_384)]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_plans_stay_within_the_memories():

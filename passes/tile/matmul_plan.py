@@ -1,0 +1,73 @@
+"""The tiling of a matrix product: what a search decides and emission follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from .loop_order import dataflow
+
+
+class Rest(IntEnum):
+    """Where sums rest that are not finished: nowhere (k is innermost, or a single turn), in ACC, in SRAM, in DRAM."""
+
+    NOWHERE = 0
+    ACC = 1
+    SRAM = 2
+    DRAM = 3
+
+
+@dataclass(frozen=True)
+class MatmulPlan:
+    """A tiling: loops of `order` over tiles of rows x columns x depth, each finished in strips of `strip` rows.
+
+    `holds` has the operands ("left", "right") that stay on chip across a loop that does not index them. The first
+    `lead` and the last `tail` columns are done apart, in blocks of `block` rows, so that rows pass from kernel to
+    kernel one block after the other. Cycles are the estimate and its parts, of which `seam` is what the array waits
+    for at both ends; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`; `burden` is what
+    counted beside the cycles.
+    """
+
+    order: str
+    rows: int
+    columns: int
+    depth: int
+    strip: int
+    holds: frozenset[str] = frozenset()
+    rest: Rest = Rest.NOWHERE
+    lead: int = 0
+    tail: int = 0
+    block: int = 0
+    cycles: int = 0
+    array: int = 0
+    channel: int = 0
+    vector: int = 0
+    seam: int = 0
+    sram: int = 0
+    acc: int = 0
+    doubled: bool = True
+    burden: int = 0
+
+    @property
+    def text(self) -> str:
+        """One line for the plan dictionary."""
+        parts = [f"{self.order} ({dataflow(self.order)}) tile {self.rows}x{self.columns}x{self.depth}"]
+        if self.holds:
+            parts.append(f"holds {' and '.join(sorted(self.holds))}")
+        if self.rest:
+            parts.append(f"sums rest in {self.rest.name}")
+        if self.lead or self.tail:
+            parts.append(f"blocks of {self.block} rows over {self.lead} and {self.tail} columns")
+        return (
+            f"{', '.join(parts)}: {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector},"
+            f" seam {self.seam}), sram {self.sram}, acc {self.acc}"
+        )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The plan that was chosen, the best one of another order (None if none is feasible), and how many were."""
+
+    chosen: MatmulPlan
+    runner_up: MatmulPlan | None
+    candidates: int
