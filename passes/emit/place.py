@@ -21,7 +21,7 @@ from .accesses import Touched
 from .allocate import ALIGNMENT, NO_PLACE, Demand, place
 from .costs import row_costs
 from .dependence import AtomEvents
-from .footprint import Ints, numbers
+from .footprint import Ints, distinct, numbers
 from .memory import Memory
 from .precedence import Precedence, precedence
 from .reorder import ListScheduler, Task
@@ -129,7 +129,7 @@ def _loads_late(pairs: Precedence, is_load: NDArray[np.bool_]) -> Ints:
 def _uses(events: AtomEvents, position: Ints, on_chip: NDArray[np.bool_]) -> _Uses:
     instances, rows = len(on_chip), len(position)
     mine = on_chip[events.instance]
-    pair = np.unique(position[events.row[mine]] * instances + events.instance[mine])
+    pair = distinct(position[events.row[mine]] * instances + events.instance[mine])
     row, instance = pair // instances, pair % instances
     first = np.full(instances, rows, dtype=np.int64)
     last = np.full(instances, -1, dtype=np.int64)
@@ -189,16 +189,17 @@ def _urgencies(
     accumulators: _Plan,
     machine: Machine,
 ) -> list[int]:
-    """What each engine chooses by: the natural order for loads and products, else who waits, and then that."""
+    """What each engine chooses by: the natural order for loads, else which product waits for a row, and then that."""
     rows = len(after)
-    soonest = np.array(urgency(after, is_product), dtype=np.int64)
     memory, members = accumulators.memory, accumulators.members
     wanted = np.full(len(uses.first), rows, dtype=np.int64)
     demand = Demand(np.array(memory.sizes, dtype=np.int64), uses.first[members], uses.last[members])
     wanted[members] = wanted_again(demand, machine.memory_bytes(Space.ACC) // accumulators.unit, rows)
-    np.minimum.at(soonest, uses.row, wanted[uses.instance])
+    emptied = np.full(rows, rows, dtype=np.int64)
+    np.minimum.at(emptied, uses.row, wanted[uses.instance])
+    soonest = np.array(urgency(after, is_product, emptied), dtype=np.int64)
     natural = np.arange(rows)
-    return numbers(np.where(is_load | is_product, natural, soonest * rows + natural))
+    return numbers(np.where(is_load, natural, soonest * rows + natural))
 
 
 def _behind(is_load: NDArray[np.bool_], options: ScheduleOptions) -> list[list[int]]:

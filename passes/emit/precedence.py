@@ -12,29 +12,30 @@ from dataclasses import dataclass
 import numpy as np
 
 from .dependence import AtomEvents
-from .footprint import Ints
+from .footprint import Ints, distinct
 
 
 @dataclass(frozen=True)
 class Precedence:
-    """Pairs of rows: `before[i]` must come before `after[i]`. Sorted by the first; what pairs imply is left out
-    where that is seen at once.
-    """
+    """Pairs of rows: `before[i]` must come before `after[i]`. What pairs imply is left out where that is seen."""
 
     before: Ints
     after: Ints
 
     def renumbered(self, position: Ints) -> Precedence:
-        """The same pairs with row r as number `position[r]`."""
-        return _sorted(position[self.before], position[self.after], len(position))
+        """The same pairs with row r as number `position[r]`, each once, in ascending order."""
+        rows = len(position)
+        pair = distinct(position[self.before] * rows + position[self.after])
+        return Precedence(pair // rows, pair % rows)
 
 
 def precedence(events: AtomEvents, rows: int) -> Precedence:
     """All conflicts between `rows` rows within buffer instances, in the order in which the rows are numbered."""
     # One access a row and atom: a write if any of its accesses writes.
-    key, which = np.unique(events.atom * rows + events.row, return_inverse=True)
+    access = events.atom * rows + events.row
+    key = distinct(access)
     write = np.zeros(len(key), dtype=np.bool_)
-    write[which[events.write]] = True
+    write[np.searchsorted(key, access[events.write])] = True
     atom, row = key // rows, key % rows
     place = np.arange(len(key))
     begins = np.append(True, atom[1:] != atom[:-1])[: len(key)]
@@ -48,10 +49,4 @@ def precedence(events: AtomEvents, rows: int) -> Precedence:
     direct = (older >= 0) & (~write | (older == place - 1))
     reads = ~write & (newer < stop)
     before = np.concatenate([row[older[direct]], row[reads]])
-    after = np.concatenate([row[direct], row[newer[reads]]])
-    return _sorted(before, after, rows)
-
-
-def _sorted(before: Ints, after: Ints, rows: int) -> Precedence:
-    pair = np.unique(before * rows + after)
-    return Precedence(pair // rows, pair % rows)
+    return Precedence(before, np.concatenate([row[direct], row[newer[reads]]]))

@@ -11,19 +11,24 @@ from .allocate import Demand
 from .footprint import Ints
 
 
-def urgency(after: Sequence[Sequence[int]], is_product: NDArray[np.bool_]) -> list[int]:
+def urgency(after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], wanted: Ints) -> list[int]:
     """For each row the first product in natural order that cannot start before it, itself for a product.
 
-    The number of rows where no product waits. `after[row]` are rows that come after a row.
+    The number of rows where no product waits. `after[row]` are rows that come after a row, `wanted[row]` is a product
+    that waits for the row for other reasons.
     """
     rows = len(after)
     product: list[bool] = is_product.tolist()
-    result = [rows] * rows
+    result: list[int] = wanted.tolist()
     for row in range(rows - 1, -1, -1):
         if product[row]:
             result[row] = row
         else:
-            result[row] = min([result[follower] for follower in after[row]], default=rows)
+            soonest = result[row]
+            for follower in after[row]:
+                if result[follower] < soonest:
+                    soonest = result[follower]
+            result[row] = soonest
     return result
 
 
