@@ -12,38 +12,14 @@ from ..isa.analysis import Analysis
 from ..isa.blocks import Block, Space
 from ..isa.columns import Int64Array, as_vector
 
-Selector = slice | Int64Array
-"""Indices into an array of lines: a slice where they follow on each other."""
-
-_NOTHING = slice(0, 0)
-
 
 class Place:
     """A block of memory that instructions access; one object for all accesses to the same block."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: Block, bounds: tuple[int, int]) -> None:
         self.block = block
         self.space = Space(block.space)
-        self.bounds: tuple[int, int] = block.bounds()
-        self._lines: dict[tuple[int, int, int], Selector] = {}
-
-    def lines(self, line_bytes: int, low: int, high: int) -> Selector:
-        """The lines from `low` to `high` (not included) that it touches, counted from `low`."""
-        key = (line_bytes, low, high)
-        found = self._lines.get(key)
-        if found is None:
-            found = self._lines[key] = self._found(line_bytes, low, high)
-        return found
-
-    def _found(self, line_bytes: int, low: int, high: int) -> Selector:
-        lowest, end = self.bounds
-        if lowest // line_bytes >= high or -(-end // line_bytes) <= low:
-            return _NOTHING
-        spans = np.clip(self.block.intervals(line_bytes) - low, 0, high - low)
-        if len(spans) == 1:
-            return slice(int(spans[0, 0]), int(spans[0, 1]))
-        parts: list[Int64Array] = [np.arange(first, last) for first, last in spans.tolist()]
-        return np.concatenate(parts)
+        self.bounds = bounds
 
     def view(self, memory: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """The block's bytes as a view of `memory`, which holds its bounds: a flag a byte."""
@@ -71,15 +47,15 @@ class Accesses:
             block, count = access.block, len(access.rows)
             depth = len(block.extents)
             empty = np.broadcast_to(np.asarray(block.empty, dtype=np.bool_), count)
-            columns = (block.space, block.address, block.run, *block.extents, *block.strides)
+            columns = (*block.bounds(), block.space, block.address, block.run, *block.extents, *block.strides)
             lists: list[list[int]] = [as_vector(column, count)[~empty].tolist() for column in columns]
             rows: list[int] = access.rows[~empty].tolist()
             for row, key in zip(rows, zip(*lists, strict=True), strict=True):
                 place = places.get(key)
                 if place is None:
-                    space, address, run, *rest = key
+                    low, high, space, address, run, *rest = key
                     block = Block(space, address, tuple(rest[:depth]), tuple(rest[depth:]), run)
-                    place = places[key] = Place(block)
+                    place = places[key] = Place(block, (low, high))
                 result[row].append((place, access.write))
         return result
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.blocks import Space
+from ..isa.columns import Int64Array
 from ..isa.program import Program
 from .accesses import Accesses, Place
 
@@ -26,13 +27,15 @@ def find_memory_errors(program: Program, accesses: Accesses) -> Iterator[MemoryF
     """What is wrong, in file order. Extents in registers count with their declared maximum."""
     sizes = {space: program.machine.memory_bytes(space) for space in Space} | {Space.DRAM: program.dram_bytes}
     written = {space: np.zeros(size, dtype=np.bool_) for space, size in sizes.items()}
-    weights = np.zeros(program.dram_bytes, dtype=np.bool_)
-    for segment in program.segments:
-        weights[segment.address : segment.address + segment.array.nbytes] = True
-    written[Space.DRAM] |= weights
+    weights = np.array([(item.address, item.address + item.array.nbytes) for item in program.segments]).reshape(-1, 2)
+    for first, last in weights.tolist():
+        written[Space.DRAM][first:last] = True
     for item in program.inputs:
         written[Space.DRAM][item.address : item.address + item.bytes] = True
-    for row, touched in enumerate(accesses.by_row):
+    # Bytes once written stay so: an access that was in order is so again.
+    fine: set[tuple[Place, bool]] = set()
+    for row, accesses_of_row in enumerate(accesses.by_row):
+        touched = [access for access in accesses_of_row if access not in fine]
         outside = [reason for place, _ in touched if (reason := _outside(place, sizes))]
         if outside:
             yield MemoryFinding(row, outside[0])
@@ -40,10 +43,14 @@ def find_memory_errors(program: Program, accesses: Accesses) -> Iterator[MemoryF
         for place, writes in touched:
             if not writes:
                 reason = _unwritten(place, written[place.space])
-                if reason:
-                    yield MemoryFinding(row, reason)
-            elif place.space == Space.DRAM and place.view(weights).any():
-                yield MemoryFinding(row, "overwrites a weight, which the next run needs")
+            elif place.space == Space.DRAM and _overlap(place, weights):
+                reason = "overwrites a weight, which the next run needs"
+            else:
+                reason = ""
+            if reason:
+                yield MemoryFinding(row, reason)
+            else:
+                fine.add((place, writes))
         for place, writes in touched:
             if writes:
                 place.view(written[place.space])[...] = True
@@ -59,6 +66,16 @@ def _outside(place: Place, sizes: dict[Space, int]) -> str:
     if low >= 0 and high <= size:
         return ""
     return f"bytes {low} to {high - 1} of {place.space.text} are outside its {size} bytes"
+
+
+def _overlap(place: Place, spans: Int64Array) -> bool:
+    """Whether a block has bytes in any of `spans`, [count, 2] of first and one past last."""
+    low, high = place.bounds
+    near = spans[(spans[:, 0] < high) & (spans[:, 1] > low)]
+    if not len(near):
+        return False
+    own = place.block.intervals(1)
+    return bool(((near[:, :1] < own[:, 1]) & (near[:, 1:] > own[:, 0])).any())
 
 
 def _unwritten(place: Place, written: NDArray[np.bool_]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,15 @@ class Race:
     address: int
 
 
+class _Lines(NamedTuple):
+    """Evenly spaced spans of lines: a view of their `counts`, [sides, spans, lines of a span]; the first line, and the
+    distance between spans."""
+
+    counts: Counts
+    start: int
+    step: int
+
+
 def find_races(
     accesses: Accesses, queue: Sequence[int], waits: Sequence[Sequence[int]], machine: Machine
 ) -> Iterator[Race]:
@@ -44,7 +54,8 @@ def find_races(
     """
     rows_of_queue: list[list[int]] = [[] for _ in machine.queues]
     clocks = np.zeros((len(queue), len(machine.queues)), dtype=np.int32)
-    memories = {space: _History(accesses, space, machine) for space in Space}
+    histories = {space: _History(accesses, space, queue, machine) for space in Space}
+    found: dict[Place, tuple[_Lines, ...]] = {}
     for row, own in enumerate(queue):
         before = rows_of_queue[own]
         clock = clocks[row]
@@ -52,49 +63,79 @@ def find_races(
             clock[:] = clocks[before[-1]]
         for waited in waits[row]:
             np.maximum(clock, clocks[waited], out=clock)
-        known = np.concatenate((clock, clock))[:, None]
-        touched = [(memories[place.space], place, writes) for place, writes in accesses.by_row[row]]
-        for memory, place, writes in touched:
-            race = memory.conflict(row, place, writes, known, rows_of_queue)
-            if race is not None:
-                yield race
+        touched: list[tuple[int, tuple[_Lines, ...]]] = []
+        for place, writes in accesses.by_row[row]:
+            history = histories[place.space]
+            parts = found.get(place)
+            if parts is None:
+                parts = found[place] = history.lines_of(place)
+            sides = history.sides if writes else history.writers
+            known = clock[sides][:, None, None]
+            touched.append((history.number[own, writes], parts))
+            for lines in parts:
+                unordered = lines.counts[: len(sides)] > known
+                if np.count_nonzero(unordered):
+                    yield history.race(row, writes, lines, unordered, rows_of_queue)
+                    break
         before.append(row)
         # From here on the clock says what has retired when this instruction has.
         clock[own] = len(before)
-        for memory, place, writes in touched:
-            memory.record(place, writes, own, len(before))
+        for side, parts in touched:
+            for lines in parts:
+                lines.counts[side] = len(before)
 
 
 class _History:
-    """The last writers and readers of each line of a memory, by queue, as counts within their queues."""
+    """The last writers and readers of each line of a memory, by queue, as counts within their queues.
 
-    def __init__(self, accesses: Accesses, space: Space, machine: Machine) -> None:
+    A side is a queue that writes the memory, or one that reads it: `sides` has their queues, the `writers` first;
+    `number` finds a side by queue and whether it writes.
+    """
+
+    def __init__(self, accesses: Accesses, space: Space, queue: Sequence[int], machine: Machine) -> None:
         self.space = space
         self.line_bytes = machine.hazard_line_bytes(space)
         # Bytes that nothing writes (weights in DRAM) cannot race: only the span that is written has one.
         low, high = accesses.written_span(space)
         self.low = low // self.line_bytes
         self.high = -(-high // self.line_bytes)
-        self.queues = len(machine.queues)
-        # Writers of all queues, then readers of all queues.
-        self.counts: Counts = np.zeros((2 * self.queues, self.high - self.low), dtype=np.int32)
+        rows, spaces, _, _, writes = accesses.spans
+        mine = spaces == space
+        queues = np.asarray(queue, dtype=np.int64)[rows[mine]]
+        self.writers, readers = (np.unique(queues[writes[mine] == way]) for way in (1, 0))
+        self.sides = np.concatenate([self.writers, readers])
+        self.number = {(number, True): side for side, number in enumerate(self.writers.tolist())}
+        self.number |= {(number, False): side for side, number in enumerate(readers.tolist(), len(self.writers))}
+        self.counts: Counts = np.zeros((len(self.sides), self.high - self.low), dtype=np.int32)
 
-    def conflict(
-        self, row: int, place: Place, writes: bool, known: Counts, rows_of_queue: Sequence[Sequence[int]]
-    ) -> Race | None:
-        """A race of an access of `row` with what came before; `known` is its clock, twice, as a column."""
-        lines = place.lines(self.line_bytes, self.low, self.high)
-        others = slice(0, 2 * self.queues if writes else self.queues)
-        unordered = self.counts[others, lines] > known[others]
-        if not unordered.any():
-            return None
-        number, index = (int(found[0]) for found in np.nonzero(unordered))
-        line = index + lines.start if isinstance(lines, slice) else int(lines[index])
-        other = rows_of_queue[number % self.queues][int(self.counts[number, line]) - 1]
-        address = (self.low + line) * self.line_bytes
-        return Race(other, row, number < self.queues, writes, self.space, address)
+    def lines_of(self, place: Place) -> tuple[_Lines, ...]:
+        """The lines that a place touches, among those that are written at all."""
+        lowest, end = place.bounds
+        if lowest // self.line_bytes >= self.high or -(-end // self.line_bytes) <= self.low:
+            return ()
+        spans = np.clip(place.block.intervals(self.line_bytes) - self.low, 0, self.high - self.low)
+        spans = spans[spans[:, 0] < spans[:, 1]]
+        starts, lengths = spans[:, 0], spans[:, 1] - spans[:, 0]
+        steps = np.diff(starts)
+        if len(spans) and (lengths == lengths[0]).all() and (steps == steps[:1]).all():
+            return (self._lines(int(starts[0]), len(spans), int(steps[0]) if len(steps) else 0, int(lengths[0])),)
+        return tuple(self._lines(first, 1, 0, last - first) for first, last in spans.tolist())
 
-    def record(self, place: Place, writes: bool, queue: int, count: int) -> None:
-        """Note that the `count`-th instruction of `queue` made the access."""
-        lines = place.lines(self.line_bytes, self.low, self.high)
-        self.counts[queue if writes else self.queues + queue, lines] = count
+    def _lines(self, start: int, spans: int, step: int, length: int) -> _Lines:
+        size = self.counts.itemsize
+        shape, strides = (len(self.sides), spans, length), (self.counts.strides[0], size * step, size)
+        return _Lines(np.ndarray(shape, np.int32, self.counts, size * start, strides), start, step)
+
+    def race(
+        self,
+        row: int,
+        writes: bool,
+        lines: _Lines,
+        unordered: NDArray[np.bool_],
+        rows_of_queue: Sequence[Sequence[int]],
+    ) -> Race:
+        """The race of an access of `row` with what `unordered` says of the `lines` that it touches."""
+        side, span, place = (int(index[0]) for index in np.nonzero(unordered))
+        other = rows_of_queue[int(self.sides[side])][int(lines.counts[side, span, place]) - 1]
+        address = (self.low + lines.start + span * lines.step + place) * self.line_bytes
+        return Race(other, row, side < len(self.writers), writes, self.space, address)
