@@ -32,13 +32,7 @@ def _row(occupancy: Occupancy, timeline: Timeline, machine: Machine, space: Spac
     mine = occupancy.within(space)
     begin, end = timeline.start[occupancy.first[mine]], timeline.retire[occupancy.last[mine]]
     size, address = occupancy.bytes[mine], occupancy.address[mine]
-    shared = _shared(occupancy, mine, begin, end)
-    times, used = _course(
-        np.concatenate([begin, shared[1]]),
-        np.concatenate([end, shared[0]]),
-        np.concatenate([size, shared[2]]),
-        timeline.cycles,
-    )
+    times, used = course_of_use(occupancy, timeline, space)
     fullest = int(used.argmax())
     cycle = int(times[fullest])
     alive = np.flatnonzero((begin <= cycle) & (cycle < end))
@@ -59,6 +53,19 @@ def _row(occupancy: Occupancy, timeline: Timeline, machine: Machine, space: Spac
         occupants=tuple(Occupant(occupancy.buffers[number].name, at, count) for number, at, count in stays),
         interval_cycles=timeline.cycles / INTERVALS,
         interval_mean_bytes=tuple(_means(times, used, timeline.cycles)),
+    )
+
+
+def course_of_use(occupancy: Occupancy, timeline: Timeline, space: Space) -> tuple[Int64Array, Int64Array]:
+    """Cycles at which the bytes of a memory in use change, ascending from 0, and the bytes in use from there on."""
+    mine = occupancy.within(space)
+    begin, end = timeline.start[occupancy.first[mine]], timeline.retire[occupancy.last[mine]]
+    shared = _shared(occupancy, mine, begin, end)
+    return _course(
+        np.concatenate([begin, shared[1]]),
+        np.concatenate([end, shared[0]]),
+        np.concatenate([occupancy.bytes[mine], shared[2]]),
+        timeline.cycles,
     )
 
 

@@ -36,6 +36,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="refuse NaN in inputs")
     add_machine_option(parser, text="run as if on this machine: only rates and energies may differ")
     parser.add_argument("--instructions", metavar="OUT.csv", type=Path, help="write every instruction with its times")
+    parser.add_argument(
+        "--trace", metavar="OUT.perfetto-trace", type=Path, help="write the engines in time, for ui.perfetto.dev"
+    )
     parser.add_argument("--log", action="store_true", help="print a line for each instruction as it starts")
     parser.add_argument("--until", metavar="N", type=int, help="with --log: only the first N instructions")
     add_quiet_option(parser)
@@ -43,7 +46,8 @@ def add_arguments(parser: ArgumentParser) -> None:
   attnc run model.attn --input inputs.npz
   attnc run model.attn --random 0 --mode timing
   attnc run model.attn --input inputs.npz --output outputs.npz --json report.json
-  attnc run model.attn --random 0 --check --log --until 20"""
+  attnc run model.attn --random 0 --check --log --until 20
+  attnc run model.attn --random 0 --mode timing --trace model.perfetto-trace"""
 
 
 def run(options: Namespace) -> int:
@@ -56,7 +60,7 @@ def run(options: Namespace) -> int:
     from ...runtime.summary import summary_text
 
     _check_consistent(options)
-    check_outputs([options.output, options.json, options.instructions], [options.program, options.input])
+    check_outputs([options.output, options.json, options.instructions, options.trace], [options.program, options.input])
     session = load(options.program, options.machine)
 
     def progress(repetitions: Iterable[int]) -> Iterable[int]:
@@ -73,6 +77,10 @@ def run(options: Namespace) -> int:
         warn(options, str(warning.message))
     if options.instructions is not None and result.measurement is not None:
         write_instructions(result.measurement, options.instructions)
+    if options.trace is not None and result.measurement is not None:
+        from ...runtime.trace import write_trace
+
+        write_trace(result.measurement, options.trace)
     if options.output is not None:
         _save_outputs(options.output, result)
     if options.json is not None:
@@ -89,8 +97,8 @@ def run(options: Namespace) -> int:
 
 
 def _check_consistent(options: Namespace) -> None:
-    if options.mode == "values" and (options.instructions is not None or options.log):
-        raise UsageError("--instructions and --log need timing", "leave out --mode values")
+    if options.mode == "values" and (options.instructions is not None or options.trace is not None or options.log):
+        raise UsageError("--instructions, --trace and --log need timing", "leave out --mode values")
     if options.mode == "timing" and options.output is not None:
         raise UsageError("--output needs values", "leave out --mode timing")
     if options.until is not None and not options.log:
