@@ -53,7 +53,7 @@ def test_slices_tell_nodes_bytes_and_what_was_waited_for(trace):
     assert product["waited_on"].string_value == "ld"
     assert product["waited_cycles"].int_value > 0
     assert notes["st.block"]["dram_bytes"].int_value == 4096
-    assert notes["vx.pass"]["text"].string_value.startswith("vx.pass slot=0 rows=32")
+    assert notes["vx.pass"]["text"].string_value.startswith("vx.pass slot=0, rows=32")
 
 
 def test_counters_give_bandwidth_and_memory_in_use(trace, measurement):
