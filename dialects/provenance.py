@@ -105,12 +105,24 @@ def folded_nodes(module: ModuleOp) -> tuple[FoldedNode, ...]:
 
 def locations(module: ModuleOp) -> dict[int, LocationAttr]:
     """The locations of the module's operations in order of first occurrence, each by its identity as an object."""
-    return {id(operation.location): operation.location for operation in module.walk()}
+    return {id(operation.location): operation.location for operation in _operations(module)}
 
 
 def module_nodes(module: ModuleOp) -> tuple[Node, ...]:
     """The nodes that operations of the module stand for, each once, in order of first occurrence."""
     return tuple(dict.fromkeys(node for location in locations(module).values() for node in nodes_of(location)))
+
+
+def _operations(parent: Operation) -> Iterator[Operation]:
+    """The operations in another and itself, as `walk` gives them: straight along blocks, which are long and flat."""
+    yield parent
+    for region in parent.regions:
+        for block in region.blocks:
+            for operation in block.ops:
+                if operation.regions:
+                    yield from _operations(operation)
+                else:
+                    yield operation
 
 
 def _named(location: Attribute) -> Iterator[NameLoc]:

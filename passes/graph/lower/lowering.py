@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from typing import ClassVar, Protocol, TypeAlias, TypeVar, cast
 
 from xdsl.dialects.builtin import TensorType, UnrankedTensorType, i32, i64
 from xdsl.ir import Attribute, SSAValue
@@ -203,12 +203,17 @@ Rules: TypeAlias = tuple[type[Lowering], ...]
 
 def static_shape(source: Attribute) -> tuple[int, ...]:
     """The shape of a tensor type. Raises RefusalError if it is none, UnknownShapeError if not static."""
-    if isa(source, TensorType[Attribute]) and all(extent >= 0 for extent in source.get_shape()):
-        return source.get_shape()
+    shape = _extents(source)
+    if shape is not None and all(extent >= 0 for extent in shape):
+        return shape
     lowered_element(source)
     raise UnknownShapeError(
         f"the shape of {described(source)} is not static", "fix the input shapes with --shape NAME=1x128"
     )
+
+
+def _extents(source: Attribute) -> tuple[int, ...] | None:
+    return cast("TensorType[Attribute]", source).get_shape() if isinstance(source, TensorType) else None
 
 
 def lowered_element(source: Attribute) -> Element:
@@ -216,9 +221,9 @@ def lowered_element(source: Attribute) -> Element:
 
     Raises RefusalError for a type that the machine has no format for.
     """
-    if not isa(source, TensorType[Attribute] | UnrankedTensorType[Attribute]):
+    if not isinstance(source, TensorType | UnrankedTensorType):
         raise RefusalError(f"{described(source)} is no tensor", "use tensors")
-    element = source.element_type
+    element = cast("TensorType[Attribute] | UnrankedTensorType[Attribute]", source).element_type
     if element == i64:
         return i32
     if element not in ELEMENTS:
