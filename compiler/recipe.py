@@ -3,7 +3,7 @@
 precision = "int8"              # model, fp16, bf16 or int8
 residual = "bf16"               # what passes between kernels: int8, bf16, fp16 or fp32
 
-[schedule]                      # measures of the schedule to leave out, each true unless said
+[schedule]                      # measures of the schedule to leave out or to add
 prefetch = false                # every field of passes.schedule_options.ScheduleOptions
 
 [[tile]]                        # the first rule that matches a product decides

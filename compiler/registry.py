@@ -32,6 +32,7 @@ PASSES = {
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
     "lower-tile": "schedule.lower_tile:LowerTile",
     "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",
+    "merge-products": "graph.merge_products:MergeProducts",
     "name-paths": "graph.paths:NamePaths",
     "narrow-products": "precision.narrow_floats:NarrowProducts",
     "narrow-residuals": "precision.residuals:NarrowResiduals",

@@ -1,4 +1,4 @@
-"""What a recipe may switch off in the schedule, one by one: the ablations of every measure that makes programs fast."""
+"""What a recipe may switch in the schedule, one by one: the ablations of every measure that makes programs fast."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ScheduleOptions:
-    """The measures; all on unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
+    """The measures, as they are unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
 
     resident: tensors stay on chip between kernels. prefetch: loads are moved ahead of the instructions that need them.
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
@@ -15,6 +15,8 @@ class ScheduleOptions:
     reorder: every engine takes what is ready, not only the next instruction of the loops.
     row_blocks: products begin and end in blocks of rows, so that rows pass from kernel to kernel one block after the
     other. tile_search: loop orders and tile sizes of products are chosen by cost, not the same for all.
+    merge_products: products of one left operand with several weights are one, with all their columns. Off: it saves
+    instructions, but the one result stays on chip or leaves as a whole.
     """
 
     resident: bool = True
@@ -24,7 +26,8 @@ class ScheduleOptions:
     reorder: bool = True
     row_blocks: bool = True
     tile_search: bool = True
+    merge_products: bool = False
 
 
 EVERYTHING = ScheduleOptions()
-"""All measures on."""
+"""Every measure that pays as a rule: what holds without a `[schedule]` table."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from ..graph.merge_products import MergeProducts
 from ..graph.pipeline import cleanup
+from ..graph.remove_unused import RemoveUnused
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts
@@ -15,11 +17,14 @@ from .repeat_dequantization import RepeatDequantization
 from .residuals import NarrowResiduals, QuantizeResiduals
 
 
-def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tuple[ModulePass, ...]:
+def precision(
+    default: str, residual: str | None, layers: tuple[str, ...], merge_products: bool = False
+) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
     What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8, the default
     precision with bf16 and fp16, and the model's own otherwise.
+    `merge_products` makes one product of those that share their left operand, once their formats are known.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), NarrowTables(), IntegerAttention(), IntegerProducts()]
@@ -33,4 +38,7 @@ def precision(default: str, residual: str | None, layers: tuple[str, ...]) -> tu
         passes.append(NarrowProducts(default, layers))
     if "int8" in asked:
         passes.append(QuantizeProducts(default, layers))
-    return (*passes, *cleanup(), RepeatDequantization())
+    passes += cleanup()
+    if merge_products:
+        passes += (MergeProducts(), RemoveUnused())
+    return (*passes, RepeatDequantization())
