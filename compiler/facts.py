@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr, i1, i32
@@ -11,7 +12,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ..dialects import nn, sattn
 from ..dialects.constants import ConstantStore
-from ..dialects.elements import element_type
+from ..dialects.elements import element_type, shape_of
 from ..dialects.onnx_interface import UNKNOWN, inputs_of, main_of, outputs_of
 from ..dialects.provenance import nodes_of
 from ..isa.program import Note
@@ -54,12 +55,26 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
 
 
 def with_formats(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
-    """The facts and what a module of the precision level shows: the form of every attention, and quantized products
-    that stayed float."""
+    """The facts and what a module of the precision level shows: the form of every attention, quantized products that
+    stayed float, and how many multiply-accumulates the model asks for."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
     attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
     forms = {node.name: operation.form.data for operation in attentions for node in nodes_of(operation)}
-    return replace(facts, unlowered=notes, forms=forms)
+    macs = sum(_macs(operation) for operation in module.walk())
+    return replace(facts, unlowered=notes, forms=forms, model={**facts.model, "macs": macs})
+
+
+def _macs(operation: Operation) -> int:
+    """Multiply-accumulates of a product, or of both products of an attention."""
+    match operation:
+        case nn.MatmulOp():
+            return prod(shape_of(operation.result)) * shape_of(operation.lhs)[-1]
+        case sattn.AttentionOp():
+            *queries, depth = shape_of(operation.q)
+            *_, keys, width = shape_of(operation.v)
+            return prod(queries) * keys * (depth + width)
+        case _:
+            return 0
 
 
 def facts_to_dict(facts: ModelFacts) -> dict[str, Any]:
@@ -70,6 +85,7 @@ def facts_to_dict(facts: ModelFacts) -> dict[str, Any]:
         "binary": sorted(facts.binary),
         "paths": dict(facts.paths),
         "forms": dict(facts.forms),
+        "model": dict(facts.model),
         "batchable": facts.batchable,
         "unlowered": [[note.node, note.subject, note.reason] for note in facts.unlowered],
     }
@@ -83,6 +99,7 @@ def facts_from_dict(data: Mapping[str, Any]) -> ModelFacts:
         binary=frozenset(data["binary"]),
         paths=data["paths"],
         forms=data["forms"],
+        model=data["model"],
         batchable=data["batchable"],
         unlowered=tuple(Note(*fields) for fields in data["unlowered"]),
     )

@@ -1,7 +1,7 @@
 """Lower bounds on a run's cycles, from work and peak rates alone: what no schedule of the same work can beat.
 
-* Each kind of compute engine: useful multiply-accumulates (without padding to the array) at their mode's full
-  rate, or elements by lanes, over all engines of the kind.
+* Each kind of compute engine: useful multiply-accumulates (without padding to the array, and without those that
+  a schedule makes again) at their mode's full rate, or elements by lanes, over all engines of the kind.
 * DRAM: bytes moved at the channel's bandwidth.
 """
 
@@ -19,16 +19,17 @@ from .costs import ProgramCosts
 Cycles = NDArray[np.float64]
 
 
-def useful_cycles(costs: ProgramCosts, machine: Machine) -> Cycles:
+def useful_cycles(costs: ProgramCosts, machine: Machine, share: float) -> Cycles:
     """By row, the cycles that its useful work takes at its engine's peak rate; for transfers, their bytes at
-    the channel's bandwidth."""
-    return _dram(costs, machine) + _vector(costs, machine) + _matrix(costs, machine)
+    the channel's bandwidth. Of multiply-accumulates this `share` is useful."""
+    return _dram(costs, machine) + _vector(costs, machine) + share * _matrix(costs, machine)
 
 
-def bound_cycles(costs: ProgramCosts, machine: Machine) -> dict[str, int]:
-    """The bounds "mx", "vx" (over all engines of the kind) and "dram", in whole cycles, rounded up."""
+def bound_cycles(costs: ProgramCosts, machine: Machine, share: float) -> dict[str, int]:
+    """The bounds "mx", "vx" (over all engines of the kind) and "dram", in whole cycles, rounded up; `share` as
+    above."""
     return {
-        "mx": _ceiling(_matrix(costs, machine).sum() / machine.engines.mx),
+        "mx": _ceiling(share * _matrix(costs, machine).sum() / machine.engines.mx),
         "vx": _ceiling(_vector(costs, machine).sum() / machine.engines.vx),
         "dram": _ceiling(_dram(costs, machine).sum()),
     }

@@ -24,8 +24,9 @@ ACTION_NAMES = tuple(ACTIONS)
 class ProgramCosts:
     """Costs by row, int64 arrays; see `isa.record.Cost` for the first six.
 
-    `macs` are useful multiply-accumulates, `mode` the row's matrix mode as index into MODE_NAMES (-1: no
-    product), `elements` what a vector pass works on. `events` counts actions, float64 [ACTION_NAMES, rows],
+    `products` are what a product sums up (m n k), `macs` its multiply-accumulates in its mode (as many for each turn of
+    a packed mode), without padding; `mode` the row's matrix mode as index into MODE_NAMES (-1: no product),
+    `elements` what a vector pass works on. `events` counts actions, float64 [ACTION_NAMES, rows],
     the fetch of the instruction included, leakage not (it goes with the whole run).
     """
 
@@ -35,6 +36,7 @@ class ProgramCosts:
     channel: Int64Array
     dram_read: Int64Array
     dram_write: Int64Array
+    products: Int64Array
     macs: Int64Array
     mode: Int64Array
     elements: Int64Array
@@ -68,6 +70,7 @@ def program_costs(table: Table, instances: Mapping[str, Instruction], machine: M
         columns = vars(instruction)
         if instruction.engine is Engine.MX:
             found["mode"] = columns["mode"]
+            found["products"] = columns["m"] * columns["n"] * columns["k"]
         if instruction.engine is Engine.VX and "columns" in columns:
             found["elements"] = columns["rows"] * columns["columns"]
         for name, value in found.items():
@@ -77,4 +80,4 @@ def program_costs(table: Table, instances: Mapping[str, Instruction], machine: M
     return ProgramCosts(**integers, events=events)
 
 
-_INTEGERS = ("busy", "latency", "fill", "channel", "dram_read", "dram_write", "macs", "mode", "elements")
+_INTEGERS = ("busy", "latency", "fill", "channel", "dram_read", "dram_write", "products", "macs", "mode", "elements")

@@ -93,9 +93,15 @@ class Measurement:
         return self.costs.energy_pj(self.machine)
 
     @cached_property
+    def useful_share(self) -> float:
+        """The share of all multiply-accumulates that the model asks for; the rest a schedule makes again."""
+        asked, made = self.program.model.get("macs"), int(self.costs.products.sum())
+        return asked / made if isinstance(asked, int) and asked < made else 1.0
+
+    @cached_property
     def useful(self) -> NDArray[np.float64]:
         """Cycles of each row's useful work at peak rates."""
-        return useful_cycles(self.costs, self.machine)
+        return useful_cycles(self.costs, self.machine, self.useful_share)
 
     @cached_property
     def stalls(self) -> Int64Array:
@@ -125,8 +131,9 @@ class Measurement:
         seconds, steady = (count / (machine.clock_ghz * 1e9) for count in (cycles, self.steady_cycles))
         parts = energy_by_part_pj(self.costs, machine, cycles)
         energy = sum(parts.values())
-        macs = int(self.costs.macs.sum())
-        bounds = bound_cycles(self.costs, machine)
+        performed = int(self.costs.macs.sum())
+        macs = round(performed * self.useful_share)
+        bounds = bound_cycles(self.costs, machine, self.useful_share)
         bound = max(bounds, key=lambda name: bounds[name])
         return Performance(
             cycles=cycles,
@@ -135,6 +142,7 @@ class Measurement:
             steady_seconds=steady,
             inferences_per_second=1 / steady if steady else 0.0,
             macs=macs,
+            recomputed_macs=performed - macs,
             tops=2e-12 * macs / seconds if seconds else 0.0,
             # Operations per joule are operations a second per watt.
             tops_per_watt=2 * macs / energy if energy else 0.0,

@@ -22,7 +22,8 @@ class Performance:
     engine's useful work at its peak rate (multiply-accumulates without padding, elements by lanes, bytes by
     bandwidth), and utilization is the bound over `cycles`. `bound` names the largest; `bound_ratio` is
     `cycles` over it. `dram_compulsory_bytes` counts weights that this run touches, inputs and outputs, each
-    once.
+    once. `macs` are those that the model asks for, `recomputed_macs` those that the schedule makes again: they are no
+    useful work.
     """
 
     cycles: int
@@ -31,6 +32,7 @@ class Performance:
     steady_seconds: float
     inferences_per_second: float
     macs: int
+    recomputed_macs: int
     tops: float
     tops_per_watt: float
     energy_pj: float

@@ -77,6 +77,7 @@ def _figures(performance: Performance) -> list[str]:
     compulsory = performance.dram_compulsory_bytes
     moved = performance.dram_read_bytes + performance.dram_write_bytes
     ratio = f" ({moved / compulsory:.2f}x)" if compulsory else ""
+    again = f", {performance.recomputed_macs:,} MACs made again" if performance.recomputed_macs else ""
     rows = [
         ("latency, cold", f"{performance.cycles:,} cycles", quantity(performance.seconds, "s")),
         (
@@ -85,7 +86,7 @@ def _figures(performance: Performance) -> list[str]:
             quantity(performance.steady_seconds, "s"),
         ),
         ("throughput", f"{performance.inferences_per_second:,.1f} inferences/s", ""),
-        ("arithmetic", f"{performance.macs:,} MACs", f"{performance.tops:.3f} TOPS"),
+        ("arithmetic", f"{performance.macs:,} MACs", f"{performance.tops:.3f} TOPS{again}"),
         (
             "energy",
             quantity(performance.energy_pj * 1e-12, "J"),

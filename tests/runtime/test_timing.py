@@ -1,5 +1,7 @@
 """Times of small cases, computed by hand from the rules of runtime.timing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,6 +113,16 @@ def test_bounds_are_work_at_peak_rates_and_lie_below_the_cycles(linear):
     assert performance.cycles >= max(performance.bound_cycles.values())
     assert performance.utilization["mx"] == 64 / 888
     assert performance.bound_ratio == 888 / 512
+
+
+def test_what_is_made_again_is_no_useful_work(linear):
+    half = replace(linear, model={"macs": 32 * 32 * 32})
+    performance = Session(half).measure().performance
+    assert (performance.macs, performance.recomputed_macs) == (32 * 32 * 32, 32 * 32 * 32)
+    assert performance.bound_cycles["mx"] == 32
+    assert performance.utilization["mx"] == 32 / performance.cycles
+    engines = {row.engine: row for row in Session(half).measure().engines}
+    assert engines["mx"].utilization == performance.utilization["mx"]
 
 
 def test_steady_cycles_are_the_period_of_programs_issued_back_to_back(linear):
