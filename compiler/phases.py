@@ -48,6 +48,7 @@ def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     return (
         TileKernels(
             resident=schedule.resident,
+            in_place=schedule.in_place,
             fuse_feed_forward=schedule.fuse_feed_forward,
             stagger_heads=schedule.stagger_heads,
             row_blocks=schedule.row_blocks,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class ScheduleOptions:
     """The measures, as they are unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
 
-    resident: tensors stay on chip between kernels. prefetch: loads are moved ahead of the instructions that need them.
+    resident: tensors stay on chip between kernels. in_place: a result takes over the storage of an operand that is not
+    needed any more. prefetch: loads are moved ahead of the instructions that need them.
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     stagger_heads: an attention's next scores, also of the next head, come before its last product with the values.
     reorder: every engine takes what is ready, not only the next instruction of the loops.
@@ -20,6 +21,7 @@ class ScheduleOptions:
     """
 
     resident: bool = True
+    in_place: bool = True
     prefetch: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True

@@ -8,7 +8,7 @@ are strided views. With a causal mask, keys that no query of a block sees are le
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -273,6 +273,13 @@ class AttentionLowering(Lowering):
             len(forms[ScoreForm.SWEEPS]),
             self.staggered,
         )
+
+    @property
+    def shape(self) -> Hashable:
+        matrices = (leaf for operand in (self.query, self.key, self.value) for leaf in operand.leaves)
+        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self.epilogue.leaves.leaves, self.epilogue.output)
+        places = tuple((self.place_of(leaf.root), leaf.form, leaf.strides) for leaf in (*matrices, *leaves))
+        return AttentionLowering, self.problem, self.whole_bytes, places
 
     def plan(self, budget: Budget) -> AttentionTiling:
         if 0 in (*self.outer, self.queries, self.value_width):

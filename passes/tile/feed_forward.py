@@ -7,7 +7,7 @@ products. Weights pass by once for each block of rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -189,6 +189,27 @@ class FeedForwardLowering(Lowering):
 
     def accepts_resident(self, value: SSAValue) -> bool:
         return all(part.accepts_resident(value) for part in (*self.ups, self.down))
+
+    @property
+    def shape(self) -> Hashable:
+        return (
+            FeedForwardLowering,
+            self.problem,
+            self._column_bytes,
+            tuple(self._places_of(part) for part in self.parts),
+        )
+
+    def _places_of(self, part: MatmulLowering) -> Hashable:
+        """Where one of the products finds what it reads and writes, in terms of the pair's operands and results."""
+        return part.epilogue.leaves.whole_bytes, tuple((self.place_of(s.root), s.form, s.strides) for s in part.spreads)
+
+    def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
+        """Whether only the epilogue of the down product reads the operand: the first panel's part of every sum takes
+        it in, before the result of the same tile is written."""
+        root = self.scope.view(operand).root
+        if any(leaf.root is root for up in self.ups for leaf in up.spreads):
+            return False
+        return self.down.may_overwrite(operand, result)
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         FeedForwardEmission(self, cast(FeedForwardPlan, plan).decision.chosen, builder).run()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,6 +144,12 @@ class Lowering(ABC):
         self.kernel = kernel
         self.scope = scope
 
+    @property
+    def shape(self) -> Hashable:
+        """Equal for kernels whose plans cost the same in equal rooms, where operands and results of the same places
+        are resident. Asked before any is."""
+        return self
+
     @abstractmethod
     def plan(self, budget: Budget) -> Plan:
         """The best plan within the budget, given which operands are resident now. Raises CapacityError."""
@@ -154,6 +161,20 @@ class Lowering(ABC):
     def accepts_resident(self, value: SSAValue) -> bool:
         """Whether `value`, an operand or a result, may lie in SRAM and be used there in place."""
         return False
+
+    def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
+        """Whether `result` may lie where `operand` does, which nothing else reads: each element is read before, or
+        as, what the same tile gives is written there."""
+        return False
+
+    def place_of(self, root: SSAValue) -> int:
+        """The place of a storage among those of operands and results; -1 for one of the kernel's own."""
+        return self._places.get(root, -1)
+
+    @cached_property
+    def _places(self) -> Mapping[SSAValue, int]:
+        values = (*self.kernel.operands, *self.kernel.results)
+        return {root: place for place, root in enumerate(dict.fromkeys(self.scope.view(v).root for v in values))}
 
 
 LoweringTable = Mapping[str, type[Lowering]]

@@ -7,7 +7,7 @@ its tiles on chip (weight-only quantization: weights stay 8-bit in DRAM).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import cast
@@ -163,6 +163,22 @@ class MatmulLowering(Lowering):
     def right_axes(self) -> str:
         """The axes that index the right operand."""
         return "kj" if self.right.shared else "bkj"
+
+    @property
+    def spreads(self) -> tuple[Spread, ...]:
+        """All that is read and written."""
+        return (*self.left.leaves, *self.right.leaves, *self.epilogue.leaves.leaves, self.epilogue.output)
+
+    @property
+    def shape(self) -> Hashable:
+        places = tuple((self.place_of(spread.root), spread.form, spread.strides) for spread in self.spreads)
+        return MatmulLowering, self.problem, self.epilogue.leaves.whole_bytes, places
+
+    def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
+        root = self.scope.view(operand).root
+        if any(leaf.root is root for side in (self.left, self.right) for leaf in side.leaves):
+            return False
+        return self.epilogue.may_overwrite(root)
 
     def plan(self, budget: Budget) -> MatmulTiling:
         if 0 in (*self.outer, self.rows, self.columns, self.depth):

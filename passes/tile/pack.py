@@ -93,6 +93,14 @@ class Packing:
         return sum(plan.domain is Extent.FULL for plan in self.passes)
 
 
+def reads_before_writing(packing: Packing, leaf: int, temporary: int) -> bool:
+    """Whether no pass after the one that writes a temporary reads a leaf, so that they may lie in the same place."""
+    slot = Slot(True, leaf)
+    written = next(place for place, plan in enumerate(packing.passes) if plan.out == Slot(False, temporary))
+    later = packing.passes[written + 1 :]
+    return not any(slot in plan.streams or any(slot == read for _, read in plan.broadcasts) for plan in later)
+
+
 @lru_cache(maxsize=4096)
 def pack(graph: LaneGraph, leaves: tuple[Extent, ...], acc_leaves: frozenset[int] = frozenset()) -> Packing:
     """The best packing found. `leaves`: what each leaf varies with; `acc_leaves`: those that lie in ACC, of which a

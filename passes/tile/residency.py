@@ -1,14 +1,16 @@
 """Which tensors stay in SRAM from the kernel that makes them to the last that reads them.
 
-Greedy: the tensors that save the most DRAM traffic for the bytes and the time they occupy come first. One is taken
-where every kernel that touches it can use it in place, every kernel in its life still has room for its tiles, and
-the smaller room does not cost more cycles than the traffic that is saved is worth.
+A walk over the kernels in order keeps, for every set of tensors that may be on chip between two of them, the cheapest
+way to get there (dynamic programming over intervals, with a bound on the sets kept). A kernel costs what its own plan
+says in the room that is left beside the tensors on chip; every access of the DRAM channel that is saved counts too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
+from math import inf
 
 from xdsl.ir import SSAValue
 
@@ -16,6 +18,7 @@ from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.errors import CapacityError
 from .build import buffer_bytes
 from .kernel import Budget, Kernel, Lowering, Scope
+from .succession import Heirs
 from .views import producible
 
 GRAIN = 4096
@@ -27,38 +30,36 @@ FILL = 0.9
 WORTH = 0.2
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
 
+WIDTH = 128
+"""So many sets of tensors on chip are followed from one kernel to the next: the cheapest."""
+
 
 @dataclass(frozen=True, eq=False)
 class Tenant:
-    """A tensor that may stay: its root, bytes on chip, the kernels that touch it, first and last of them."""
+    """A tensor that may stay: its root, bytes on chip, and the kernels that touch it, in order."""
 
     root: SSAValue
     bytes: int
     users: tuple[int, ...]
 
-    @property
-    def life(self) -> range:
-        """The kernels during which it occupies SRAM."""
-        return range(self.users[0], self.users[-1] + 1)
-
-    @property
-    def rank(self) -> tuple[float, int]:
-        """Greater is better: accesses for each kernel of its life, then size."""
-        return len(self.users) / len(self.life), self.bytes
-
 
 def choose_residents(
-    kernels: Sequence[Kernel], lowerings: Sequence[Lowering], scope: Scope, outputs: Sequence[SSAValue]
+    kernels: Sequence[Kernel],
+    lowerings: Sequence[Lowering],
+    scope: Scope,
+    outputs: Sequence[SSAValue],
+    heirs: Heirs,
 ) -> list[Budget]:
     """Fill `scope.residents`, and give the on-chip bytes that each kernel has for its own tiles.
 
     `outputs` are the roots of the function's outputs, which lie in DRAM. Raises CapacityError where a kernel does not
     even fit alone.
     """
-    chooser = _Chooser(lowerings, scope)
-    for tenant in sorted(_tenants(kernels, lowerings, scope, outputs), key=lambda t: t.rank, reverse=True):
-        chooser.consider(tenant)
-    return [chooser.budget(index) for index in range(len(kernels))]
+    tenants = _tenants(kernels, lowerings, scope, outputs)
+    rooms = _Rooms(kernels, lowerings, scope, tenants, heirs)
+    present = _cheapest(rooms, tenants)
+    scope.residents |= {tenants[bit].root for mask in present for bit in _bits(mask)}
+    return [rooms.budget(index, mask) for index, mask in enumerate(present)]
 
 
 def _tenants(
@@ -86,56 +87,132 @@ def _tenants(
     return tenants
 
 
-class _Chooser:
-    """The residents chosen so far, and what each kernel costs beside them."""
+@dataclass(frozen=True)
+class _Way:
+    """The cheapest way to a set of tensors on chip: what it costs, and what was on chip during the last kernel."""
 
-    def __init__(self, lowerings: Sequence[Lowering], scope: Scope) -> None:
+    cost: float
+    present: int
+    before: _Way | None
+
+
+def _cheapest(rooms: _Rooms, tenants: Sequence[Tenant]) -> list[int]:
+    """The tensors on chip during each kernel, as sets of bits."""
+    count = rooms.count
+    born: list[list[int]] = [[] for _ in range(count)]
+    dying = [0] * count
+    for bit, tenant in enumerate(tenants):
+        born[tenant.users[0]].append(bit)
+        dying[tenant.users[-1]] |= 1 << bit
+    saved = [rooms.saved(tenant) for tenant in tenants]
+    ways: dict[int, _Way] = {0: _Way(0.0, 0, None)}
+    for index in range(count):
+        choices = [
+            (sum(1 << bit for bit in chosen), sum(saved[bit] for bit in chosen))
+            for chosen in chain.from_iterable(combinations(born[index], n) for n in range(len(born[index]) + 1))
+        ]
+        following: dict[int, _Way] = {}
+        for carried, way in ways.items():
+            for chosen, gain in choices:
+                present = carried | chosen
+                cost = way.cost + rooms.cost(index, present) - gain
+                left = present & ~dying[index]
+                known = following.get(left)
+                if cost < inf and (known is None or cost < known.cost):
+                    following[left] = _Way(cost, present, way)
+        ways = dict(sorted(following.items(), key=lambda item: item[1].cost)[:WIDTH])
+        # Nothing on chip is the one set that is possible whatever follows.
+        ways[0] = following[0]
+    found: list[int] = []
+    way: _Way | None = min(ways.values(), key=lambda one: one.cost)
+    while way is not None and way.before is not None:
+        found.append(way.present)
+        way = way.before
+    return found[::-1]
+
+
+class _Rooms:
+    """What each kernel has room for and costs beside tensors on chip, which are given as sets of bits."""
+
+    def __init__(
+        self,
+        kernels: Sequence[Kernel],
+        lowerings: Sequence[Lowering],
+        scope: Scope,
+        tenants: Sequence[Tenant],
+        heirs: Heirs,
+    ) -> None:
         self._lowerings = lowerings
         self._scope = scope
-        self._occupied = [0] * len(lowerings)
+        self._bytes = [tenant.bytes for tenant in tenants]
+        bits = {tenant.root: bit for bit, tenant in enumerate(tenants)}
+        self._roots = [tenant.root for tenant in tenants]
+        self._touched: list[tuple[int | None, ...]] = [
+            tuple(bits.get(root) for root in dict.fromkeys(scope.view(v).root for v in (*k.operands, *k.results)))
+            for k in kernels
+        ]
+        self._masks = [sum(1 << bit for bit in touched if bit is not None) for touched in self._touched]
+        self._shared: list[list[tuple[int, int]]] = [
+            [(1 << bits[old] | 1 << bits[new], self._bytes[bits[new]]) for old, new in pairs if {old, new} <= set(bits)]
+            for pairs in heirs
+        ]
+        self._shapes = [lowering.shape for lowering in lowerings]
+        self._costs: dict[object, float] = {}
         self._fill = [FILL] * len(lowerings)
-        self._cycles: list[float] = [self._alone(index) for index in range(len(lowerings))]
+        for index in range(len(lowerings)):
+            if self.cost(index, 0) == inf:
+                # It has all of the SRAM if it needs to.
+                self._fill[index] = 1.0
+                self._plan(index, 0)
 
-    def budget(self, index: int) -> Budget:
+    @property
+    def count(self) -> int:
+        """The number of kernels."""
+        return len(self._lowerings)
+
+    def saved(self, tenant: Tenant) -> float:
+        """What it is worth that a tensor stays: its accesses of the channel, and the way there and back each time."""
+        dram = self._scope.machine.dram
+        return len(tenant.users) * (WORTH * tenant.bytes / dram.bytes_per_cycle + dram.latency_cycles)
+
+    def occupied(self, index: int, present: int) -> int:
+        """Bytes of the tensors on chip during kernel `index`; what takes over another's storage counts once."""
+        total = sum(self._bytes[bit] for bit in _bits(present))
+        return total - sum(size for pair, size in self._shared[index] if present & pair == pair)
+
+    def budget(self, index: int, present: int) -> Budget:
         """What kernel `index` has for its tiles."""
         machine = self._scope.machine
-        free = int(machine.sram.bytes * self._fill[index]) - self._occupied[index]
+        free = int(machine.sram.bytes * self._fill[index]) - self.occupied(index, present)
         return Budget(free // GRAIN * GRAIN if free > 4 * GRAIN else free, machine.acc.bytes)
 
-    def _alone(self, index: int) -> float:
-        """The cycles of a kernel without residents; it has all of the SRAM if it needs to."""
-        try:
-            return self._plan(index)
-        except CapacityError:
-            self._fill[index] = 1.0
-            return self._plan(index)
+    def cost(self, index: int, present: int) -> float:
+        """Cycles of kernel `index` beside the tensors on chip; infinite where it has no room."""
+        budget = self.budget(index, present)
+        resident = tuple(bit is not None and bool(present >> bit & 1) for bit in self._touched[index])
+        key = (self._shapes[index], self._fill[index], resident, budget)
+        known = self._costs.get(key)
+        if known is None:
+            try:
+                known = self._plan(index, present) if budget.sram > 0 else inf
+            except CapacityError:
+                known = inf
+            self._costs[key] = known
+        return known
 
-    def _plan(self, index: int) -> float:
-        plan = self._lowerings[index].plan(self.budget(index))
+    def _plan(self, index: int, present: int) -> float:
+        here = {self._roots[bit] for bit in _bits(self._masks[index] & present)}
+        self._scope.residents |= here
+        try:
+            plan = self._lowerings[index].plan(self.budget(index, present))
+        finally:
+            self._scope.residents -= here
         return plan.cycles + plan.burden
 
-    def consider(self, tenant: Tenant) -> None:
-        """Let a tensor stay, if that is possible and worth it."""
-        saved = tenant.bytes * len(tenant.users) / self._scope.machine.dram.bytes_per_cycle
-        self._scope.residents.add(tenant.root)
-        for index in tenant.life:
-            self._occupied[index] += tenant.bytes
-        after = self._replanned(tenant)
-        if after is not None:
-            before = sum(self._cycles[index] for index in tenant.life)
-            if sum(after.values()) - before <= WORTH * saved:
-                for index, cycles in after.items():
-                    self._cycles[index] = cycles
-                return
-        self._scope.residents.discard(tenant.root)
-        for index in tenant.life:
-            self._occupied[index] -= tenant.bytes
 
-    def _replanned(self, tenant: Tenant) -> Mapping[int, float] | None:
-        """The cycles of every kernel in the tensor's life beside it, None where one has no room."""
-        if any(self._occupied[index] >= self._scope.machine.sram.bytes for index in tenant.life):
-            return None
-        try:
-            return {index: self._plan(index) for index in tenant.life}
-        except CapacityError:
-            return None
+def _bits(mask: int) -> Iterator[int]:
+    """The numbers of the bits that are set."""
+    while mask:
+        lowest = mask & -mask
+        yield lowest.bit_length() - 1
+        mask ^= lowest

@@ -7,6 +7,7 @@ is worked in pieces (`rowwise_pieces.py`).
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +25,7 @@ from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .lane_passes import Held, emit_passes
-from .pack import Packing, Slot, pack
+from .pack import Packing, Slot, pack, reads_before_writing
 from .rates import Rates
 from .rowwise_cost import TileWork, tile_costs, used_slots
 from .rowwise_pieces import emit_pieces, pieces_cycles, plan_pieces
@@ -84,9 +85,16 @@ class RowwiseLowering(Lowering):
             for cut, axis in enumerate(self.axes.rows)
         ]
 
+    @property
+    def shape(self) -> Hashable:
+        places = tuple(self.place_of(view.root) for view in self.views)
+        offsets = tuple(view.offset for view in self.views)
+        works = () if self._empty else tuple(self._work(whole).without_programs for whole in self._candidates())
+        return RowwiseLowering, self.axes, offsets, places, works
+
     def _least(self) -> int:
         """SRAM bytes of the smallest tile."""
-        _, need, _ = tile_costs(self._work(self._candidates()[-1]), self._rates)
+        _, need, _ = tile_costs(self._work(self._candidates()[-1]).without_programs, self._rates)
         return int(need.min())
 
     def _work(self, whole: Tiling) -> TileWork:
@@ -104,7 +112,7 @@ class RowwiseLowering(Lowering):
         if not self._in_place(whole):
             return None
         work = self._work(whole)
-        sizes, need, cycles = tile_costs(work, self._rates)
+        sizes, need, cycles = tile_costs(work.without_programs, self._rates)
         fits = need <= budget.sram
         if not fits.any():
             return None
@@ -167,6 +175,23 @@ class RowwiseLowering(Lowering):
             all(tiling.pitch_in_place(view, self.extent(tiling, view)) is not None for view in found)
             for tiling in ((last, replace(last, turned=True)) if self.cluster.reduced else (last,))
         )
+
+    def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
+        """Whether operand and result lie alike over the domain, and no pass reads the one after writing the other."""
+        if self._empty:
+            return False
+        root = self.scope.view(operand).root
+        leaves = len(self.cluster.leaves)
+        found = [index for index in range(leaves) if self.views[index].root is root]
+        place = next(index for index, output in enumerate(self.cluster.outputs) if output.value is result)
+        if len(found) != 1 or not self.cluster.outputs[place].full:
+            return False
+        old, new = found[0], leaves + place
+        alike = self.views[old].offset == self.views[new].offset
+        if not alike or any(axis.strides[old] != axis.strides[new] for axis in self.axes.all):
+            return False
+        packing = self._work(self._candidates()[-1]).packing
+        return reads_before_writing(packing, old, packing.outputs[place])
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         """Loops over tiles: load what each level needs, run the passes, store."""

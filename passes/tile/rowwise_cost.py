@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...isa.formats import Format
 from ...isa.instructions import LoadBlock
 from ...isa.instructions.transfers import ELEMENT_CODES
+from ...isa.lanes import LaneProgram
 from .build import MAXIMUM_EXTENT
 from .lane_graph import Extent
 from .pack import Packing, Slot
@@ -19,6 +20,7 @@ from .rates import Column, Rates
 from .tiling import Tiling, piece_sizes
 
 ALIGNMENT = 64
+NO_PROGRAM = LaneProgram.parse("out a")
 OPERATION_CYCLES = 8
 """What each transfer and pass is charged besides its work, so that equal plans with fewer of them win."""
 
@@ -34,6 +36,12 @@ class TileWork:
     extents: tuple[Extent, ...]
     resident: tuple[bool, ...]
     leaves: int
+
+    @property
+    def without_programs(self) -> TileWork:
+        """The same work for the costs: of passes they ask what is read and written, not what is computed."""
+        passes = tuple(replace(plan, program=NO_PROGRAM) for plan in self.packing.passes)
+        return replace(self, packing=replace(self.packing, passes=passes))
 
 
 @lru_cache(maxsize=4096)

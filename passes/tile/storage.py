@@ -23,9 +23,17 @@ class Buffers(dict[SSAValue, SSAValue]):
         self._store = store
         self._residents = residents
         self._labels: dict[str, int] = {}
+        self._heirs: dict[SSAValue, SSAValue] = {}
         self.kernel: KernelOp | None = None
 
+    def bequeath(self, old: SSAValue, new: SSAValue) -> None:
+        """Let root `new`, which has no buffer yet, lie in the buffer of root `old`."""
+        self._heirs[new] = old
+
     def __missing__(self, root: SSAValue) -> SSAValue:
+        if root in self._heirs:
+            self[root] = self[self._heirs[root]]
+            return self[root]
         op = self._make(root)
         if self.kernel is None:
             self._block.add_op(op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import (
@@ -40,6 +41,7 @@ from .residency import choose_residents
 from .rowwise import RowwiseLowering
 from .seams import find_seams
 from .storage import Buffers
+from .succession import Heirs, find_heirs
 from .tile_choices import tile_choices
 from .views import Layout, lay_out, producible
 
@@ -60,7 +62,8 @@ LOWERINGS: Mapping[str, type[Lowering]] = {
 class TileKernels(ModulePass):
     """Cut `@main` into kernels, decide where tensors stay, and lower each kernel to loops over tiles.
 
-    resident: keep tensors on chip between kernels where they fit. fuse_feed_forward: run pairs of products whose hidden
+    resident: keep tensors on chip between kernels where they fit. in_place: let results take over the
+    storage of operands that nothing reads any more. fuse_feed_forward: run pairs of products whose hidden
     activations do not fit on chip as one kernel. stagger_heads: make an attention's next scores before its last product
     with the values. row_blocks: pass rows on from kernel to kernel block by block. tile_search: choose tilings of
     products by cost. tiles: what a recipe forces of those, as `TileRule` texts.
@@ -68,6 +71,7 @@ class TileKernels(ModulePass):
 
     name = "tile-kernels"
     resident: bool = True
+    in_place: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
     row_blocks: bool = True
@@ -82,6 +86,7 @@ class TileKernels(ModulePass):
         copy_shared_outputs(function.body.block)
         options = ScheduleOptions(
             resident=self.resident,
+            in_place=self.in_place,
             fuse_feed_forward=self.fuse_feed_forward,
             stagger_heads=self.stagger_heads,
             row_blocks=self.row_blocks,
@@ -161,11 +166,19 @@ class _Tiler:
         self._function.erase()
 
     def _budgets(self) -> list[Budget]:
-        """On-chip bytes that each kernel has for its tiles."""
+        """Decide what stays on chip and what takes over another's storage; the on-chip bytes that each kernel has for
+        its tiles."""
+        machine, outputs = self._scope.machine, self._outputs()
+        heirs: Heirs = [()] * len(self._kernels)
+        budgets = [Budget(machine.sram.bytes, machine.acc.bytes)] * len(self._kernels)
+        if self._scope.options.in_place:
+            heirs = find_heirs(self._kernels, self._lowerings, self._scope, outputs)
         if self._scope.options.resident:
-            return choose_residents(self._kernels, self._lowerings, self._scope, self._outputs())
-        machine = self._scope.machine
-        return [Budget(machine.sram.bytes, machine.acc.bytes)] * len(self._kernels)
+            budgets = choose_residents(self._kernels, self._lowerings, self._scope, outputs, heirs)
+        for old, new in chain.from_iterable(heirs):
+            if (old in self._scope.residents) == (new in self._scope.residents):
+                self._buffers.bequeath(old, new)
+        return budgets
 
     def _outputs(self) -> list[SSAValue]:
         """The storage roots of the function's outputs."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+
+from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import AffineForm, Minimum
 from .build import Span, TileBuilder
 from .lane_graph import Extent, LaneGraph
 from .lane_passes import Held, emit_passes
 from .matmul_problem import Epilogue
-from .pack import Packing, Slot, pack
+from .pack import Packing, Slot, pack, reads_before_writing
 from .tile_leaves import LeafRun, TileLeaves
 from .tiles import Spread, hold, tile_place
 
@@ -47,6 +49,14 @@ class TileEpilogue:
     def stores_in_place(self) -> bool:
         """Whether passes write the result where it stays."""
         return self.output.root in self.leaves.scope.residents and self.output_usable
+
+    def may_overwrite(self, root: SSAValue) -> bool:
+        """Whether the result may be written where a stored leaf lies: its elements are read with those of the same
+        tile that are written in their place, by no pass after that."""
+        found = [index for index, leaf in enumerate(self.sources) if leaf is not None and leaf.root is root]
+        if [self.sources[index] for index in found] != [replace(self.output, root=root)]:
+            return False
+        return reads_before_writing(self.packing, found[0], self.packing.outputs[0])
 
     @property
     def costs(self) -> Epilogue:

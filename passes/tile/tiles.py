@@ -40,6 +40,11 @@ class Spread:
         return Spread(view.root, form, view.offset, strides[:-2], strides[-2], strides[-1])
 
     @property
+    def strides(self) -> tuple[int, ...]:
+        """Where it starts, and its strides along outer loops, rows and columns."""
+        return (self.offset, *self.outer, self.row, self.column)
+
+    @property
     def extent(self) -> Extent:
         """What it varies with inside a tile."""
         return (Extent.COLUMN if self.row else Extent.SCALAR) | (Extent.ROW if self.column else Extent.SCALAR)
