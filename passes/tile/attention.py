@@ -277,7 +277,8 @@ class AttentionLowering(Lowering):
     @property
     def shape(self) -> Hashable:
         matrices = (leaf for operand in (self.query, self.key, self.value) for leaf in operand.leaves)
-        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self.epilogue.leaves.leaves, self.epilogue.output)
+        finish = self._epilogue
+        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *finish.leaves.leaves, finish.output)
         places = tuple((self.place_of(leaf.root), leaf.form, leaf.strides) for leaf in (*matrices, *leaves))
         return AttentionLowering, self.problem, self.whole_bytes, places
 
