@@ -1,0 +1,55 @@
+"""docs/recipes.md tells every key of a recipe, and nothing that a recipe does not know."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, Recipe
+from attnc.passes.schedule_options import ScheduleOptions
+from attnc.passes.tile_rules import TileChoice
+
+PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+
+
+def keys(heading: str) -> list[str]:
+    """The first column of the table under a heading."""
+    section = PAGE.partition(f"## {heading}")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def names(record: type) -> list[str]:
+    return [field.name for field in fields(record)]
+
+
+def schedule_table() -> str:
+    """The rows of [schedule], from the sentences of `ScheduleOptions` itself."""
+    told = " ".join((ScheduleOptions.__doc__ or "").partition("\n\n")[2].split())
+    starts = [(told.index(f"{name}: "), name) for name in names(ScheduleOptions)]
+    ends = [start for start, _ in sorted(starts)[1:]] + [len(told)]
+    defaults = {field.name: str(field.default).lower() for field in fields(ScheduleOptions)}
+    rows = [
+        f"| `{name}` | {defaults[name]} | {told[start + len(name) + 2 : end].strip().removesuffix('.')} |"
+        for (start, name), end in zip(sorted(starts), ends, strict=True)
+    ]
+    return "\n".join(rows)
+
+
+def test_measures_are_told_as_the_options_tell_them() -> None:
+    assert schedule_table() in PAGE
+
+
+def test_every_key_is_told() -> None:
+    assert keys("At the top") == ["precision", "residual"]
+    assert keys("[[layer]]") == names(LayerRule)
+    assert keys("[[tile]]") == ["match", *names(TileChoice)]
+
+
+def test_every_value_is_told() -> None:
+    for values in (PRECISIONS, RESIDUALS):
+        assert ", ".join(f'`"{value}"`' for value in values) in PAGE
+
+
+def test_examples_are_recipes() -> None:
+    for example in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL):
+        Recipe.of(tomllib.loads(example))
