@@ -213,11 +213,8 @@ class AttentionLowering(Lowering):
         match form:
             case ScoreForm.WHOLE:
                 return (graphs.whole(),)
-            case ScoreForm.ROWS:
+            case ScoreForm.ROWS | ScoreForm.MERGED:
                 return (graphs.scores(), graphs.weights())
-            case ScoreForm.MERGED:
-                again, once = (graphs.maximum(), graphs.pieces()), (graphs.scores(), graphs.weights())
-                return min(again, once, key=lambda pair: sum(self._passes(graph).count for graph in pair))
             case ScoreForm.SWEEPS:
                 middle = () if graphs.factors.weight is None else (graphs.total(),)
                 return (graphs.maximum(), *middle, graphs.pieces())

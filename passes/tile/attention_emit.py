@@ -85,28 +85,33 @@ class AttentionEmission:
 
     def panel(self, rows: Span) -> None:
         """One panel of queries."""
-        blocks = self.blocks(rows, self.queries(rows), None)
+        query = self.queries(rows)
+        moved = [replace(query, offset=query.offset + offset * query.pitch) for offset, _ in self.parts(rows)]
+        blocks = self.blocks(rows, moved, None)
         if self.tiling.form is ScoreForm.SWEEPS:
             for block in blocks:
                 self._sweeps(block)
         else:
             self.stagger(blocks, self._weights, self._values, self.builder.depth > 0)
 
-    def blocks(self, panel: Span, query: Held, columns: int | None) -> list[Block]:
+    def blocks(self, panel: Span, queries: Sequence[Held], columns: int | None) -> list[Block]:
         """The blocks of a panel, with room for the weights of `columns` keys (None: of all that a block sees)."""
-        kernel, size = self.kernel, self.tiling.rows
         found: list[Block] = []
-        for offset in range(0, panel.limit, size):
-            left = tuple(form - offset for form in panel.size.forms)
-            rows = Span(panel.start + offset, Minimum((AffineForm.of(size), *left)))
-            rows = rows if rows.size.constant is None else Span.of(rows.start, rows.size.constant)
+        for (offset, rows), query in zip(self.parts(panel), queries, strict=True):
             seen = self.seen(rows)
             width = seen.bound if columns is None else columns
             assert width is not None
-            weights = hold(self.builder, Extent.FULL, rows.limit, width, kernel.graphs.weight_form)
-            moved = replace(query, offset=query.offset + offset * query.pitch)
-            found.append(Block(rows, offset, seen, moved, weights, self.column(rows)))
+            weights = hold(self.builder, Extent.FULL, rows.limit, width, self.kernel.graphs.weight_form)
+            found.append(Block(rows, offset, seen, query, weights, self.column(rows)))
         return found
+
+    def parts(self, panel: Span) -> Iterator[tuple[int, Span]]:
+        """The rows of each block of a panel, with where they are in it."""
+        size = self.tiling.rows
+        for offset in range(0, panel.limit, size):
+            left = tuple(form - offset for form in panel.size.forms)
+            rows = Span(panel.start + offset, Minimum((AffineForm.of(size), *left)))
+            yield offset, rows if rows.size.constant is None else Span.of(rows.start, rows.size.constant)
 
     def stagger(
         self,
@@ -132,7 +137,7 @@ class AttentionEmission:
             second(*waiting)
 
     def queries(self, rows: Span) -> Held:
-        """The queries of a panel."""
+        """The queries of some rows."""
         operand = self.kernel.query
         columns = Span.of(0, operand.shape[1])
         if operand.ready:

@@ -31,6 +31,7 @@ def memory_of(problem: AttentionProblem, c: Candidates) -> Memory:
     merged, by_rows, sweeps = (c.form == form for form in (ScoreForm.MERGED, ScoreForm.ROWS, ScoreForm.SWEEPS))
     held, panel = c.held == 1, c.rows * c.blocks
     several = problem.batches * problem.groups > 1
+    more_panels = where((problem.heads > 1) | (panel < problem.queries), 2, 1)
     single, double = np.zeros_like(c.rows), np.zeros_like(c.rows)
     # The last product with the values of a head, or of a piece of keys, comes behind the next one's first scores.
     late = where(held, several, merged & (c.keys < problem.keys)) * problem.staggered
@@ -41,20 +42,22 @@ def memory_of(problem: AttentionProblem, c: Candidates) -> Memory:
             double = double + tile * where(held, 1 + several, 2)
     if not problem.query.resident:
         query = aligned(panel * problem.key_width * problem.query.bytes)
-        again = problem.heads > 1
-        single, double = single + query, double + query * where(again | (panel < problem.queries), 2, 1)
+        single, double = single + query, double + query * more_panels
     # A block's weights live on while those of the next are made.
     columns = where(merged | sweeps, c.keys, problem.keys)
     weights = aligned(c.rows * columns * problem.weight_bytes)
     single = single + weights * where(sweeps | (not problem.staggered), 1, 2)
     double = double + weights * 2
-    kept = aligned(c.rows * c.keys * np.choose(c.form, [passes.kept for passes in problem.passes]))
+    kept = aligned(c.rows * c.keys * (np.choose(c.form, [passes.kept for passes in problem.passes]) + 4 * merged))
     kept = kept + where(by_rows, aligned(c.rows * problem.keys * (4 + problem.over_rows.kept)), 0)
     masks = aligned(c.rows * c.keys * problem.masked)
     single, double = single + kept + masks, double + kept + 2 * masks
-    tile = where(merged, panel, c.rows) * problem.value_width
+    tile = c.rows * problem.value_width
     out, stored = aligned(tile * (problem.finish.kept + problem.loaded)), aligned(tile * problem.stored)
-    single, double = single + out + stored, double + out + stored * where(merged, 1, 2)
-    state = where(merged, aligned(tile * 4) + 3 * aligned(panel * 4), 0) + 8 * aligned(c.rows * 4)
+    small = 8 * aligned(c.rows * 4)
+    single, double = single + out + stored + small, double + out + 2 * stored + small
+    # What pieces are merged into: the next panel begins while this one's output is finished.
+    state = where(merged, aligned(panel * problem.value_width * 4) + 3 * aligned(panel * 4), 0)
+    single, double = single + state, double + state * more_panels
     scores, results = aligned(c.rows * c.keys * 4), aligned(c.rows * problem.value_width * 4)
-    return Memory(single + state, double + state, scores + results, 2 * scores + results)
+    return Memory(single, double, scores + results, 2 * scores + results)

@@ -49,11 +49,11 @@ class _State:
     total: Held
     output: Held
 
-    def of(self, block: Block) -> _State:
-        """The part of a block."""
-        output = replace(self.output, offset=self.output.offset + block.offset * self.output.pitch)
+    def at(self, offset: int) -> _State:
+        """The part from a row of the panel on."""
+        output = replace(self.output, offset=self.output.offset + offset * self.output.pitch)
         maximum, before, total = (
-            replace(held, offset=held.offset + block.offset) for held in (self.maximum, self.before, self.total)
+            replace(held, offset=held.offset + offset) for held in (self.maximum, self.before, self.total)
         )
         return _State(maximum, before, total, output)
 
@@ -67,20 +67,24 @@ class MergedEmission(AttentionEmission):
 
     def panel(self, rows: Span) -> None:
         state = self._begin(rows)
-        query, width = self.queries(rows), Span.of(0, self.kernel.value_width)
+        # Block by block, so that a panel need not wait for all of its queries.
+        queries = [self.queries(part) for _, part in self.parts(rows)]
+        width = Span.of(0, self.kernel.value_width)
         outside = self.builder.depth
         for _, span in self.pieces(self.seen(rows)):
             key = self.keys(span)
             value = self.right(self.kernel.value, self.value, width, span)
 
             def scored(block: Block, span: Span = span, key: Held = key) -> None:
-                self._piece_weights(block, self._of(block, span), key, state.of(block))
+                self._piece_weights(block, self._of(block, span), key, state.at(block.offset))
 
             def multiplied(block: Block, stage: int, span: Span = span, value: Held = value) -> None:
-                self._piece_values(block, self._of(block, span), value, state.of(block), stage)
+                self._piece_values(block, self._of(block, span), value, state.at(block.offset), stage)
 
-            self.stagger(self.blocks(rows, query, span.limit), scored, multiplied, self.builder.depth > outside)
-        self.store(rows, {"output": state.output, "total": state.total}, 0)
+            self.stagger(self.blocks(rows, queries, span.limit), scored, multiplied, self.builder.depth > outside)
+        for offset, part in self.parts(rows):
+            done = state.at(offset)
+            self.store(part, {"output": done.output, "total": done.total}, 0)
 
     def _begin(self, rows: Span) -> _State:
         builder, width = self.builder, self.kernel.value_width
@@ -88,7 +92,8 @@ class MergedEmission(AttentionEmission):
         state = _State(self.column(rows), self.column(rows), self.column(rows), output)
         columns = [("rows", held.vector(rows.size)) for held in (state.maximum, state.before)]
         builder.lane_pass(NO_ROW, ONE, rows.size, out=state.total.line(rows.size), reductions=columns)
-        builder.lane_pass(NOTHING, rows.size, width, out=output.full(rows.size, Minimum.of(width)))
+        for offset, part in self.parts(rows):
+            builder.lane_pass(NOTHING, part.size, width, out=state.at(offset).output.full(part.size, Minimum.of(width)))
         return state
 
     def _of(self, block: Block, span: Span) -> Span:
@@ -102,12 +107,8 @@ class MergedEmission(AttentionEmission):
         """Scores of a block and a piece, the maximum and the sum so far, and the weights."""
         acc = self.scores(block, span, key)
         first, second = self.graphs
-        given = {"acc": acc, "maximum": state.maximum}
-        places = {0: state.maximum}
-        if len(first.graph.outputs) > 1:
-            kept = hold(self.builder, Extent.FULL, block.rows.limit, span.limit, Format.F32)
-            given["score"], places = kept, {0: kept, 1: state.maximum}
-        self.passes(first, block.rows, span, given, places, 1)
+        kept = hold(self.builder, Extent.FULL, block.rows.limit, span.limit, Format.F32)
+        self.passes(first, block.rows, span, {"acc": acc}, {0: kept, 1: state.maximum}, 1)
         rows = self._rows(block, span)
         self.builder.lane_pass(
             RESCALE,
@@ -118,6 +119,7 @@ class MergedEmission(AttentionEmission):
             block.column.line(rows.size),
             [("rows", state.total.vector(rows.size)), ("rows", state.before.vector(rows.size))],
         )
+        given = {"score": kept, "maximum": state.maximum}
         self.passes(second, block.rows, span, given, {0: block.weights, 1: state.total}, 1)
 
     def _piece_values(self, block: Block, span: Span, value: Held, state: _State, stage: int) -> None:

@@ -23,6 +23,9 @@ from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces,
 UNROLLED_BLOCKS = 8
 """At most so many blocks are written out one by one inside a loop, each one's scores before the values of the last."""
 
+SPARE = 0.8
+"""Steps overlap where two of everything take up to this part of the SRAM: the rest lets what comes next come early."""
+
 
 def _row_sizes(problem: AttentionProblem, rates: Rates) -> list[int]:
     queries = problem.queries
@@ -89,7 +92,7 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     wait = np.maximum(lone - scores // steps, 0) + np.maximum(lone - values // steps, 0) + finish // steps + rates.fill
     idle = wait * _runs(problem, c)
     memory = memory_of(problem, c)
-    doubled = (memory.double <= sram) & (memory.acc_double <= acc) & problem.staggered
+    doubled = (memory.double <= SPARE * sram) & (memory.acc_double <= acc) & problem.staggered
     busy = np.maximum(np.maximum(array, vector), channel) + idle
     cycles = where(doubled, busy, array + vector + channel) + rates.start
     burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * _instructions(problem, c, steps)
