@@ -20,11 +20,11 @@ from ...isa.formats import Format
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from ..tile_rules import TileChoice
 from .build import Size, TileBuilder
-from .matmul_problem import Seam
 from .view import View
 
 if TYPE_CHECKING:
     from ...isa.machine import Machine
+    from .seams import Ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Scope:
 
     `views` holds a view for every tensor value; `residents` the storage roots that stay in SRAM (decided before
     kernels are emitted; lowerings may be planned again as it changes); `buffers` fills up as buffers are made.
-    `seams` says how rows come to products and go, `tile_choices` what a recipe forces of their tilings.
+    `ends` has what goes row by row before and after products, `tile_choices` what a recipe forces of their tilings.
     """
 
     machine: Machine
@@ -89,7 +89,7 @@ class Scope:
     residents: set[SSAValue] = field(default_factory=set[SSAValue])
     buffers: dict[SSAValue, SSAValue] = field(default_factory=dict[SSAValue, SSAValue])
     options: ScheduleOptions = EVERYTHING
-    seams: Mapping[Kernel, Seam] = field(default_factory=dict["Kernel", Seam])
+    ends: Mapping[Kernel, Ends] = field(default_factory=dict["Kernel", "Ends"])
     tile_choices: Mapping[Kernel, TileChoice] = field(default_factory=dict["Kernel", TileChoice])
 
     def view(self, value: SSAValue) -> View:

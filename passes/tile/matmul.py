@@ -138,6 +138,7 @@ class MatmulLowering(Lowering):
     @property
     def problem(self) -> MatmulProblem:
         """What the search is asked, with the operands that are resident now."""
+        ends = self.scope.ends.get(self.kernel)
         batch = 1
         for extent in self.outer:
             batch *= extent
@@ -150,7 +151,7 @@ class MatmulLowering(Lowering):
             self.left.describe(packed=False),
             self.right.describe(packed=self.packed),
             self.epilogue.costs,
-            self.scope.seams.get(self.kernel, NO_SEAM),
+            NO_SEAM if ends is None else ends.seam(self.scope),
             self.scope.tile_choices.get(self.kernel, FREE),
         )
 

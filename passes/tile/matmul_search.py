@@ -286,13 +286,17 @@ class _Ends:
     burden: NDArray[np.float64]
 
 
-def _ends(table: _Table, sram: int, arriving: bool) -> _Ends:
+def _ends(problem: MatmulProblem, rates: Rates, table: _Table, sram: int, arriving: bool) -> _Ends:
+    # The first products wait for the weights of all columns of an edge, later ones load while others are at work.
+    c = table.candidates
+    loading = 0 if problem.right.lies_ready or not arriving else problem.right.bytes * c.k[c.tile]
     plain = table.arrival if arriving else table.departure
     columns, wait, burden = np.zeros_like(table.array), plain, np.zeros_like(plain)
     if not np.any(plain):
         return _Ends(columns, wait, burden)
     for edge in table.edges:
-        cycles = edge.arrival if arriving else edge.departure
+        more_loaded = np.maximum(edge.columns - c.n[c.tile], 0) * loading
+        cycles = more_loaded / rates.machine.dram.bytes_per_cycle + (edge.arrival if arriving else edge.departure)
         more = INSTRUCTION_CYCLES * (table.per_edge - edge.columns * table.per_column)
         fits = table.has_edges & (table.double - table.panels[1].held + edge.bytes <= sram)
         better = fits & (cycles + more < wait + burden)
@@ -321,7 +325,7 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         need = need + where(panels.steady, 0, panels.held - panels.chunk)
         array = array + where((need <= sram) & ~panels.steady, 0, panels.wait)
     bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
-    lead, tail = _ends(table, sram, arriving=True), _ends(table, sram, arriving=False)
+    lead, tail = (_ends(problem, rates, table, sram, arriving) for arriving in (True, False))
     seam = lead.wait + tail.wait
     cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.

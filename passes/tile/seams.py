@@ -8,9 +8,10 @@ are still on their way, and that ends with rows of which the first are done earl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import SSAValue
 
 from ...dialects import nn
 from ...dialects.elements import element_type, format_of, shape_of
@@ -18,60 +19,74 @@ from .kernel import Kernel, Lowering, Scope
 from .matmul_problem import Seam
 from .rowwise import RowwiseLowering
 
-SHARE = 0.5
-"""Between two kernels, each hides this part of what goes row by row."""
+
+@dataclass(frozen=True)
+class Stretch:
+    """What goes row by row at one end of a product: cycles of the vector engine, and the tensors that are loaded or
+    stored where they do not lie on chip."""
+
+    vector_cycles: float
+    roots: tuple[SSAValue, ...]
+
+    def cycles(self, scope: Scope) -> float:
+        """The busier of vector engine and DRAM channel, by what is resident now."""
+        moved = sum(
+            prod(shape_of(root)) * format_of(element_type(root)).bytes
+            for root in self.roots
+            if root not in scope.residents
+        )
+        return max(self.vector_cycles, moved / scope.machine.dram.bytes_per_cycle)
 
 
-def find_seams(
-    kernels: Sequence[Kernel], lowerings: Sequence[Lowering], scope: Scope, outputs: Sequence[SSAValue]
-) -> Mapping[Kernel, Seam]:
-    """The seams of products that row by row work comes before, or after. `outputs` are roots of the function's."""
-    stretches = _Stretches(lowerings, scope, frozenset(outputs))
+NO_STRETCH = Stretch(0.0, ())
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What goes row by row before a product and after it, over `rows` rows."""
+
+    before: Stretch
+    after: Stretch
+    rows: int
+
+    def seam(self, scope: Scope) -> Seam:
+        """The pace of rows at both ends, by what is resident now."""
+        return Seam(self.before.cycles(scope) / self.rows, self.after.cycles(scope) / self.rows)
+
+
+def find_ends(lowerings: Sequence[Lowering], scope: Scope, outputs: Sequence[SSAValue]) -> Mapping[Kernel, Ends]:
+    """The ends of products that row by row work comes before, or after. `outputs` are roots of the function's."""
+    kernels = [lowering.kernel for lowering in lowerings]
     heavy = [index for index, lowering in enumerate(lowerings) if not isinstance(lowering, RowwiseLowering)]
-    found: dict[Kernel, Seam] = {}
+    found: dict[Kernel, Ends] = {}
     for place, index in enumerate(heavy):
         kernel = kernels[index]
         if not isinstance(kernel.anchor, nn.MatmulOp):
             continue
-        before = heavy[place - 1] if place else -1
-        after = heavy[place + 1] if place + 1 < len(heavy) else len(kernels)
-        made = {scope.view(value).root for other in kernels[before + 1 : index] for value in other.results}
-        arrival = departure = 0.0
-        if scope.view(kernel.anchor.lhs).root in made or before < 0:
-            arrival = stretches.cycles(range(before + 1, index), kernel.operands if before < 0 else ())
-            arrival *= SHARE if before >= 0 else 1.0
-        read = {scope.view(value).root for other in kernels[index + 1 : after] for value in other.operands}
-        if any(scope.view(value).root in read or scope.view(value).root in outputs for value in kernel.results):
-            departure = stretches.cycles(range(index + 1, after), kernel.results)
-            departure *= SHARE if after < len(kernels) else 1.0
-        count = max(1, prod(shape_of(kernel.anchor.result)[:-1]))
-        found[kernel] = Seam(arrival / count, departure / count)
+        before = range(heavy[place - 1] + 1 if place else 0, index)
+        after = range(index + 1, heavy[place + 1] if place + 1 < len(heavy) else len(kernels))
+        left = scope.view(kernel.anchor.lhs).root
+        made = {scope.view(value).root for other in before for value in kernels[other].results}
+        arriving = left in made or not place
+        results = [scope.view(value).root for value in kernel.results]
+        read = {scope.view(value).root for other in after for value in kernels[other].operands}
+        leaving = any(root in read or root in outputs for root in results)
+        found[kernel] = Ends(
+            _stretch(lowerings, before, scope, () if before else (left,)) if arriving else NO_STRETCH,
+            _stretch(lowerings, after, scope, results) if leaving else NO_STRETCH,
+            max(1, prod(shape_of(kernel.anchor.result)[:-1])),
+        )
     return found
 
 
-class _Stretches:
-    """What goes row by row between kernels of the matrix engine."""
-
-    def __init__(self, lowerings: Sequence[Lowering], scope: Scope, outputs: frozenset[SSAValue]) -> None:
-        self._lowerings = lowerings
-        self._scope = scope
-        self._outputs = outputs
-
-    def cycles(self, between: range, touched: Sequence[SSAValue]) -> float:
-        """The busier of vector engine and DRAM channel: passes of the kernels `between`, and the inputs and outputs of
-        the function that those, or the product's own values `touched`, load and store."""
-        vector = 0.0
-        roots = [self._scope.view(value).root for value in touched]
-        for index in between:
-            lowering = self._lowerings[index]
-            assert isinstance(lowering, RowwiseLowering)
-            vector += lowering.vector_cycles
-            roots += [self._scope.view(v).root for v in (*lowering.kernel.operands, *lowering.kernel.results)]
-        moved = sum(map(self._stored_bytes, dict.fromkeys(roots)))
-        return max(vector, moved / self._scope.machine.dram.bytes_per_cycle)
-
-    def _stored_bytes(self, root: SSAValue) -> int:
-        """Bytes of an input or output of the function; 0 for all else."""
-        if root in self._outputs or not isinstance(root.owner, Operation):
-            return prod(shape_of(root)) * format_of(element_type(root)).bytes
-        return 0
+def _stretch(lowerings: Sequence[Lowering], between: range, scope: Scope, touched: Sequence[SSAValue]) -> Stretch:
+    """The kernels `between` two of the matrix engine, with what these themselves load or store there."""
+    vector = 0.0
+    roots = list(touched)
+    for index in between:
+        lowering = lowerings[index]
+        assert isinstance(lowering, RowwiseLowering)
+        vector += lowering.vector_cycles
+        roots += [scope.view(value).root for value in (*lowering.kernel.operands, *lowering.kernel.results)]
+    varying = (root for root in roots if not isinstance(root.owner, nn.ConstantOp))
+    return Stretch(vector, tuple(dict.fromkeys(varying)))

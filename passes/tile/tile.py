@@ -39,7 +39,7 @@ from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
-from .seams import find_seams
+from .seams import find_ends
 from .storage import Buffers
 from .succession import Heirs, find_heirs
 from .tile_choices import tile_choices
@@ -141,7 +141,7 @@ class _Tiler:
         self._kernels = [lowering.kernel for lowering in self._lowerings]
         self._scope.tile_choices = tile_choices(self._kernels, rules)
         if options.row_blocks:
-            self._scope.seams = find_seams(self._kernels, self._lowerings, self._scope, self._outputs())
+            self._scope.ends = find_ends(self._lowerings, self._scope, self._outputs())
         self._made: dict[Operation, KernelOp] = {}
         self._order: dict[KernelOp, int] = {}
 
