@@ -24,7 +24,7 @@ ALIGNMENT = 64
 CHANNEL_SHARE = 0.05
 """What a DRAM cycle that hides behind another engine still counts: other kernels' loads want the channel too."""
 
-INSTRUCTION_CYCLES = 20
+INSTRUCTION_CYCLES = 8
 """What an instruction counts beyond its cycles: of plans about as fast, the shorter program is better."""
 
 

@@ -10,7 +10,8 @@ from attnc.isa.fields import ACC_BIT
 from attnc.isa.instructions import LoadBlock, Product, VectorPass
 from attnc.isa.machine import load_machine
 from attnc.isa.matrix import MatrixMode
-from attnc.passes.tile.attention_search import AttentionProblem, Matrix, Passes, ScoreForm, search_attention
+from attnc.passes.tile.attention_plan import AttentionProblem, Matrix, Passes, ScoreForm
+from attnc.passes.tile.attention_search import search_attention
 from attnc.passes.tile.loop_order import ORDERS, canonical, fetch
 from attnc.passes.tile.matmul_plan import Rest
 from attnc.passes.tile.matmul_problem import Epilogue, MatmulProblem, Operand, Seam
@@ -143,10 +144,10 @@ def test_what_cannot_fit_is_an_error_with_numbers():
 
 def attention_problem(queries, keys, width=64):
     matrix = Matrix(1, 12 * width, False)
-    once = Passes(1, 0)
+    once, softmax = Passes(1, 0), Passes(2, 4)
     return AttentionProblem(
         1, 12, 1, queries, keys, width, width, "i8", "i8", matrix, matrix, matrix, 1,
-        Passes(2, 4), once, once, (once, Passes(2, 4)), once, 0, 0, 1, None,
+        (softmax, once, softmax, softmax), softmax, once, 0, 0, 1, None, 0, False, 2, True,
     )  # fmt: skip
 
 
