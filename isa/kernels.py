@@ -1,6 +1,7 @@
 """Kernels: what instructions of one form do, as a function of the arrays that they work on.
 
-Instructions that differ in addresses only are one form. Its kernel is prepared once, working arrays and all; what
+Instructions that differ in addresses only (and slots, where their lane programs are of one structure) are one form. Its
+kernel is prepared once, working arrays and all; what
 an instruction then does is to call it with views of memory at the instruction's own addresses.
 """
 
@@ -36,11 +37,21 @@ class Operand(NamedTuple):
         return Operand(field, Space(on_chip_space(address)), shape, strides, dtype)
 
 
+class Number(NamedTuple):
+    """A number of the lane program in a slot: of the engine of `queue`, the `place`-th, an array without dimensions."""
+
+    queue: int
+    place: int
+    dtype: np.dtype[Any]
+
+
 class Kernel(NamedTuple):
-    """What instructions of one form do: `function` takes the arrays of `operands`, in their order."""
+    """What instructions of one form do: `function` takes the arrays of `operands`, in their order, then the `numbers`
+    of the slot that the instruction names."""
 
     function: Callable[..., Any]
     operands: tuple[Operand, ...] = ()
+    numbers: tuple[Number, ...] = ()
 
 
 def nothing() -> None:

@@ -23,7 +23,7 @@ class LanePlan(NamedTuple):
     """The steps of lane programs of one structure for operands of one form; make it with `plan`.
 
     Places hold what the steps work on: first the `given` arrays (present operands a, b, c0 to c3, the output, results
-    of reductions), then `contents`, by their numbers in `LaneSteps`: numbers, indices, working arrays.
+    of reductions, immediates), then `contents`, by their numbers in `LaneSteps`: indices, working arrays, axes.
     """
 
     steps: tuple[_Step, ...]
@@ -31,13 +31,11 @@ class LanePlan(NamedTuple):
     contents: tuple[tuple[int, Working | int | None], ...]
     reduced_dtypes: tuple[np.dtype[Any], ...]
 
-    def function(
-        self, rows: int, columns: int, immediates: Sequence[Array], memory: WorkingMemory
-    ) -> Callable[..., None]:
+    def function(self, rows: int, columns: int, memory: WorkingMemory) -> Callable[..., None]:
         """What passes of `rows` x `columns` do, as function of the given arrays.
 
-        Streams and output are [rows, columns], broadcasts [1 or rows, 1 or columns], reductions 1-D. The immediates
-        are arrays without dimensions: their values are read when the function is called.
+        Streams and output are [rows, columns], broadcasts [1 or rows, 1 or columns], reductions 1-D, the
+        immediates arrays without dimensions.
         """
         sizes = (rows, columns, 1)
         places: list[Any] = [None] * self.given
@@ -49,10 +47,8 @@ class LanePlan(NamedTuple):
                 places.append(content)
             elif number == Source.ROW_INDEX:
                 places.append(np.arange(rows, dtype=np.int32)[:, None])
-            elif number == Source.COLUMN_INDEX:
-                places.append(np.arange(columns, dtype=np.int32)[None, :])
             else:
-                places.append(immediates[number - Source.I0])
+                places.append(np.arange(columns, dtype=np.int32)[None, :])
         steps, given = self.steps, self.given
 
         def run(*arrays: Array) -> None:
@@ -76,6 +72,7 @@ def plan(structure: Structure, form: Form) -> LanePlan:
     present = [*form.streams, *form.broadcasts]
     given = [place for place, operand in enumerate(present) if operand is not None]
     given += [OUT] * (form.out is not None) + [REDUCED + number for number in range(len(form.axes))]
+    given += [Source.I0 + index for index in range(len(structure.floats))]
     rest = sorted({place for _, arguments in made.steps for place in arguments}.difference(given))
     order = {place: index for index, place in enumerate((*given, *rest))}
     return LanePlan(
@@ -113,9 +110,9 @@ def run_lanes(
     reduced = tuple(
         np.empty(rows if axis else columns, dtype) for axis, dtype in zip(axes, lanes.reduced_dtypes, strict=True)
     )
-    given = [array for array in (a, b, *rest, output, *reduced) if array is not None]
+    given = [array for array in (a, b, *rest, output, *reduced, *immediates) if array is not None]
     with np.errstate(all="ignore"):
-        lanes.function(rows, columns, immediates, WorkingMemory())(*given)
+        lanes.function(rows, columns, WorkingMemory())(*given)
     return output, reduced
 
 

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .errors import UsageError
-from .formats import Array, Kind
+from .formats import KIND_DTYPES, Array, Kind
+from .kernels import Number
 from .lane_functions import (
     LANE_FUNCTIONS,
     LANE_FUNCTIONS_BY_CODE,
@@ -37,6 +38,7 @@ __all__ = [
     "NO_SOURCE",
     "REDUCTIONS",
     "REDUCTIONS_BY_CODE",
+    "SLOTS",
     "LaneFunction",
     "LaneOperation",
     "LaneProgram",
@@ -50,6 +52,9 @@ __all__ = [
 MAXIMUM_OPERATIONS = 8
 MAXIMUM_IMMEDIATES = 4
 MAXIMUM_REDUCTIONS = 2
+
+SLOTS = 32
+"""Program slots of a vector engine."""
 
 Immediate = int | float
 
@@ -68,6 +73,11 @@ class Structure(NamedTuple):
     floats: tuple[bool, ...]
     output: Source | None
     reductions: tuple[tuple[str, Source], ...]
+
+    def numbers(self, queue: int) -> tuple[Number, ...]:
+        """The immediates in a slot of the engine of `queue`."""
+        kinds = (KIND_DTYPES["float" if is_float else "int"] for is_float in self.floats)
+        return tuple(Number(queue, index, dtype) for index, dtype in enumerate(kinds))
 
 
 class LaneResult(NamedTuple):

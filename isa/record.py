@@ -181,7 +181,6 @@ class Instruction:
     fields: ClassVar[tuple[Field, ...]] = ()
     derived_fields: ClassVar[tuple[Field, ...]] = ()
     extents: ClassVar[tuple[str, ...]] = ()
-    addresses: ClassVar[tuple[str, ...]] = ()
     field_names: ClassVar[tuple[str, ...]] = ()
     queue: int = 0
 
@@ -214,14 +213,16 @@ class Instruction:
         """
         resolved = self.resolved(state)
         kernel = resolved.kernel(state)
-        arrays = [state.view(operand, resolved.__dict__[operand.field]) for operand in kernel.operands]
+        values: dict[str, int] = resolved.__dict__
+        arrays = [state.view(operand, values[operand.field]) for operand in kernel.operands]
+        arrays.extend(state.numbers(number)[values["slot"]] for number in kernel.numbers)
         with np.errstate(all="ignore"):
             kernel.function(*arrays)
 
     def kernel(self, state: State) -> Kernel:
         """What instructions (of numbers, no extent in a register) do that differ from this one in addresses only; for
-        a vector pass, with the lane program that its slot holds now. All reads of a kernel precede all writes. Raises
-        Fault, as the kernel does."""
+        a vector pass, in slots too, with lane programs of the structure that its own slot holds now. All reads of a
+        kernel precede all writes. Raises Fault, as the kernel does."""
         return Kernel(nothing) if self.empty else self.execute(state)
 
     @classmethod
@@ -350,7 +351,6 @@ def instruction(mnemonic: str, *, engine: Engine | None, opcode: int, version: i
         record.fields = tuple(fields)
         record.derived_fields = tuple(extra)
         record.extents = tuple(item.name for item in fields if isinstance(item.kind, Extent))
-        record.addresses = tuple(item.name for item in fields if isinstance(item.kind, OnChip | DramAddress))
         record.field_names = tuple(item.name for item in (*fields, *extra))
         return record
 

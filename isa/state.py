@@ -9,37 +9,11 @@ from .blocks import Space
 from .errors import Fault
 from .fields import EXTENT_REGISTERS, on_chip_offset
 from .formats import Array
-from .kernels import Operand, WorkingMemory, aligned_bytes
-from .lanes import MAXIMUM_IMMEDIATES, LaneProgram
+from .kernels import Number, Operand, WorkingMemory, aligned_bytes
+from .lanes import SLOTS, LaneProgram
 from .machine import Machine
 
 Bytes = NDArray[np.uint8]
-
-
-class VectorSlot:
-    """A slot of a vector engine: the lane program in it.
-
-    The program's numbers stand in arrays, so that a kernel made for one program runs every one of its structure.
-    """
-
-    __slots__ = ("_floats", "_ints", "program")
-
-    def __init__(self, program: LaneProgram) -> None:
-        self._floats = [np.zeros((), dtype=np.float32) for _ in range(MAXIMUM_IMMEDIATES)]
-        self._ints = [np.zeros((), dtype=np.int32) for _ in range(MAXIMUM_IMMEDIATES)]
-        self.write(program)
-
-    def write(self, program: LaneProgram) -> None:
-        """Put another program into the slot."""
-        self.program = program
-        for array, value in zip(self.immediates, program.immediates, strict=True):
-            array[...] = value
-
-    @property
-    def immediates(self) -> list[Array]:
-        """The arrays without dimensions that hold the program's numbers."""
-        floats = self.program.structure.floats
-        return [self._floats[i] if is_float else self._ints[i] for i, is_float in enumerate(floats)]
 
 
 class State:
@@ -57,7 +31,8 @@ class State:
         self.sram.fill(fill)
         self.acc.fill(fill)
         self.extent_registers = [0] * EXTENT_REGISTERS
-        self.slots: dict[tuple[int, int], VectorSlot] = {}
+        self.slots: dict[tuple[int, int], LaneProgram] = {}
+        self._numbers: dict[Number, tuple[Array, ...]] = {}
         self.working = WorkingMemory()
 
     def memory(self, space: Space) -> Bytes:
@@ -89,13 +64,18 @@ class State:
             return None
         return np.ndarray((count, *operand.shape), operand.dtype, memory, 0, (1, *operand.strides))
 
-    def write_slot(self, queue: int, number: int, program: LaneProgram) -> None:
+    def numbers(self, number: Number) -> tuple[Array, ...]:
+        """By slot, the array that holds this number of its lane program."""
+        found = self._numbers.get(number)
+        if found is None:
+            found = self._numbers[number] = tuple(np.zeros((), number.dtype) for _ in range(SLOTS))
+        return found
+
+    def write_slot(self, queue: int, slot: int, program: LaneProgram) -> None:
         """Write a lane program into a slot of the engine of `queue`."""
-        slot = self.slots.get((queue, number))
-        if slot is None:
-            self.slots[queue, number] = VectorSlot(program)
-        else:
-            slot.write(program)
+        self.slots[queue, slot] = program
+        for number, value in zip(program.structure.numbers(queue), program.immediates, strict=True):
+            self.numbers(number)[slot][...] = value
 
     def set_extent(self, register: int, value: int, maximum: int) -> None:
         """Set an extent register; Fault when the value is negative or above the declared maximum."""

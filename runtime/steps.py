@@ -6,7 +6,7 @@ memory that one of them may need, by offset. So nothing is made for a row but wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,17 +14,20 @@ import numpy as np
 
 from ..isa.columns import Int64Array
 from ..isa.errors import Fault
-from ..isa.fields import OnChip, Wait, on_chip_offset
+from ..isa.fields import DramAddress, OnChip, Wait, on_chip_offset
 from ..isa.formats import Array
 from ..isa.instructions import VectorPass
-from ..isa.kernels import Kernel, nothing
+from ..isa.kernels import Kernel, Operand, nothing
 from ..isa.program import Program
 from ..isa.record import Instruction
 from ..isa.state import State
 from ..isa.table import Group
 
-Step = tuple[Callable[..., Any], tuple[Array, ...], tuple[int, ...]]
-"""What a row does: a function, for each of its arrays all the views that it may be one of, and which it is."""
+Arrays = Array | tuple[Array, ...]
+"""Arrays by number: those along the first axis of one, or a tuple of them."""
+
+Step = tuple[Callable[..., Any], tuple[Arrays, ...], tuple[int, ...]]
+"""What a row does: a function, for each of its arrays all that it may be one of, and which it is."""
 
 _NOTHING: Step = (nothing, (), ())
 
@@ -32,48 +35,79 @@ _NOTHING: Step = (nothing, (), ())
 def prepared_steps(program: Program, state: State) -> list[Step]:
     """The steps of all rows of `program` on `state`, in file order."""
     steps = [_NOTHING] * len(program.table)
+    views = _Views(state)
     for group in program.table.groups.values():
-        offsets = {name: _offset(group, name) for name in group.record.addresses}
-        for places in _forms(program, group, offsets):
-            rows: list[int] = group.rows[places].tolist()
-            values = program.table.values(rows[0])
-            values.update((name, values[name] - int(column[places[0]])) for name, column in offsets.items())
-            kernel = _kernel(program, state, group.record.of(values), int(places[0]))
-            views = _views(state, kernel)
-            if kernel is None or views is None:
+        places = _places(group)
+        for members, values in _forms(program, group, places):
+            rows: list[int] = group.rows[members].tolist()
+            kernel = _kernel(program, state, group.record.of(values), int(members[0]))
+            arrays = None if kernel is None else views.of(kernel)
+            if kernel is None or arrays is None:
                 for row in rows:
                     steps[row] = (partial(program.table.instruction(row).perform, state), (), ())
-            elif views:
-                columns: list[list[int]] = [offsets[operand.field][places].tolist() for operand in kernel.operands]
+            elif arrays:
+                fields = [*(operand.field for operand in kernel.operands), *("slot" for _ in kernel.numbers)]
+                columns: list[list[int]] = [places[field][members].tolist() for field in fields]
                 for row, own in zip(rows, zip(*columns, strict=True), strict=True):
-                    steps[row] = (kernel.function, views, own)
+                    steps[row] = (kernel.function, arrays, own)
             else:
                 for row in rows:
                     steps[row] = (kernel.function, (), ())
     return steps
 
 
-def _offset(group: Group, name: str) -> Int64Array:
-    """The offsets of an address field within its memory."""
-    column = group.columns[name]
-    kind = next(item.kind for item in group.record.fields if item.name == name)
-    return on_chip_offset(column) if isinstance(kind, OnChip) else column
+class _Views:
+    """All views of operands, made once for those of equal shapes in one memory."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._found: dict[Operand, Array | None] = {}
+
+    def of(self, kernel: Kernel) -> tuple[Arrays, ...] | None:
+        """For each array that the kernel takes all that it may be one of; None where an operand has no views."""
+        found: list[Arrays] = []
+        for operand in kernel.operands:
+            shape = operand._replace(field="")
+            if shape not in self._found:
+                self._found[shape] = self._state.views(operand)
+            views = self._found[shape]
+            if views is None:
+                return None
+            found.append(views)
+        return (*found, *(self._state.numbers(number) for number in kernel.numbers))
 
 
-def _forms(program: Program, group: Group, offsets: dict[str, Int64Array]) -> Iterator[Int64Array]:
-    """The places in `group` of each form: equal fields and queues, addresses in equal memories, and, for a vector pass,
-    lane programs of equal structure."""
-    columns = [program.table.queue[group.rows], *_structures(program, group)]
+def _places(group: Group) -> dict[str, Int64Array]:
+    """The fields that say where a row finds what its kernel works on: offsets in their memories, and the slot."""
+    places: dict[str, Int64Array] = {}
     for item in group.record.fields:
-        if not isinstance(item.kind, Wait):
-            column = group.columns[item.name]
-            columns.append(column - offsets[item.name] if item.name in offsets else column)
-    varying = [column for column in columns if column.min() != column.max()]
+        column = group.columns[item.name]
+        if isinstance(item.kind, OnChip):
+            places[item.name] = on_chip_offset(column)
+        elif isinstance(item.kind, DramAddress) or (group.record is VectorPass and item.name == "slot"):
+            places[item.name] = column
+    return places
+
+
+def _forms(
+    program: Program, group: Group, places: Mapping[str, Int64Array]
+) -> Iterator[tuple[Int64Array, dict[str, int]]]:
+    """The members of each form, as places in `group`, and the fields of an instruction of it at offset 0: equal fields
+    and queues but for `places`, and, for a vector pass, lane programs of equal structure."""
+    columns = {name: column - places[name] if name in places else column for name, column in group.columns.items()}
+    columns["queue"] = program.table.queue[group.rows]
+    waits = {item.name for item in group.record.fields if isinstance(item.kind, Wait)}
+    telling = [*_structures(program, group), *(column for name, column in columns.items() if name not in waits)]
+    varying = [column for column in telling if column.min() != column.max()]
     order = np.lexsort(varying) if varying else np.arange(len(group.rows))
     fresh = np.zeros(len(order), dtype=np.bool_)
     for column in varying:
         fresh[1:] |= np.diff(column[order]) != 0
-    yield from np.split(order, np.flatnonzero(fresh))
+    members = np.split(order, np.flatnonzero(fresh))
+    first = np.array([own[0] for own in members])
+    values = zip(*(column[first].tolist() for column in columns.values()), strict=True)
+    for own, row in zip(members, values, strict=True):
+        yield own, dict(zip(columns, row, strict=True))
 
 
 def _structures(program: Program, group: Group) -> list[Int64Array]:
@@ -97,10 +131,3 @@ def _kernel(program: Program, state: State, instruction: Instruction, place: int
         return instruction.kernel(state)
     except Fault:
         return None
-
-
-def _views(state: State, kernel: Kernel | None) -> tuple[Array, ...] | None:
-    """All views of each operand; None where one has none."""
-    operands = () if kernel is None else kernel.operands
-    views = tuple(found for operand in operands if (found := state.views(operand)) is not None)
-    return views if len(views) == len(operands) else None

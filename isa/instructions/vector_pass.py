@@ -234,24 +234,25 @@ class VectorPass(Instruction):
 
     def execute(self, state: State) -> Kernel:
         """Run the pass."""
-        slot = state.slots.get((self.queue, self.slot))
-        if slot is None:
+        program = state.slots.get((self.queue, self.slot))
+        if program is None:
             raise Fault(f"vector slot {self.slot} holds no program")
-        reason = self._mismatch(slot.program)
+        reason = self._mismatch(program)
         if reason is not None:
             raise Fault(reason)
         try:
-            lanes = plan(slot.program.structure, self._form())
+            lanes = plan(program.structure, self._form())
         except UsageError as error:
             raise Fault(str(error)) from None
-        function = lanes.function(self.rows, self.columns, slot.immediates, state.working)
+        function = lanes.function(self.rows, self.columns, state.working)
         operands = (
             *(self._stream(name) for name in self.STREAMS),
             *(self._broadcast(name) for name in self.BROADCASTS),
             self._stream("out"),
             *self._reduced(lanes.reduced_dtypes),
         )
-        return Kernel(function, tuple(operand for operand in operands if operand is not None))
+        present = tuple(operand for operand in operands if operand is not None)
+        return Kernel(function, present, program.structure.numbers(self.queue))
 
     def _form(self) -> Form:
         a, b, *broadcasts = (FORMATS_BY_CODE.get(code) for code in self._formats())

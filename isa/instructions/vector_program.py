@@ -21,6 +21,7 @@ from ..lanes import (
     NO_SOURCE,
     REDUCTIONS,
     REDUCTIONS_BY_CODE,
+    SLOTS,
     Immediate,
     LaneOperation,
     LaneProgram,
@@ -31,9 +32,6 @@ from ..record import Cost, Instruction, declare, instruction, unsigned
 if TYPE_CHECKING:
     from ..machine import Machine
     from ..state import State
-
-SLOTS = 32
-"""Program slots of a vector engine."""
 
 _NO_SOURCES = NO_SOURCE | NO_SOURCE << 5 | NO_SOURCE << 10
 _NO_OPERATION = _NO_SOURCES << 7
