@@ -51,6 +51,8 @@ class ListScheduler:
 
     def __init__(self, task: Task) -> None:
         self.task = task
+        self.order: list[int] = []
+        self.finish = 0
         rows, queues = len(task.queue), len(task.window)
         # By row: how many rows must be taken before it, and when those that it follows in time are done.
         self._waiting = [0] * rows
@@ -80,9 +82,9 @@ class ListScheduler:
             if not waiting and self._index[row] < task.window[task.queue[row]]:
                 self._soon[task.queue[row]].append((0, row))
 
-    def run(self) -> list[int]:
-        """The rows in the order in which the engines took them."""
-        order: list[int] = []
+    def run(self) -> None:
+        """Let the engines take all rows; `order` is that in which they did, `finish` when the last was done."""
+        order = self.order
         while len(order) < len(self.task.queue):
             queue, time = self._next_queue()
             if queue < 0:
@@ -100,7 +102,6 @@ class ListScheduler:
                     continue
             self._take(row, queue, time)
             order.append(row)
-        return order
 
     def _next_queue(self) -> tuple[int, int]:
         """The queue that can take a row soonest, and when; (-1, ...) where none can before there is more room."""
@@ -178,6 +179,7 @@ class ListScheduler:
         if task.channel[row]:
             self._channel_free = time + task.channel[row]
         done = end + task.latency[row]
+        self.finish = max(self.finish, done)
         self._refused[queue] = NEVER
         for memory, buffer in task.touches[row]:
             task.memories[memory].use(buffer, done)

@@ -11,24 +11,28 @@ from .allocate import Demand
 from .footprint import Ints
 
 
-def urgency(after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], wanted: Ints) -> list[int]:
-    """For each row the first product in natural order that cannot start before it, itself for a product.
+def latest_starts(
+    after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], cycles: Ints, wanted: Ints
+) -> list[int]:
+    """For each row the cycle at which it must start, were the array to do all products in natural order without a gap.
 
-    The number of rows where no product waits. `after[row]` are rows that come after a row, `wanted[row]` is a product
-    that waits for the row for other reasons.
+    `after[row]` are rows that come after a row, which takes `cycles[row]`; `wanted[row]` is a product that waits for
+    the row for other reasons (the number of rows: none). With ones for products and zeros for all else, that is which
+    product waits for each row first.
     """
     rows = len(after)
+    array = np.where(is_product, cycles, 0)
+    begin = np.append(np.cumsum(array) - array, array.sum())
     product: list[bool] = is_product.tolist()
-    result: list[int] = wanted.tolist()
+    length: list[int] = cycles.tolist()
+    result: list[int] = np.where(is_product, begin[:-1], begin[wanted]).tolist()
     for row in range(rows - 1, -1, -1):
-        if product[row]:
-            result[row] = row
-        else:
-            soonest = result[row]
+        if not product[row]:
+            latest = result[row]
             for follower in after[row]:
-                if result[follower] < soonest:
-                    soonest = result[follower]
-            result[row] = soonest
+                if result[follower] < latest:
+                    latest = result[follower]
+            result[row] = latest - length[row]
     return result
 
 

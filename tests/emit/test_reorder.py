@@ -73,7 +73,9 @@ def tasks(draw: st.DrawFn) -> tuple[Task, list[Stay]]:
 @given(tasks())
 def test_every_order_begun_ends_with_each_buffer_on_slots_of_its_own(given_task: tuple[Task, list[Stay]]) -> None:
     task, stays = given_task
-    order = ListScheduler(task).run()
+    scheduler = ListScheduler(task)
+    scheduler.run()
+    order = scheduler.order
     assert sorted(order) == list(range(len(task.queue)))
     position = {row: at for at, row in enumerate(order)}
     for row, followers in enumerate(task.after):
