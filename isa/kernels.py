@@ -8,6 +8,7 @@ an instruction then does is to call it with views of memory at the instruction's
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Operand(NamedTuple):
         field: str, address: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype[Any]
     ) -> Operand:
         """An array in the memory, SRAM or ACC, of the on-chip `address` that `field` holds."""
-        return Operand(field, Space(on_chip_space(address)), shape, strides, dtype)
+        return Operand(field, Space.ACC if on_chip_space(address) == Space.ACC else Space.SRAM, shape, strides, dtype)
 
 
 class Number(NamedTuple):
@@ -77,7 +78,7 @@ class WorkingMemory:
         key = (place, shape, dtype)
         found = self._arrays.get(key)
         if found is None:
-            size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            size = prod(shape) * dtype.itemsize
             memory = self._bytes.get(place)
             if memory is None or len(memory) < size:
                 memory = self._bytes[place] = aligned_bytes(size)

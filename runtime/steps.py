@@ -17,7 +17,7 @@ from ..isa.errors import Fault
 from ..isa.fields import DramAddress, OnChip, Wait, on_chip_offset
 from ..isa.formats import Array
 from ..isa.instructions import VectorPass
-from ..isa.kernels import Kernel, Operand, nothing
+from ..isa.kernels import Kernel, nothing
 from ..isa.program import Program
 from ..isa.record import Instruction
 from ..isa.state import State
@@ -61,13 +61,13 @@ class _Views:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._found: dict[Operand, Array | None] = {}
+        self._found: dict[tuple[Any, ...], Array | None] = {}
 
     def of(self, kernel: Kernel) -> tuple[Arrays, ...] | None:
         """For each array that the kernel takes all that it may be one of; None where an operand has no views."""
         found: list[Arrays] = []
         for operand in kernel.operands:
-            shape = operand._replace(field="")
+            shape = operand[1:]
             if shape not in self._found:
                 self._found[shape] = self._state.views(operand)
             views = self._found[shape]
@@ -97,13 +97,11 @@ def _forms(
     columns = {name: column - places[name] if name in places else column for name, column in group.columns.items()}
     columns["queue"] = program.table.queue[group.rows]
     waits = {item.name for item in group.record.fields if isinstance(item.kind, Wait)}
-    telling = [*_structures(program, group), *(column for name, column in columns.items() if name not in waits)]
-    varying = [column for column in telling if column.min() != column.max()]
-    order = np.lexsort(varying) if varying else np.arange(len(group.rows))
-    fresh = np.zeros(len(order), dtype=np.bool_)
-    for column in varying:
-        fresh[1:] |= np.diff(column[order]) != 0
-    members = np.split(order, np.flatnonzero(fresh))
+    told = np.stack([*_structures(program, group), *(column for name, column in columns.items() if name not in waits)])
+    varying = told[(told != told[:, :1]).any(axis=1)]
+    order = np.lexsort(varying) if len(varying) else np.arange(len(group.rows))
+    ordered = varying[:, order]
+    members = np.split(order, 1 + np.flatnonzero((ordered[:, 1:] != ordered[:, :-1]).any(axis=0)))
     first = np.array([own[0] for own in members])
     values = zip(*(column[first].tolist() for column in columns.values()), strict=True)
     for own, row in zip(members, values, strict=True):
