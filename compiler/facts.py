@@ -16,6 +16,7 @@ from ..dialects.elements import element_type, shape_of
 from ..dialects.onnx_interface import UNKNOWN, inputs_of, main_of, outputs_of
 from ..dialects.provenance import nodes_of
 from ..isa.program import Note
+from ..passes.builder import INT32
 from ..passes.emit.emit import ModelFacts
 from ..passes.graph.batch import batch_dependence
 from ..passes.precision.unlowered import unlowered
@@ -45,6 +46,9 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
             ranges[argument.name] = (-min(limits), min(limits) - 1)
         elif _is_mask(argument.value, store):
             binary.add(argument.name)
+            if not any(_is_complement(user, store) for user, _ in _users(argument.value)):
+                # Casts alone read it: whatever is not 0 is true.
+                ranges[argument.name] = (int(INT32.min), int(INT32.max))
     return ModelFacts(
         element_types=_element_types(module),
         ranges=ranges,
@@ -150,7 +154,7 @@ def _is_map(value: SSAValue, function: str, first: SSAValue) -> bool:
 
 def _is_mask(value: SSAValue, store: ConstantStore) -> bool:
     """Whether an integer input is taken for truth values: it is cast to bool, or all that reads it takes it
-    from 1. One that integers are computed from otherwise is none.
+    from 1, of which only 0 and 1 leave a truth value. One that integers are computed from otherwise is none.
     """
     users = [(user, read) for user, read in _users(value) if not isinstance(user, nn.CastOp)]
     casts = [user for user, _ in _users(value) if isinstance(user, nn.CastOp)]

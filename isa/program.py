@@ -39,8 +39,8 @@ class Signature:
     """An input or output of a program.
 
     element_type: the model's ONNX element type ("float", "int64", ...). format: as it stands in DRAM at
-    `address`, dense and row-major. low, high: the range of valid values, None where any will do. binary: only
-    0 and 1 are valid (masks).
+    `address`, dense and row-major. low, high: the range of valid values, None where any will do. binary: a
+    mask, of which only 0 and 1 are valid unless there is a range: then every other value of it counts as 1.
     """
 
     name: str
@@ -51,6 +51,11 @@ class Signature:
     low: float | int | None = None
     high: float | int | None = None
     binary: bool = False
+
+    @property
+    def only_bits(self) -> bool:
+        """Whether no other values than 0 and 1 are valid."""
+        return self.binary and self.low is None and self.high is None
 
     @property
     def bytes(self) -> int:

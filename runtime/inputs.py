@@ -177,7 +177,7 @@ def _count_nans(signatures: Sequence[Signature], arrays: Mapping[str, Array], st
 
 
 def _check_range(item: Signature, array: Array) -> None:
-    low, high = (0, 1) if item.binary else (item.low, item.high)
+    low, high = (0, 1) if item.only_bits else (item.low, item.high)
     if array.dtype.kind in "iu" and item.format.kind == "int":
         held = np.iinfo(item.format.dtype)
         low = held.min if low is None else max(low, held.min)
@@ -189,12 +189,12 @@ def _check_range(item: Signature, array: Array) -> None:
         wrong |= array < low
     if high is not None:
         wrong |= array > high
-    if item.binary:
+    if item.only_bits:
         wrong |= (array != 0) & (array != 1)
     if wrong.any():
         place = tuple(int(index[0]) for index in np.nonzero(np.atleast_1d(wrong)))
         value = np.atleast_1d(array)[place].item()
-        allowed = "0 or 1" if item.binary else f"{low} to {high}"
+        allowed = "0 or 1" if item.only_bits else f"{low} to {high}"
         raise Fault(f"input {item.name!r} at {list(place)} is {value}, valid is {allowed}")
 
 

@@ -51,6 +51,6 @@ def _text(program: Program) -> str:
 
 def _signature(item: Signature) -> str:
     shape = "x".join(map(str, item.shape)) or "scalar"
-    limits = "" if item.low is None else f", from {item.low} to {item.high}"
-    truth = ", 0 or 1" if item.binary else ""
+    limits = "" if item.low is None or item.binary else f", from {item.low} to {item.high}"
+    truth = "" if not item.binary else ", 0 or 1" if item.only_bits else ", true where it is not 0"
     return f"{item.name}: {item.element_type} {shape}, {item.format.label} at {item.address:#x}{limits}{truth}"

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from attnc.isa.errors import Fault
+
 from .against_runtime import mismatches
 from .model_builder import Builder, Value
 from .random_transformers import LOWEST
@@ -65,3 +67,19 @@ def test_causal_rows_before_the_first_key_see_nothing(fill: str, keys: int) -> N
     scores = b("MatMul", q, b("Transpose", k, perm=[0, 1, 3, 2]))
     b.output(b("MatMul", b("Softmax", b("Where", seen, scores, FILLS[fill]), axis=-1), v))
     assert not mismatches(b, ("edge", "tiny"))
+
+
+def test_a_mask_cast_to_bool_is_true_wherever_it_is_not_zero() -> None:
+    b = Builder(3, 17)
+    mask = b.input(np.array([[0, 1, -3, 2, 256]], np.int64))
+    scores = b("Where", b("Cast", mask, to=9), b.input(b.normal(4, 5)), LOWEST)
+    b.output(b("Softmax", scores, axis=-1))
+    assert not mismatches(b, ("edge",))
+
+
+def test_a_mask_taken_from_one_is_zeros_and_ones() -> None:
+    b = Builder(3, 17)
+    mask = b.input(np.array([[0, 1, 2, 1, 1]], np.int64))
+    b.output(b("Add", b.input(b.normal(4, 5)), b("Mul", b("Sub", 1.0, b("Cast", mask, to=1)), LOWEST)))
+    with pytest.raises(Fault, match=r"at .* is 2, valid is 0 or 1"):
+        mismatches(b, ("edge",))

@@ -155,3 +155,14 @@ def test_layers_kept_in_float_read_the_int8_stream(quantized) -> None:
     first, second = products(operations)
     assert (element_type(first.lhs), element_type(second.lhs)) == (f32, i8)
     np.testing.assert_allclose(graph.simulated(), graph.result(), rtol=0, atol=1e-5)
+
+
+def test_feed_forward_beyond_the_chip_leaves_the_same_int8_sums(quantized) -> None:
+    x = random(128, 768)
+    graph = quantized(x)
+    [stream] = graph.inputs
+    hidden = graph.map("gelu", graph.matmul(stream, graph.typed(random(768, 3072) / 40)))
+    branch = graph.matmul(hidden, graph.typed(random(3072, 768) / 40))
+    graph.done(graph.add(nn.LayerNormOp(graph.map("add", stream, branch), None, None, 1, 1e-5)))
+    quantize(graph, x)
+    np.testing.assert_allclose(graph.simulated(), graph.result(), rtol=0, atol=1e-5)
