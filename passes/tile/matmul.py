@@ -187,10 +187,11 @@ class MatmulLowering(Lowering):
             return MatmulTiling(0, 0, 0, {}, decision=Decision(nothing, None, 0))
         whole = self.epilogue.leaves.whole_bytes
         decide = search if self.scope.options.tile_search else unsearched
-        decision = decide(self.problem, self.rates, budget.sram - whole, budget.acc)
+        problem = self.problem
+        decision = decide(problem, self.rates, budget.sram - whole, budget.acc)
         chosen = decision.chosen
         details: dict[str, int | float | str] = {
-            "order": chosen.order,
+            "order": problem.choice.order or chosen.order,
             "dataflow": dataflow(chosen.order),
             "tile_m": chosen.rows,
             "tile_n": chosen.columns,

@@ -333,12 +333,13 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
     burden = CHANNEL_SHARE * loaded + INSTRUCTION_CYCLES * table.instructions + lead.burden + tail.burden
     score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
-    orders = np.array([way.order for way in c.ways])
+    # Of a forced order there is no other.
+    orders = np.array([problem.choice.order or way.order for way in c.ways])
     others = np.where(orders[c.way] == orders[c.way[best]], np.inf, score)
     second = int(np.argmin(others))
 
     def plan(index: int) -> MatmulPlan:
-        way, tile, two = c.ways[c.way[index]], c.tile[index], bool(doubled[index])
+        way, tile, two = c.ways[int(c.way[index])], int(c.tile[index]), bool(doubled[index])
         first = int(lead.columns[index])
         return MatmulPlan(
             way.order,

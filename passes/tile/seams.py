@@ -1,8 +1,9 @@
 """How fast rows pass from kernel to kernel, for the choice of tilings that let them.
 
-Between two kernels of the matrix engine stand kernels that go row by row (norms, quantizations), and at the program's
-ends the loads of its inputs and the stores of its outputs. A product that starts on the first rows while the others
-are still on their way, and that ends with rows of which the first are done early, hides them.
+Between two kernels of the matrix engine stand kernels that go row by row (norms, quantizations), and so they do at
+the program's ends, where they wait for the loads of its inputs and the stores of its outputs. A product that starts on
+the first rows while the others are still on their way, and that ends with rows of which the first are done early,
+hides them.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ class Ends:
         return Seam(self.before.cycles(scope) / self.rows, self.after.cycles(scope) / self.rows)
 
 
-def find_ends(lowerings: Sequence[Lowering], scope: Scope, outputs: Sequence[SSAValue]) -> Mapping[Kernel, Ends]:
-    """The ends of products that row by row work comes before, or after. `outputs` are roots of the function's."""
+def find_ends(lowerings: Sequence[Lowering], scope: Scope) -> Mapping[Kernel, Ends]:
+    """The ends of products that row by row work comes before, or after."""
     kernels = [lowering.kernel for lowering in lowerings]
     heavy = [index for index, lowering in enumerate(lowerings) if not isinstance(lowering, RowwiseLowering)]
     found: dict[Kernel, Ends] = {}
@@ -67,22 +68,20 @@ def find_ends(lowerings: Sequence[Lowering], scope: Scope, outputs: Sequence[SSA
         after = range(index + 1, heavy[place + 1] if place + 1 < len(heavy) else len(kernels))
         left = scope.view(kernel.anchor.lhs).root
         made = {scope.view(value).root for other in before for value in kernels[other].results}
-        arriving = left in made or not place
-        results = [scope.view(value).root for value in kernel.results]
+        results = {scope.view(value).root for value in kernel.results}
         read = {scope.view(value).root for other in after for value in kernels[other].operands}
-        leaving = any(root in read or root in outputs for root in results)
         found[kernel] = Ends(
-            _stretch(lowerings, before, scope, () if before else (left,)) if arriving else NO_STRETCH,
-            _stretch(lowerings, after, scope, results) if leaving else NO_STRETCH,
+            _stretch(lowerings, before, scope) if left in made else NO_STRETCH,
+            _stretch(lowerings, after, scope) if read & results else NO_STRETCH,
             max(1, prod(shape_of(kernel.anchor.result)[:-1])),
         )
     return found
 
 
-def _stretch(lowerings: Sequence[Lowering], between: range, scope: Scope, touched: Sequence[SSAValue]) -> Stretch:
-    """The kernels `between` two of the matrix engine, with what these themselves load or store there."""
+def _stretch(lowerings: Sequence[Lowering], between: range, scope: Scope) -> Stretch:
+    """The kernels `between` two of the matrix engine."""
     vector = 0.0
-    roots = list(touched)
+    roots: list[SSAValue] = []
     for index in between:
         lowering = lowerings[index]
         assert isinstance(lowering, RowwiseLowering)

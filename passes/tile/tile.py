@@ -141,7 +141,7 @@ class _Tiler:
         self._kernels = [lowering.kernel for lowering in self._lowerings]
         self._scope.tile_choices = tile_choices(self._kernels, rules)
         if options.row_blocks:
-            self._scope.ends = find_ends(self._lowerings, self._scope, self._outputs())
+            self._scope.ends = find_ends(self._lowerings, self._scope)
         self._made: dict[Operation, KernelOp] = {}
         self._order: dict[KernelOp, int] = {}
 

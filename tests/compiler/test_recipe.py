@@ -6,6 +6,7 @@ import pytest
 
 from attnc.compiler.recipe import LayerRule, Recipe
 from attnc.isa.errors import InputError, UsageError
+from attnc.passes.tile_rules import TileRule
 
 WHOLE = """
 precision = "int8"
@@ -55,6 +56,14 @@ def test_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("[[layer]]\nmatch = 1\nprecision = 'int8'", "each [[layer]] needs `match` and `precision`"),
         ("[[layer]]\nmatch = 'x'\nprecision = 'w1'", "precision of 'x' 'w1' is unknown"),
         ("[[layer]]\nmatch = 'x'\nprecision = 'int8'\nform = 'window'", "[[layer]] has no key 'form'"),
+        ("tile = 3", "`tile` must be an array of tables"),
+        ("[[tile]]\nrows = 3", "each [[tile]] needs `match`"),
+        ("[[tile]]\nmatch = 'x'", "the tile rule for 'x' forces nothing"),
+        ("[[tile]]\nmatch = 'x'\norder = 'ijk'", "'ijk' is no loop order"),
+        ("[[tile]]\nmatch = 'x'\norder = 4", "`order` of [[tile]] is text"),
+        ("[[tile]]\nmatch = 'x'\nrows = 0", "`rows` of [[tile]] is a number of 1 or more"),
+        ("[[tile]]\nmatch = 'x'\nrows = 70000", "a tile cannot have 70000 rows"),
+        ("[[tile]]\nmatch = 'x'\nheight = 3", "[[tile]] has no key 'height'"),
         ("precision = ", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
     ],
@@ -85,3 +94,11 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_recipe_made_in_python_is_checked_too() -> None:
     with pytest.raises(UsageError, match="precision 'fp8' is unknown"):
         Recipe("fp8")
+
+
+def test_tile_rules_are_text_for_passes() -> None:
+    rule = TileRule.of("encoder.*.ffn.up", {"order": "bkij", "rows": 64})
+    assert str(rule) == "encoder.*.ffn.up=order=bkij,rows=64"
+    assert TileRule.parse(str(rule)) == rule
+    with pytest.raises(UsageError, match="is no tile rule"):
+        TileRule.parse("encoder.*.ffn.up")
