@@ -63,7 +63,9 @@ class AttentionOp(NnOperation):
     are then requantized to int8 for the product with v: by 127 times a row's greatest (with a `key_block`, so many keys
     after the other: by 127 times the greatest so far, so that no row need be known to its end), or where `p_scale` is
     given as saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32 [B, Hkv, 1, Dv] is taken off
-    that product before it is scaled: p_zero_point times the sums of v over the keys.
+    that product before it is scaled: p_zero_point times the sums of v over the keys. Where int8 0 does not stand for 0,
+    `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is scaled, and
+    `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
 
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
@@ -85,7 +87,10 @@ class AttentionOp(NnOperation):
     v_scale = opt_operand_def(FACTOR)
     p_scale = opt_operand_def(FACTOR)
     v_offset = opt_operand_def(tensors_of(i32))
+    q_offset = opt_operand_def(tensors_of(i32))
+    k_offset = opt_operand_def(tensors_of(i32))
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
+    v_zero_point = prop_def(INTEGER, default_value=integer(0))
     key_block = prop_def(INTEGER, default_value=integer(0))
     form = prop_def(FormAttr, default_value=FormAttr(Form.DENSE))
     scale = prop_def(REAL)
@@ -100,7 +105,9 @@ class AttentionOp(NnOperation):
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
-        " (`v_offset` $v_offset^ `:` type($v_offset))? (`key_block` $key_block^)? (`form` $form^)? `scale` $scale"
+        " (`v_offset` $v_offset^ `:` type($v_offset))? (`q_offset` $q_offset^ `:` type($q_offset))?"
+        " (`k_offset` $k_offset^ `:` type($k_offset))? (`v_zero_point` $v_zero_point^)?"
+        " (`key_block` $key_block^)? (`form` $form^)? `scale` $scale"
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
         " (`empty_row` $empty_row^)? attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
@@ -124,11 +131,14 @@ class AttentionOp(NnOperation):
         p_scale: Value | None = None,
         p_zero_point: int = 0,
         v_offset: Value | None = None,
+        q_offset: Value | None = None,
+        k_offset: Value | None = None,
+        v_zero_point: int = 0,
         key_block: int = 0,
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        given = (mask, q_scale, k_scale, v_scale, p_scale, v_offset)
+        given = (mask, q_scale, k_scale, v_scale, p_scale, v_offset, q_offset, k_offset)
         optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
             element = f32 if element_type(queries) == i8 else element_type(queries)
@@ -136,6 +146,7 @@ class AttentionOp(NnOperation):
             operands=[queries, keys, values, *optional],
             properties={
                 "p_zero_point": integer(p_zero_point),
+                "v_zero_point": integer(v_zero_point),
                 "key_block": integer(key_block),
                 "form": FormAttr(Form.DENSE),
                 "scale": real(scale),
@@ -180,6 +191,8 @@ class AttentionOp(NnOperation):
             (self.v_scale, (batch, groups, 1, value_width), "v_scale"),
             (self.p_scale, (batch, heads, queries, 1), "p_scale"),
             (self.v_offset, (batch, groups, 1, value_width), "v_offset"),
+            (self.q_offset, (batch, heads, queries, 1), "q_offset"),
+            (self.k_offset, (batch, groups, keys, 1), "k_offset"),
         ):
             if value is not None and not shapes.broadcasts_to(shape_of(value), target):
                 raise VerifyException(
@@ -193,10 +206,14 @@ class AttentionOp(NnOperation):
             raise VerifyException("v_scale comes with int8 v, and only with it")
         if self.p_scale is not None and element_type(self.v) != i8:
             raise VerifyException("p_scale comes with int8 v only")
-        if not -128 <= self.p_zero_point.value.data <= 127:
-            raise VerifyException(f"a zero point of {self.p_zero_point.value.data} is no int8")
-        if (self.p_zero_point.value.data or self.v_offset is not None) and self.p_scale is None:
-            raise VerifyException("p_zero_point and v_offset come with p_scale only")
+        zeros = [point.value.data for point in (self.p_zero_point, self.v_zero_point)]
+        for zero in zeros:
+            if not -128 <= zero <= 127:
+                raise VerifyException(f"a zero point of {zero} is no int8")
+        if (any(zeros) or self.v_offset is not None) and self.p_scale is None:
+            raise VerifyException("p_zero_point, v_zero_point and v_offset come with p_scale only")
+        if (self.q_offset is not None or self.k_offset is not None) and self.q_scale is None:
+            raise VerifyException("q_offset and k_offset come with int8 q and k only")
         key_block = self.key_block.value.data
         if key_block < 0 or (key_block and (self.p_scale is not None or element_type(self.v) != i8)):
             raise VerifyException("key_block comes with int8 v without p_scale only")

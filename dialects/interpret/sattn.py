@@ -24,7 +24,11 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     q, k, v = arguments[:3]
     share = op.extents[1] // op.extents[2]
     keys, values = np.repeat(k, share, axis=1), np.repeat(v, share, axis=1)
-    scores = _scores(op, q, keys, operand(op.q_scale), _shared(operand(op.k_scale), share))
+    shown = product(q, keys.swapaxes(-1, -2))
+    for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
+        if offset is not None:
+            shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
+    scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
     scores = _masked(op, scores, operand(op.mask))
     zero_nan = op.empty_row.data == EmptyRow.ZERO
     factor = _shared(operand(op.v_scale), share)
@@ -37,15 +41,15 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
                 result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data)
             else:
                 offset = _shared(operand(op.v_offset), share)
-                total = _fixed_values(scores, values, p_scale, op.p_zero_point.value.data)
+                total = _fixed_values(op, scores, values, p_scale)
                 result = (total if offset is None else total - offset).astype(np.float32) * p_scale * factor
     return (stored(result, op.result),)
 
 
-def _scores(op: sattn.AttentionOp, q: Array, k: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
-    """q @ k^T with the factors of both and the scale, soft-capped."""
+def _scores(op: sattn.AttentionOp, shown: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
+    """q @ k^T, as is `shown`, with the factors of both and the scale, soft-capped."""
     with np.errstate(all="ignore"):
-        scores = product(q, k.swapaxes(-1, -2)).astype(np.float32)
+        scores = shown.astype(np.float32)
         if q_scale is not None and k_scale is not None:
             scores = scores * q_scale * k_scale.swapaxes(-1, -2)
         scores = scores * np.float32(op.scale.value.data)
@@ -79,10 +83,12 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
-def _fixed_values(scores: Array, values: Array, p_scale: Array, p_zero_point: int) -> Array:
-    """int8 probabilities of a fixed scale and zero point by int8 values, int32."""
-    levels = np.rint(softmax(scores, 3, zero_nan=True) / p_scale) + np.float32(p_zero_point)
-    return product(np.clip(levels, -LEVELS - 1, LEVELS).astype(np.int8), values)
+def _fixed_values(op: sattn.AttentionOp, scores: Array, values: Array, p_scale: Array) -> Array:
+    """int8 probabilities of a fixed scale and zero point by int8 values of a zero point, int32."""
+    levels = np.rint(softmax(scores, 3, zero_nan=True) / p_scale) + np.float32(op.p_zero_point.value.data)
+    levels = np.clip(levels, -LEVELS - 1, LEVELS).astype(np.int8)
+    rows = levels.sum(axis=-1, keepdims=True, dtype=np.int32)
+    return product(levels, values) - rows * np.int32(op.v_zero_point.value.data)
 
 
 def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool, block: int) -> Array:

@@ -18,6 +18,9 @@ def integer_attention(
     p_scale: SSAValue | None = None,
     p_zero_point: int = 0,
     v_offset: SSAValue | None = None,
+    q_offset: SSAValue | None = None,
+    k_offset: SSAValue | None = None,
+    v_zero_point: int = 0,
     key_block: int = 0,
 ) -> sattn.AttentionOp:
     """The attention on int8 queries, keys and values that `scales` (of four axes) bring back."""
@@ -40,6 +43,9 @@ def integer_attention(
         p_scale=p_scale,
         p_zero_point=p_zero_point,
         v_offset=v_offset,
+        q_offset=q_offset,
+        k_offset=k_offset,
+        v_zero_point=v_zero_point,
         key_block=key_block,
         element=element_type(attention.result),
     )

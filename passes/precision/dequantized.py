@@ -14,7 +14,7 @@ from ...dialects.constants import Array, ConstantStore
 from ...dialects.elements import element_type, is_float, shape_of, ui8
 from ...dialects.provenance import fuse
 from ..builder import Builder
-from ..integer_product import Bytes
+from ..integer_product import SHIFT, Bytes
 from .retype import LAYOUT, through_layout
 
 
@@ -68,8 +68,14 @@ class Dequantized:
 
     def is_symmetric(self, store: ConstantStore) -> bool:
         """Whether level 0 of the values, uint8 moved into int8, is known to stand for 0."""
+        return self.signed_zero(store) == 0
+
+    def signed_zero(self, store: ConstantStore) -> int | None:
+        """The level, of the values as signed bytes, that stands for 0: None where it is not known, or not one."""
         zero = self._known_zero(store)
-        return zero is not None and bool((zero == (128 if element_type(self.source) == ui8 else 0)).all())
+        if zero is None or not zero.size or (zero != zero.flat[0]).any():
+            return None
+        return int(zero.flat[0]) - (SHIFT if element_type(self.source) == ui8 else 0)
 
     def bytes(self, build: Builder, transposed: bool = False) -> Bytes:
         """The values as signed bytes in the shape of `value`. Their zero point stretches to them, or to their

@@ -1,10 +1,10 @@
 """Attention between quantizers (QDQ) becomes one operation on int8 operands.
 
 Exporters quantize queries, keys, values and the softmax's result: two integer products with floats between them. As one
-operation the scores stay on chip. Queries, keys and values must be symmetric; the softmax's result may have any zero
-point, whose share is taken off by the sums of the values:
+operation the scores stay on chip. Each may have a zero point, whose share is taken off by sums (n keys of d elements):
 
-    sp * sv * (sum P V - zp * sum V)
+    sum Q K - zk * sum Q - zq * sum K + d * zq * zk
+    sum P V - zp * sum V - zv * sum P + n * zp * zv
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, i32
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter
@@ -25,7 +25,7 @@ from ...dialects.elements import element_type, shape_of, ui8
 from ...dialects.provenance import fuse
 from ..builder import Builder
 from ..graph.recognize.attention import Fused, SpelledAttention, softmax_of, stand_for
-from ..integer_product import SHIFT
+from ..integer_product import SHIFT, sums
 from .attention_operands import integer_attention, with_rank_4
 from .dequantized import Dequantized
 
@@ -92,11 +92,12 @@ def _scalar(value: SSAValue | None, store: ConstantStore) -> float | None:
 
 
 def _operands(attention: sattn.AttentionOp, store: ConstantStore) -> tuple[Dequantized, ...] | None:
-    """Queries, keys and values where all are quantized symmetrically, none along the axis that is summed over."""
+    """Queries, keys and values where all are quantized, each by one zero point, none along the axis that is summed
+    over."""
     found: list[Dequantized] = []
     for value, contracted in ((attention.q, 3), (attention.k, 3), (attention.v, 2)):
         made = Dequantized.of(value, store)
-        if made is None or made.axis == contracted or not made.is_symmetric(store):
+        if made is None or made.axis == contracted or made.signed_zero(store) is None:
             return None
         found.append(made)
     return tuple(found)
@@ -113,17 +114,18 @@ def _rewrite(
     if operands[0].axis is operands[1].axis is None:
         # One factor, as the products by themselves have it.
         q_scale, k_scale = build.map("mul", q_scale, k_scale), build.constant(np.asarray(1, np.float32))
-    offset = None
-    if weights.zero_point:
-        sums = build.reduce("sum", values[2], (2,), i32)
-        offset = build.map("mul", sums, weights.zero_point)
+    query, key, value = (operand.signed_zero(store) or 0 for operand in operands)
+    _, keys, width = shape_of(values[1])[1:]
     made = integer_attention(
         found.attention,
         values,
         [with_rank_4(build, scale) for scale in (q_scale, k_scale, v_scale)],
         p_scale=with_rank_4(build, build.reshape(weights.scale, ())),
         p_zero_point=weights.zero_point,
-        v_offset=offset,
+        v_offset=_share(build, values[2], 2, weights.zero_point, keys * weights.zero_point * value),
+        q_offset=_share(build, values[0], 3, key, width * query * key),
+        k_offset=_share(build, values[1], 3, query, 0),
+        v_zero_point=value,
     )
     if build.path is not None:
         made.attributes["path"] = build.path
@@ -135,3 +137,11 @@ def _rewrite(
         else:
             operation.erase()
     stand_for(PatternRewriter(product), product, made, kept)
+
+
+def _share(build: Builder, values: SSAValue, axis: int, zero: int, both: int) -> SSAValue | None:
+    """What the zero point of one side adds to a product, by the sums of the other: zero * sum - both."""
+    if not zero:
+        return None
+    share = build.map("mul", sums(build, values, axis), zero)
+    return build.map("sub", share, both) if both else share

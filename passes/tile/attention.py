@@ -164,6 +164,8 @@ class AttentionLowering(Lowering):
             spread(op.p_scale, scores, of_heads=True),
             spread(op.v_scale, (batch, groups, queries, width), of_heads=False),
             spread(op.v_offset, (batch, groups, queries, width), of_heads=False),
+            spread(op.q_offset, scores, of_heads=True),
+            spread(op.k_offset, (batch, groups, queries, keys), of_heads=False, turned=True),
             key_index,
             last_key,
         )

@@ -301,12 +301,12 @@ class AttentionEmission:
                 known = {key: held for key, held in given.items() if key != name}
                 self.passes(graph, block.rows, span, {"acc": acc, **known}, {0: given[name]}, index)
         result = self.accumulator(block.rows, columns.limit, self.kernel.value_mode.accumulator)
-        summed = "total" not in given
-        total = given.get("total") or block.column
+        outputs = {0: block.weights}
+        if len(self.graphs[-1].graph.outputs) > 1:
+            outputs[1] = block.column
         for index, span in self.pieces(block.seen):
             acc = self.scores(block, span, self.keys(span))
-            outputs = {0: block.weights, **({1: total} if summed else {})}
             self.passes(self.graphs[-1], block.rows, span, {"acc": acc, **given}, outputs, index)
             value = self.right(self.kernel.value, self.value, columns, span)
             self.add_values(block, span, value, result, index, start=0)
-        self.store(block.rows, {"acc": result, "total": total}, 0)
+        self.store(block.rows, {"acc": result, "total": block.column}, 0)

@@ -58,7 +58,8 @@ class HeadSplit:
 @dataclass(frozen=True)
 class Factors:
     """The stored values of an attention besides its matrices, spread over [B, Hkv, G, queries, keys] (`value` and
-    `value_offset` over the output): None where absent, a number where all elements are the same."""
+    `value_offset` over the output): None where absent, a number where all elements are the same. Offsets are integers.
+    """
 
     query: Spread | float | None
     key: Spread | float | None
@@ -66,6 +67,8 @@ class Factors:
     weight: Spread | float | None
     value: Spread | float | None
     value_offset: Spread | float | None
+    query_offset: Spread | float | None
+    key_offset: Spread | float | None
     key_index: Spread | None
     last_key: Spread | None
 
@@ -141,7 +144,11 @@ class AttentionGraphs:
     def _score(self, make: _Maker) -> int:
         """q k^T as the array left it, with its factors, scale, cap and masks."""
         b, factors = make.builder, self.factors
-        score = b.as_kind(make.given("acc", self.score_form, Extent.FULL), "float")
+        score = make.given("acc", self.score_form, Extent.FULL)
+        for offset in (factors.query_offset, factors.key_offset):
+            if offset is not None:
+                score = b.apply("sub", score, make.stored(offset))
+        score = b.as_kind(score, "float")
         for factor in (factors.query, factors.key):
             if factor is not None:
                 score = b.apply("mul", score, make.stored(factor))
@@ -164,19 +171,25 @@ class AttentionGraphs:
         return score
 
     def _finish_weights(self, make: _Maker, score: int, maximum: int, total: int | None) -> None:
-        """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph)."""
+        """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph). Of weights of
+        a fixed scale those of their levels, where values have a zero point."""
         b = make.builder
         raw = b.apply("exp", b.apply("sub", score, maximum))
         if self.factors.weight is not None:
             summed = b.reduce("sum", raw) if total is None else total
             weight, zero = b.apply("div", raw, summed), self.op.p_zero_point.value.data
-            if zero:
+            by_level = self.op.v_zero_point.value.data != 0
+            if zero or by_level:
                 # Storing makes level 0 of NaN, which is a weight of zero only where the zero point is.
                 weight = b.apply("select", b.apply("is_nan", weight), b.immediate(0.0), weight)
             level = b.apply("rint", divided(b, weight, make.stored(self.factors.weight)))
             level = b.apply("add", level, b.immediate(float(zero))) if zero else level
+            if by_level:
+                level = b.apply("min", b.apply("max", level, b.immediate(-LEVELS - 1)), b.immediate(LEVELS))
             b.output(level, self.weight_form, full=True)
-            if total is None:
+            if by_level:
+                b.output(b.reduce("sum", level), Format.F32, full=False)
+            elif total is None:
                 b.output(summed, Format.F32, full=False)
             return
         if self.weight_form is Format.I8:
@@ -251,6 +264,9 @@ class AttentionGraphs:
         total = make.given(*(("output", Format.F32) if merged else ("acc", self.value_form)), Extent.FULL)
         if factors.value_offset is not None:
             total = b.apply("sub", total, make.stored(factors.value_offset))
+        if self.op.v_zero_point.value.data:
+            levels = b.apply("to_int", make.given("total", Format.F32, Extent.COLUMN))
+            total = b.apply("sub", total, b.apply("mul", levels, b.immediate(self.op.v_zero_point.value.data)))
         value = b.as_kind(total, "float")
         if factors.weight is not None:
             value = b.apply("mul", value, make.stored(factors.weight))

@@ -28,6 +28,7 @@ class Case:
     mask: str = ""
     causal: bool = False
     groups: int = HEADS
+    zeros: tuple[int, int, int] = (0, 0, 0)
 
 
 CASES = {
@@ -43,6 +44,10 @@ CASES = {
     "boolean mask": Case(mask="boolean"),
     "rows that see nothing": Case(mask="finite"),
     "shared keys": Case(groups=1),
+    "zero points": Case(zeros=(5, -9, 127), mask="finite"),
+    "zero points of values alone": Case(np.int8, 0, 1 / 127, zeros=(0, 0, -128), mask="boolean"),
+    "zero points of queries alone": Case(zeros=(-128, 0, 0), groups=1),
+    "zero points of shared keys": Case(zeros=(0, 127, 3), groups=1),
 }
 
 
@@ -57,7 +62,9 @@ def attention(quantized: type[Quantized], case: Case, q=None, k=None, v=None, we
     v = levels(3, 1, case.groups, KEYS, WIDTH) if v is None else v
     graph = quantized(q, k, v)
     scales = np.float32([0.02, 0.03, 0.05])
-    wide = [graph.dequantize(value, graph.typed(s)) for value, s in zip(graph.inputs, scales, strict=True)]
+    points = [graph.typed(np.int8(zero)) if zero else None for zero in case.zeros]
+    operands = zip(graph.inputs, scales, points, strict=True)
+    wide = [graph.dequantize(value, graph.typed(scale), zero) for value, scale, zero in operands]
     if case.groups != HEADS:
         shapes = [(1, HEADS, KEYS, WIDTH)] * 2
         wide[1:] = [graph.add(nn.BroadcastOp(value, shape)) for value, shape in zip(wide[1:], shapes, strict=True)]
@@ -109,7 +116,9 @@ def test_simulator_gives_the_same(quantized, name: str, machine: str) -> None:
 
 
 @pytest.mark.parametrize("level", [-128, 127])
-@pytest.mark.parametrize("name", ["uint8 as ONNX Runtime writes it", "int8 over its whole range", "coarse steps"])
+@pytest.mark.parametrize(
+    "name", ["uint8 as ONNX Runtime writes it", "int8 over its whole range", "coarse steps", "zero points"]
+)
 def test_extreme_levels(quantized, name: str, level: int) -> None:
     operands = [np.full((1, HEADS, rows, WIDTH), level, np.int8) for rows in (QUERIES, KEYS, KEYS)]
     apart = attention(quantized, CASES[name], *operands)
@@ -120,7 +129,7 @@ def test_extreme_levels(quantized, name: str, level: int) -> None:
     np.testing.assert_allclose(graph.simulated(), apart.result(), rtol=3e-7)
 
 
-@pytest.mark.parametrize("name", ["uint8 as ONNX Runtime writes it", "int8 around zero", "added mask"])
+@pytest.mark.parametrize("name", ["uint8 as ONNX Runtime writes it", "int8 around zero", "zero points"])
 def test_rows_that_are_too_long_to_stand_whole(quantized, name: str) -> None:
     keys = 6000
     operands = [levels(seed, 1, HEADS, rows, WIDTH) for seed, rows in enumerate((QUERIES, keys, keys))]
@@ -144,22 +153,17 @@ def test_it_stands_for_all_its_nodes_at_the_path_of_its_scores(quantized) -> Non
         assert operator in operators
 
 
-def asymmetric(graph: Quantized) -> None:
-    """Give the queries a zero point."""
+def test_zero_points_by_head_stay_two_integer_products(quantized) -> None:
+    graph = attention(quantized, CASES["added mask"])
     [first, *_] = [op for op in graph.block.ops if isinstance(op, nn.DequantizeOp)]
-    zero = nn.ConstantOp(np.asarray(5, np.int8))
-    graph.block.insert_op_before(zero, first)
-    changed = nn.DequantizeOp(first.input, first.scale, zero.result, None, element_type(first.result))
+    parameters = [nn.ConstantOp(np.asarray(a)) for a in (np.float32([0.02, 0.02]), np.array([5, -3], np.int8))]
+    changed = nn.DequantizeOp(first.input, *(p.result for p in parameters), 1, element_type(first.result))
     changed.location = first.location
-    graph.block.insert_op_before(changed, first)
+    for made in (*parameters, changed):
+        graph.block.insert_op_before(made, first)
     first.result.replace_all_uses_with(changed.result)
     first.detach()
     first.erase()
-
-
-def test_asymmetric_queries_stay_two_integer_products(quantized) -> None:
-    graph = attention(quantized, CASES["added mask"])
-    asymmetric(graph)
     before = graph.result()
     found = products(graph.apply(IntegerAttention(), IntegerProducts()))
     assert [type(op) for op in found] == [nn.MatmulOp, nn.MatmulOp]

@@ -57,6 +57,7 @@ class Case:
     mask: np.ndarray | None = None
     merged: bool = False
     weight_scale: float | None = None
+    zeros: bool = False
     key_block: int = 0
     options: dict = dataclasses.field(default_factory=dict)
 
@@ -97,6 +98,10 @@ class Case:
         factors = {name: nn.ConstantOp((random.random(s) * 0.05).astype(np.float32)) for name, s in shapes.items()}
         if self.weight_scale is not None:
             factors["p_scale"] = nn.ConstantOp(np.float32(self.weight_scale))
+        if self.zeros:
+            factors["q_offset"] = nn.ConstantOp(random.integers(-900, 900, shapes["q_scale"]).astype(np.int32))
+            factors["k_offset"] = nn.ConstantOp(random.integers(-900, 900, shapes["k_scale"]).astype(np.int32))
+            factors |= {"v_zero_point": 19, "p_zero_point": -128}
         factors["key_block"] = self.key_block
         return factors
 
@@ -238,6 +243,15 @@ def test_the_last_values_of_a_head_wait_for_the_first_scores_of_the_next(tiling,
         orders.append([("scores" if op.transpose_b is not None else "values", stage_of(op)) for op in products])
     scores, values = ("scores", 0), ("values", 0)
     assert orders == [[scores, ("values", 1), scores, values], [scores, values, scores, values]]
+
+
+@pytest.mark.parametrize("mask", [None, (1, 1, 11, 14)])
+def test_zero_points(tiling, monkeypatch, mask):
+    case = Case(element=i8, weight_scale=1 / 255, zeros=True)
+    if mask is not None:
+        case.mask = np.where(np.random.default_rng(2).random(mask) < 0.5, np.float32(-np.inf), np.float32(0))
+        case.mask[..., 4, :] = -np.inf
+    case.check(tiling, monkeypatch)
 
 
 def test_extreme_int8_values(tiling, monkeypatch):

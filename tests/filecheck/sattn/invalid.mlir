@@ -36,7 +36,7 @@
 
 // -----
 
-// CHECK: p_zero_point and v_offset come with p_scale only
+// CHECK: p_zero_point, v_zero_point and v_offset come with p_scale only
 %q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
 %0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_zero_point 3 scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
 
@@ -51,3 +51,9 @@
 // CHECK: key_block comes with int8 v without p_scale only
 %q = "test.op"() : () -> tensor<1x2x4x8xf32>
 %0 = sattn.attention q %q k %q v %q key_block 2 scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: q_offset and k_offset come with int8 q and k only
+%q, %o = "test.op"() : () -> (tensor<1x2x4x8xf32>, tensor<1x2x4x1xi32>)
+%0 = sattn.attention q %q k %q v %q q_offset %o : tensor<1x2x4x1xi32> scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
