@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -314,6 +314,15 @@ class AttentionLowering(Lowering):
             return False
         operands = (self.query, self.key, self.value)
         return all(operand.readable(operand.main) for operand in operands if operand.main.root is root)
+
+    def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
+        """The output may lie where the queries do: rows of a head are stored once all is computed from them."""
+        root, output = self.scope.view(operand).root, self._epilogue.output
+        others = (*self.key.leaves, *self.value.leaves)
+        others += (*self.score_leaves((self.graphs.whole(),)).leaves, *self._epilogue.leaves.leaves)
+        if any(leaf.root is root for leaf in others) or self.query.main.root is not root:
+            return False
+        return self.query.main == replace(output, root=root)
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.queries, self.value_width):

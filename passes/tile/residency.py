@@ -27,6 +27,9 @@ GRAIN = 4096
 FILL = 0.9
 """The part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads come early."""
 
+SPARE = 0.5
+"""No more than this part of what residents leave is kept free of tiles for that."""
+
 WORTH = 0.2
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
 
@@ -124,8 +127,8 @@ def _cheapest(rooms: _Rooms, tenants: Sequence[Tenant]) -> list[int]:
         # Nothing on chip is the one set that is possible whatever follows.
         ways[0] = following[0]
     found: list[int] = []
-    way: _Way | None = min(ways.values(), key=lambda one: one.cost)
-    while way is not None and way.before is not None:
+    way = min(ways.values(), key=lambda one: one.cost)
+    while way.before is not None:
         found.append(way.present)
         way = way.before
     return found[::-1]
@@ -183,7 +186,8 @@ class _Rooms:
     def budget(self, index: int, present: int) -> Budget:
         """What kernel `index` has for its tiles."""
         machine = self._scope.machine
-        free = int(machine.sram.bytes * self._fill[index]) - self.occupied(index, present)
+        left = machine.sram.bytes - self.occupied(index, present)
+        free = left - min(int(machine.sram.bytes * (1 - self._fill[index])), int(left * SPARE))
         return Budget(free // GRAIN * GRAIN if free > 4 * GRAIN else free, machine.acc.bytes)
 
     def cost(self, index: int, present: int) -> float:
