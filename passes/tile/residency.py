@@ -27,7 +27,7 @@ GRAIN = 4096
 FILL = 0.9
 """The part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads come early."""
 
-SPARE = 0.5
+SPARE = 0.25
 """No more than this part of what residents leave is kept free of tiles for that."""
 
 WORTH = 0.2
