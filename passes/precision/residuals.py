@@ -33,7 +33,8 @@ from .scales import quantize_dynamic, quantize_static
 @dataclass(frozen=True)
 class NarrowResiduals(ModulePass):
     """Store in 16 bits the residual stream: float32 values that a norm reads, and those that a product reads
-    and something else besides. Masks, scales, statistics and the results of the model keep float32."""
+    and something else besides, inputs of the model that several read among them. Masks, scales, statistics and the
+    results of the model keep float32."""
 
     name = "narrow-residuals"
 
@@ -42,7 +43,8 @@ class NarrowResiduals(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
         store = CompilerContext.of(ctx).store
-        for value in list(_stream(_results(op))):
+        inputs = [value for value in main_of(op).body.block.args if value.has_more_than_one_use()]
+        for value in list(_stream((*inputs, *_results(op)))):
             _store_narrow(store, value, NARROW[self.format])
 
 
