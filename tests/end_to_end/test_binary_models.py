@@ -1,0 +1,42 @@
+"""The binarized digits Transformer of the examples, in both spellings: every binary product is an exact integer one."""
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import attnc
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAYERS = 4
+PRODUCTS = LAYERS * (4 + 2 + 2)
+"""Of each layer: four projections, two products of attention, two of the feed-forward pair."""
+
+
+@pytest.fixture(scope="module")
+def data():
+    return dict(np.load(EXAMPLES / "digits_vit" / "images.npz"))
+
+
+@pytest.fixture(scope="module")
+def expected(data):
+    """Logits of ONNX Runtime on the plain spelling; it has no QONNX operators."""
+    session = onnxruntime.InferenceSession(EXAMPLES / "digits_bivit" / "model_plain.onnx")
+    return np.concatenate([session.run(None, {"image": image[None]})[0] for image in data["image"]])
+
+
+@pytest.mark.parametrize("spelling", ["plain", "qonnx"])
+def test_both_spellings_give_the_reference_answers_from_integer_products(spelling, data, expected):
+    program = attnc.compile(EXAMPLES / "digits_bivit" / f"model_{spelling}.onnx").program
+    assert program is not None
+    assert not program.unlowered
+    session = attnc.Session(program)
+    result = session.run({"image": data["image"]})
+    np.testing.assert_allclose(result.outputs["logits"], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(result.outputs["logits"].argmax(-1), expected.argmax(-1))
+    modes = [node.mode for node in result.report.nodes if node.macs]
+    assert modes.count("i8") == PRODUCTS
+    # Patches and classifier.
+    assert modes.count("f32") == 2
+    assert attnc.evaluate(session, data).correct == 329
