@@ -16,9 +16,9 @@ MODEL.onnx` lists every node of a model that the table refuses, with the conditi
 
 Operators are read in the meaning of their newest form; older forms are upgraded at import. Element types are
 float32, float16, bfloat16, int8, uint8, int32, int64 and bool. int64 travels as int32: a constant outside its
-range is refused (bounds of Clip and Slice clamp), an input outside it faults. Shapes are static: fix dynamic
-ones with `--shape NAME=1x128`. float16 and bfloat16 are computed in float32 and rounded where a value is
-stored.
+range is refused (bounds of Clip and Slice clamp), an input outside it faults, and arithmetic that leaves it wraps
+without a fault, where int64 would not. Shapes are static: fix dynamic ones with `--shape NAME=1x128`. float16 and
+bfloat16 are computed in float32 and rounded where a value is stored.
 
 What a condition asks to be a compile-time constant may come from an initializer or from shape arithmetic that
 folds.
