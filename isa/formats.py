@@ -148,8 +148,7 @@ def _truncating(target: Format) -> Convert:
 
     def to_narrow(values: Array, out: Array) -> None:
         # NaN stays NaN when clipped, and processors make it the least int32, or 0: low bytes of 0 either way.
-        clipped = np.minimum(values, high)
-        out[...] = np.maximum(clipped, low, out=clipped)
+        out[...] = values.clip(low, high)
 
     def to_int32(values: Array, out: Array) -> None:
         clipped = np.clip(values, low, high)

@@ -130,7 +130,18 @@ class Session:
         if mode != "values":
             with watch("timing"):
                 measurement = self.measure(observed)
-        report = partial(self._report, mode, batches, watch, checked, measurement)
+        report = partial(
+            _report,
+            self.program,
+            self.name,
+            self.machine,
+            mode,
+            batches.count,
+            batches.nans,
+            watch,
+            checked,
+            measurement,
+        )
         return Result(outputs if mode != "timing" else {}, measurement, report)
 
     def _batches(self, inputs: Mapping[str, Array] | None, strict: bool, needed: bool) -> Batches:
@@ -165,39 +176,44 @@ class Session:
         }
         return outputs, first or Observed()
 
-    def _report(
-        self,
-        mode: Mode,
-        batches: Batches,
-        watch: _Stopwatch,
-        checks: tuple[str, ...],
-        measurement: Measurement | None,
-    ) -> Report:
-        operators = {node.name: node.operator for node in self.program.nodes}
-        unlowered = tuple(
-            Unlowered(note.node, operators.get(note.node, note.subject), note.reason) for note in self.program.unlowered
+
+def _report(
+    program: Program,
+    name: str,
+    machine: Machine,
+    mode: Mode,
+    inferences: int,
+    nan_inputs: int,
+    watch: _Stopwatch,
+    checks: tuple[str, ...],
+    measurement: Measurement | None,
+) -> Report:
+    """The report of a run. It holds no session, so that a result keeps no memories alive."""
+    operators = {node.name: node.operator for node in program.nodes}
+    unlowered = tuple(
+        Unlowered(note.node, operators.get(note.node, note.subject), note.reason) for note in program.unlowered
+    )
+    summary = Summary(
+        program=name,
+        machine=machine.name,
+        mode=mode,
+        inferences=inferences,
+        wall_seconds=watch.seconds,
+        nan_inputs=nan_inputs,
+        checks=checks,
+    )
+    if measurement is None:
+        return Report(summary, unlowered=unlowered)
+    with watch("report"):
+        summary = replace(summary, performance=measurement.performance)
+        return Report(
+            summary,
+            measurement.nodes,
+            measurement.engines,
+            measurement.stall_rows,
+            measurement.memories,
+            unlowered,
         )
-        summary = Summary(
-            program=self.name,
-            machine=self.machine.name,
-            mode=mode,
-            inferences=batches.count,
-            wall_seconds=watch.seconds,
-            nan_inputs=batches.nans,
-            checks=checks,
-        )
-        if measurement is None:
-            return Report(summary, unlowered=unlowered)
-        with watch("report"):
-            summary = replace(summary, performance=measurement.performance)
-            return Report(
-                summary,
-                measurement.nodes,
-                measurement.engines,
-                measurement.stall_rows,
-                measurement.memories,
-                unlowered,
-            )
 
 
 class _Stopwatch:
