@@ -144,10 +144,10 @@ def test_what_cannot_fit_is_an_error_with_numbers():
 
 def attention_problem(queries, keys, width=64):
     matrix = Matrix(1, 12 * width, False)
-    once, softmax = Passes(1, 0), Passes(2, 4)
+    once, twice = Passes(1, 0), Passes(2, 0)
     return AttentionProblem(
         1, 12, 1, queries, keys, width, width, "i8", "i8", matrix, matrix, matrix, 1,
-        (softmax, once, softmax, softmax), softmax, once, 0, 0, 1, None, 0, False, 2, True,
+        (Passes(2, 4), once, twice, twice), once, once, 0, 0, 1, None, 0, False, 2, True,
     )  # fmt: skip
 
 
@@ -158,7 +158,7 @@ def test_short_rows_stay_in_acc():
 
 
 def test_rows_of_197_are_cut_without_padding():
-    plan = search_attention(attention_problem(197, 197), RATES, SRAM // 2, ACC).chosen
+    plan = search_attention(attention_problem(197, 197), RATES, SRAM * 3 // 4, ACC).chosen
     assert plan.array == 12 * 2 * 197 * 7 * 2
 
 
