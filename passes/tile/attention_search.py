@@ -24,7 +24,8 @@ UNROLLED_BLOCKS = 8
 """At most so many blocks are written out one by one inside a loop, each one's scores before the values of the last."""
 
 SPARE = 0.8
-"""Steps overlap where two of everything take up to this part of the SRAM: the rest lets what comes next come early."""
+"""Merged steps overlap where two of everything take up to this part of the SRAM: the rest lets the next panel's
+queries and keys come early."""
 
 
 def _row_sizes(problem: AttentionProblem, rates: Rates) -> list[int]:
@@ -92,7 +93,8 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     wait = np.maximum(lone - scores // steps, 0) + np.maximum(lone - values // steps, 0) + finish // steps + rates.fill
     idle = wait * _runs(problem, c)
     memory = memory_of(problem, c)
-    doubled = (memory.double <= SPARE * sram) & (memory.acc_double <= acc) & problem.staggered
+    room = np.where(c.form == ScoreForm.MERGED, SPARE, 1.0) * sram
+    doubled = (memory.double <= room) & (memory.acc_double <= acc) & problem.staggered
     busy = np.maximum(np.maximum(array, vector), channel) + idle
     cycles = where(doubled, busy, array + vector + channel) + rates.start
     burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * _instructions(problem, c, steps)
