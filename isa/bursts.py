@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .blocks import count_lines
-from .columns import Column, Int64Array, as_vector, common_length
+from .columns import Column, Int64Array, as_vector, common_length, is_column
 
 _LAST = np.int64(1) << 62
 
@@ -25,9 +25,9 @@ _LAST = np.int64(1) << 62
 def _sorted_dimensions(
     extents: Sequence[Column], strides: Sequence[Column], others: Sequence[Column], size: int
 ) -> tuple[Int64Array, Int64Array, Int64Array]:
-    n = np.stack([as_vector(v, size) for v in extents])
-    s = np.stack([as_vector(v, size) for v in strides])
-    o = np.stack([as_vector(v, size) for v in others])
+    # Most copies have fewer dimensions than an instruction holds: the others have the number 1 for an extent.
+    kept = [place for place, extent in enumerate(extents) if is_column(extent) or extent != 1] or [0]
+    n, s, o = (np.stack([as_vector(of[place], size) for place in kept]) for of in (extents, strides, others))
     order = np.argsort(np.where(n == 1, _LAST, np.abs(s)), axis=0, kind="stable")
     return tuple(np.take_along_axis(a, order, axis=0) for a in (n, s, o))  # pyright: ignore[reportReturnType]
 

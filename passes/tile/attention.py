@@ -32,7 +32,6 @@ from .lane_graph import Extent
 from .matmul import MODES
 from .pack import Packing, pack
 from .product_operand import ProductOperand
-from .rates import Rates
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread
@@ -88,7 +87,7 @@ class AttentionLowering(Lowering):
         cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
         self._summed = self._finish(cluster, merged=False)
         self._merged = self._finish(cluster, merged=True) if self.mergeable else self._summed
-        self.rates = Rates(scope.machine)
+        self.rates = scope.rates
 
     def _finish(self, cluster: Cluster, merged: bool) -> Finish:
         scope, output = self.scope, cluster.outputs[0]

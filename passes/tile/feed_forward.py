@@ -29,7 +29,6 @@ from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .matmul import MatmulLowering
 from .matmul_problem import Epilogue
-from .rates import Rates
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread, tile_bytes
@@ -53,7 +52,7 @@ class FeedForwardLowering(Lowering):
         self.down: MatmulLowering = down
         self.rows, self.depth = down.rows, ups[0].depth
         self.hidden, self.columns = down.depth, down.columns
-        self.rates = Rates(scope.machine)
+        self.rates = scope.rates
         self._made = tuple(up.epilogue.output for up in ups)
         self._rest_form = rest_form(down)
         self._rests = {place: self._sums() for place in (Rest.CHIP, Rest.DRAM)}

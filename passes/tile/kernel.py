@@ -20,6 +20,7 @@ from ...isa.formats import Format
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from ..tile_rules import TileChoice
 from .build import Size, TileBuilder
+from .rates import Rates
 from .view import View
 
 if TYPE_CHECKING:
@@ -91,6 +92,11 @@ class Scope:
     options: ScheduleOptions = EVERYTHING
     ends: Mapping[Kernel, Ends] = field(default_factory=dict["Kernel", "Ends"])
     tile_choices: Mapping[Kernel, TileChoice] = field(default_factory=dict["Kernel", TileChoice])
+
+    @cached_property
+    def rates(self) -> Rates:
+        """What the machine's instructions cost."""
+        return Rates(self.machine)
 
     def view(self, value: SSAValue) -> View:
         """Where the value's elements lie in the storage of its root."""

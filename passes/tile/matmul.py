@@ -30,7 +30,6 @@ from .matmul_plan import Decision, MatmulPlan
 from .matmul_problem import MatmulProblem, Seam
 from .matmul_search import search, unsearched
 from .product_operand import PackedOperand, ProductOperand, compose
-from .rates import Rates
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread
@@ -97,7 +96,7 @@ class MatmulLowering(Lowering):
         output = Spread.of(folded.output, cluster.outputs[0].form)
         leaves = TileLeaves(scope, tuple(leaf for leaf in spreads if leaf is not None), self.rows, self.columns)
         self.epilogue = TileEpilogue(cluster.graph, spreads, leaves, output)
-        self.rates = Rates(scope.machine)
+        self.rates = scope.rates
 
     @cached_property
     def resumed_epilogue(self) -> TileEpilogue:

@@ -26,7 +26,10 @@ MAXIMUM_EXTENT = 65535
 
 
 class Rates:
-    """The costs of a machine's instructions in cycles; equal for the same machine, so that results can be kept."""
+    """The costs of a machine's instructions in cycles; equal for the same machine, so that results can be kept.
+
+    It answers each question once: searches for kernels of like shape ask for the same columns of tiles over and over.
+    """
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -36,6 +39,7 @@ class Rates:
         self.least_rows = machine.matrix.rows
         self.fill = machine.matrix.fill_cycles + machine.matrix.drain_cycles
         self.start = machine.dram.latency_cycles + self.fill
+        self._answers: dict[tuple[object, ...], Any] = {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rates) and self.machine is other.machine
@@ -49,6 +53,9 @@ class Rates:
 
     def product(self, mode: str, m: Column, n: Column, k: Column) -> Column:
         """Array cycles of products [m, k] by [k, n]."""
+        return self._once(self._product, (m, n, k), mode)
+
+    def _product(self, m: Column, n: Column, k: Column, mode: str) -> Column:
         record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k)
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
@@ -65,12 +72,15 @@ class Rates:
 
         def cost(*sizes: Column) -> Column:
             rows, columns = sizes
-            return np.array(self.copy(rows, columns, pitch, width, turned), dtype=np.int64)
+            return self._once(self._copy, (rows, columns), pitch, width, turned)
 
         return cost
 
     def vector(self, rows: Column, columns: Column) -> Column:
         """Cycles of a pass whose streams fit the ports."""
+        return self._once(self._vector, (rows, columns))
+
+    def _vector(self, rows: Column, columns: Column) -> Column:
         record = VectorPass(rows=rows, columns=columns, a_format=Format.F32.code)
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
@@ -82,6 +92,10 @@ class Rates:
         Rows lie `pitch` elements apart in DRAM; 0 makes a tile one run. Rows are taken to begin on a burst, and on
         chip on an access. `turned`: on chip, rows and columns change places, so that every element is an access.
         """
+        channel, busy = self._once(self._copy, (rows, columns), pitch, width, turned)
+        return channel, busy
+
+    def _copy(self, rows: Column, columns: Column, pitch: int, width: int, turned: bool) -> Column:
         burst, access = self.machine.dram.burst_bytes, self.machine.transfer.access_bytes
         # Several operands that are loaded together count as one whose elements are wider than any format.
         unit = next(size for size in sorted(ELEMENT_CODES, reverse=True) if width % size == 0)
@@ -102,4 +116,15 @@ class Rates:
             chip_stride3=chip[1],
         )
         cost = record.cost(self.machine)
-        return np.asarray(cost.channel_cycles, dtype=np.int64), np.asarray(cost.busy, dtype=np.int64)
+        shape = np.broadcast_shapes(np.shape(rows), np.shape(columns))
+        return np.array([np.broadcast_to(part, shape) for part in (cost.channel_cycles, cost.busy)], dtype=np.int64)
+
+    def _once(self, answer: Callable[..., Column], sizes: tuple[Column, ...], *settings: object) -> Column:
+        """`answer(*sizes, *settings)`, the same array for the same question; read-only."""
+        arrays = [np.asarray(size, dtype=np.int64) for size in sizes]
+        question = (answer.__name__, settings, *((array.shape, array.tobytes()) for array in arrays))
+        found = self._answers.get(question)
+        if found is None:
+            found = self._answers[question] = answer(*arrays, *settings)
+            found.flags.writeable = False
+        return found

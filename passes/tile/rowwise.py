@@ -26,7 +26,6 @@ from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .lane_passes import Held, emit_passes
 from .pack import Packing, Slot, pack, reads_before_writing
-from .rates import Rates
 from .rowwise_cost import TileWork, tile_costs, used_slots
 from .rowwise_pieces import emit_pieces, pieces_cycles, plan_pieces
 from .tiling import Tiling
@@ -51,7 +50,7 @@ class RowwiseLowering(Lowering):
         views = [*(leaf.view for leaf in self.cluster.leaves), *(output.view for output in self.cluster.outputs)]
         self.views: tuple[View, ...] = tuple(view for view in views if view is not None)
         self.axes: Axes = split_axes(self.cluster.domain, self.cluster.reduced, self.views)
-        self._rates = Rates(scope.machine)
+        self._rates = scope.rates
 
     @cached_property
     def _empty(self) -> bool:
