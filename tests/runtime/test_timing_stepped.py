@@ -73,3 +73,18 @@ def test_event_driven_and_cycle_stepped_times_agree(seed):
     timeline = simulate(schedule)
     got = zip(timeline.start.tolist(), timeline.end.tolist(), timeline.retire.tolist(), strict=True)
     assert list(got) == stepped(schedule)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_a_longer_schedule_goes_on_from_where_it_begins(seed):
+    schedule = random_schedule(seed)
+    rows = len(schedule)
+    behind = [[rows + waited for waited in own] for own in schedule.waits.lists()]
+    # Each of the second copy also waits for its like in the first, so that both are interlocked.
+    again = waits_of([*schedule.waits.lists(), *([row, *own] for row, own in enumerate(behind))])
+    columns = (schedule.busy, schedule.latency, schedule.fill, schedule.channel)
+    longer = Schedule(QUEUES, np.tile(schedule.queue, 2), again, *(np.tile(column, 2) for column in columns))
+    wanted = simulate(longer)
+    got = simulate(longer, simulate(schedule).begun)
+    assert got.start.tolist() == wanted.start.tolist()
+    assert got.retire.tolist() == wanted.retire.tolist()
