@@ -16,7 +16,7 @@ from .build import buffer_bytes
 from .feed_forward import FeedForwardLowering
 from .kernel import Budget, Kernel, Lowering, Scope
 from .matmul import MatmulLowering
-from .residency import FILL
+from .residency import FILL, WORTH
 from .views import producible
 
 AROUND = 0.5
@@ -94,7 +94,8 @@ def _merged(parts: Sequence[MatmulLowering]) -> Kernel:
 
 
 def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> bool:
-    """Whether a pair is cheaper than its products one after the other, with the hidden on chip or in DRAM."""
+    """Whether a pair is cheaper than its products one after the other, with the hidden on chip or in DRAM. Cycles of
+    the channel count as for residents: sums that rest in DRAM keep it from what other kernels would load early."""
     sram = int(scope.machine.sram.bytes * FILL)
     before = set(scope.residents)
     around = _around(pair, scope, outputs)
@@ -130,7 +131,8 @@ def _cost(lowerings: Iterable[Lowering], scope: Scope, sram: int) -> float:
         plans = [lowering.plan(Budget(sram, scope.machine.acc.bytes)) for lowering in lowerings]
     except CapacityError:
         return float("inf")
-    return sum(plan.cycles + plan.burden for plan in plans)
+    channel = (WORTH * float(plan.details["dram_cycles"]) for plan in plans)
+    return sum(plan.cycles + plan.burden for plan in plans) + sum(channel)
 
 
 def _bytes(root: SSAValue) -> int:
