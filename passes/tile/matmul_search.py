@@ -13,62 +13,28 @@ from functools import lru_cache
 from math import isqrt
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
 from ..tile_rules import FREE, TileChoice
-from .loop_order import UNROLLED
 from .matmul_candidates import Candidates, candidates
+from .matmul_edges import Bodies, Edge, best_ends, possible_edges
+from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, sram_bytes
 from .matmul_plan import Decision, MatmulPlan, Rest
 from .matmul_problem import MatmulProblem, Operand, Seam
 from .rates import Column, Rates, TileCost
-from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, aligned, ceil, distinct, total, where
-
-PARTIAL_BYTES = 4
-"""Bytes of a sum that is not finished."""
+from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, distinct, total, where
 
 STRIP_BYTES = 16384
 """A finished tile goes through the vector engine in strips of rows for which the epilogue keeps at most so many bytes,
 so that a large accumulator tile needs no large buffers beside it."""
-
-MOST_BLOCKS = 8
-"""The rows of the columns at a kernel's ends are cut into at most so many blocks."""
-
-EDGE_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""How many of the array's widths the columns at an end are tried with."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Edge:
-    """Columns at a kernel's end that are done in row blocks: their number, bytes of their weights, and what the array
-    waits for at each end then."""
-
-    columns: int
-    bytes: int
-    arrival: float
-    departure: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Panels:
-    """What an operand has on chip at once, as columns of bytes: `held` of what it is used from, `raw` of what is still
-    to be prepared, `chunk` of one buffer of either; and `wait`, the cycles for which the array waits if there is no
-    room for the next panel beside the one at hand. `steady`: it is loaded once."""
-
-    held: Column
-    raw: Column
-    chunk: Column
-    wait: Column
-    steady: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
     """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer.
 
-    `arrival` and `departure` are what the array waits for at the ends without edges, `stall` for the epilogues where
-    ACC has room for one set of sums; `per_column` the instructions that a column takes, `per_edge` those of an edge;
-    `block` is the rows of `edges`.
+    `stall` is what the array waits for where ACC has room for one set of sums. `bodies` are what `edges`, of `block`
+    rows, may be added to.
     """
 
     candidates: Candidates
@@ -79,18 +45,14 @@ class _Table:
     copies: Column
     serial: Column
     stall: Column
-    arrival: NDArray[np.float64]
-    departure: NDArray[np.float64]
     instructions: Column
-    per_column: NDArray[np.float64]
-    per_edge: Column
     single: Column
     double: Column
-    panels: tuple[_Panels, _Panels]
+    panels: tuple[Panels, Panels]
     acc: Column
-    has_edges: NDArray[np.bool_]
+    bodies: Bodies
     block: int
-    edges: tuple[_Edge, ...]
+    edges: tuple[Edge, ...]
 
 
 def _fetching(rates: Rates, operand: Operand) -> TileCost:
@@ -155,11 +117,11 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
             instructions = instructions + times * across * turns["k"] * (1 + operand.passes)
     array = batch * total(rates.products(problem.mode), (m, c.m), (n, c.n), (k, c.k))[tile]
     panels = (
-        _panels(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
-        _panels(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),
+        panels_of(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
+        panels_of(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),
     )
-    single, double = _sram(problem, c, strip, rest, panels)
-    acc, sets = _acc(c, rest, batch)
+    single, double = sram_bytes(problem, c, strip, rest, panels)
+    acc, sets = acc_bytes(c, rest, batch)
     # The array waits for the epilogue of every set of accumulators where there is room for one only.
     stall = where(rest == Rest.ACC, sets * (last + rates.fill), vector + sets * rates.fill)
     row_work = array / (turns["i"] * c.turned("b", [way.runs_inside("i", "b") for way in ways]))
@@ -170,7 +132,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     waits = [np.maximum(rows * pace, m * pace - (turns["i"] - 1) * row_work) for pace in (seam.arrival, seam.departure)]
     loading = 0 if right.resident else 1 + right.passes
     per_column = turns["i"] * (finishing + turns["k"]) + turns["k"] * loading
-    block, edges = _edges(problem, rates)
+    block, edges = possible_edges(problem, rates)
     steps = epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded)
     return _Table(
         candidates=c,
@@ -181,128 +143,22 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
         copies=np.maximum(loads[1], stores[1]),
         serial=first[tile] + last + rates.start,
         stall=stall,
-        arrival=waits[0],
-        departure=waits[1],
         instructions=instructions,
-        per_column=per_column / tile_n,
-        per_edge=ceil(m, max(block, 1)) * (steps + turns["k"]) + turns["k"] * loading,
         single=single,
         double=double,
         panels=panels,
         acc=acc,
-        has_edges=np.array([way.has_edges for way in ways])[c.way] & (turns["k"] <= UNROLLED),
+        bodies=Bodies(
+            candidates=c,
+            arrival=waits[0],
+            departure=waits[1],
+            others=double - panels[1].held,
+            per_column=per_column / tile_n,
+            per_edge=ceil(m, max(block, 1)) * (steps + turns["k"]) + turns["k"] * loading,
+        ),
         block=block,
         edges=edges,
     )
-
-
-def _acc(c: Candidates, rest: Column, batch: int) -> tuple[Column, Column]:
-    """Bytes of ACC that the sums alive at once take, and how many such sets there are."""
-    size, sets = c.m[c.tile] * c.n[c.tile], np.full_like(c.tile, batch)
-    for axis in "ij":
-        sets = sets * c.turns[axis][c.tile]
-    for axis in "bij":
-        alive = c.turned(axis, [way.rest is Rest.ACC and way.runs_inside(axis, "k") for way in c.ways])
-        size, sets = size * alive, sets // alive
-    return aligned(size * 4), sets
-
-
-def _panels(
-    c: Candidates, operand: Operand, axis: str, extent: int, loading: Column, times: Column, work: NDArray[np.float64]
-) -> _Panels:
-    """The panels of an operand along `axis` of the product, of `extent`: all loads take `loading` cycles, and while it
-    is held each of them has to hide behind one turn of the loop that it is held across: `work` in all."""
-    fetches = [way.left if axis == "i" else way.right for way in c.ways]
-    nothing = np.zeros_like(c.tile)
-    outside = [set(way.order[: one.level]) - set(way.single) for way, one in zip(c.ways, fetches, strict=True)]
-    steady = c.of_way([not axes for axes in outside]) > 0
-    if operand.lies_ready:
-        return _Panels(nothing, nothing, nothing, nothing, steady)
-    across = where(c.of_way([axis in one.whole for one in fetches]), extent, (c.m if axis == "i" else c.n)[c.tile])
-    chunk = aligned(across * c.k[c.tile] * (operand.prepared or operand.bytes))
-    raw = aligned(across * c.k[c.tile] * operand.bytes * (bool(operand.prepared) and not operand.resident))
-    is_held = c.of_way([("left" if axis == "i" else "right") in way.holds for way in c.ways])
-    return _Panels(
-        held=chunk * c.turned("k", ["k" in one.whole for one in fetches]),
-        raw=raw,
-        chunk=chunk,
-        wait=where(is_held, np.maximum(loading - times * work, 0), 0),
-        steady=steady,
-    )
-
-
-def _sram(
-    problem: MatmulProblem, c: Candidates, strip: Column, rest: Column, panels: tuple[_Panels, ...]
-) -> tuple[Column, Column]:
-    """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
-    tile_m, tile_n = c.m[c.tile], c.n[c.tile]
-    single, double, largest = np.zeros_like(tile_m), np.zeros_like(tile_m), np.zeros_like(tile_m)
-    for one in panels:
-        single = single + one.held + one.raw
-        # A panel is held as one buffer a chunk of its depth: the next panel's first chunk needs room of its own.
-        double = double + one.held + where(one.steady, 0, one.chunk) + 2 * one.raw
-        largest = np.maximum(largest, where(one.steady, 0, one.chunk))
-    epilogue = problem.epilogue
-    size = strip * tile_n
-    for moved in (epilogue.loaded, epilogue.stored):
-        if moved:
-            single, double = single + aligned(size * moved), double + 2 * aligned(size * moved)
-    away = where(rest == Rest.DRAM, aligned(size * PARTIAL_BYTES), 0)
-    resting = tile_m * tile_n * PARTIAL_BYTES
-    for axis in "bij":
-        resting = resting * c.turned(axis, [way.runs_inside(axis, "k") for way in c.ways])
-    kept = aligned(size * epilogue.kept) + 2 * aligned(tile_n * epilogue.rows) + where(rest == Rest.SRAM, resting, 0)
-    # Buffers of unlike sizes leave holes that no large one fits: what streams needs room for one more.
-    return single + 2 * away + kept, double + 3 * away + kept + largest
-
-
-def _edges(problem: MatmulProblem, rates: Rates) -> tuple[int, tuple[_Edge, ...]]:
-    """The rows of a block at a kernel's ends, and the columns that can be done in such blocks there."""
-    seam = problem.seam
-    blocks = min(problem.m // rates.least_rows, MOST_BLOCKS)
-    if blocks < 2 or not (seam.arrival or seam.departure):
-        return 0, ()
-    block = ceil(problem.m, blocks)
-    # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
-    widths = rates.columns * np.array(EDGE_WIDTHS)
-    widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
-    if not len(widths):
-        return 0, ()
-    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k))
-    found: list[_Edge] = []
-    for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
-        waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]
-        size = 0 if problem.right.lies_ready else width * problem.k * (problem.right.prepared or problem.right.bytes)
-        found.append(_Edge(width, size, *waits))
-    return block, tuple(found)
-
-
-@dataclass(frozen=True, eq=False)
-class _Ends:
-    """For every candidate, the columns of the best edge at one end, and what it costs in waiting and beside that."""
-
-    columns: Column
-    wait: NDArray[np.float64]
-    burden: NDArray[np.float64]
-
-
-def _ends(problem: MatmulProblem, rates: Rates, table: _Table, sram: int, arriving: bool) -> _Ends:
-    # The first products wait for the weights of all columns of an edge, later ones load while others are at work.
-    c = table.candidates
-    loading = 0 if problem.right.lies_ready or not arriving else problem.right.bytes * c.k[c.tile]
-    plain = table.arrival if arriving else table.departure
-    columns, wait, burden = np.zeros_like(table.array), plain, np.zeros_like(plain)
-    if not np.any(plain):
-        return _Ends(columns, wait, burden)
-    for edge in table.edges:
-        more_loaded = np.maximum(edge.columns - c.n[c.tile], 0) * loading
-        cycles = more_loaded / rates.machine.dram.bytes_per_cycle + (edge.arrival if arriving else edge.departure)
-        more = INSTRUCTION_CYCLES * (table.per_edge - edge.columns * table.per_column)
-        fits = table.has_edges & (table.double - table.panels[1].held + edge.bytes <= sram)
-        better = fits & (cycles + more < wait + burden)
-        columns = np.where(better, edge.columns, columns)
-        wait, burden = np.where(better, cycles, wait), np.where(better, more, burden)
-    return _Ends(columns, wait, burden)
 
 
 @lru_cache(maxsize=4096)
@@ -325,7 +181,7 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         need = need + where(panels.steady, 0, panels.held - panels.chunk)
         array = array + where((need <= sram) & ~panels.steady, 0, panels.wait)
     bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
-    lead, tail = (_ends(problem, rates, table, sram, arriving) for arriving in (True, False))
+    lead, tail = (best_ends(problem, rates, table.bodies, table.edges, sram, arriving) for arriving in (True, False))
     seam = lead.wait + tail.wait
     cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.

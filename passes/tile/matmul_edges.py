@@ -1,0 +1,102 @@
+"""Edges: the first and last columns of a product, done in row blocks, so that rows come and go one block after another.
+
+A block of rows is worked through all columns of the edge before the next, from weights that stay; between the edges
+the product is tiled as is best for it alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .loop_order import UNROLLED
+from .matmul_candidates import Candidates
+from .matmul_problem import MatmulProblem
+from .rates import Column, Rates
+from .search import INSTRUCTION_CYCLES, ceil
+
+MOST_BLOCKS = 8
+"""The rows of the columns at a kernel's ends are cut into at most so many blocks."""
+
+EDGE_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""How many of the array's widths the columns at an end are tried with."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edge:
+    """Columns at a kernel's end that are done in row blocks: their number, bytes of their weights, and what the array
+    waits for at each end then."""
+
+    columns: int
+    bytes: int
+    arrival: float
+    departure: float
+
+
+@dataclass(frozen=True, eq=False)
+class Bodies:
+    """What edges are added to, as columns: `arrival` and `departure` are what the array waits for at the ends without
+    them, `others` the bytes on chip beside the right operand; `per_column` the instructions that a column takes, and
+    `per_edge` those of an edge."""
+
+    candidates: Candidates
+    arrival: NDArray[np.float64]
+    departure: NDArray[np.float64]
+    others: Column
+    per_column: NDArray[np.float64]
+    per_edge: Column
+
+
+def possible_edges(problem: MatmulProblem, rates: Rates) -> tuple[int, tuple[Edge, ...]]:
+    """The rows of a block at a kernel's ends, and the columns that can be done in such blocks there."""
+    seam = problem.seam
+    blocks = min(problem.m // rates.least_rows, MOST_BLOCKS)
+    if blocks < 2 or not (seam.arrival or seam.departure):
+        return 0, ()
+    block = ceil(problem.m, blocks)
+    # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
+    widths = rates.columns * np.array(EDGE_WIDTHS)
+    widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
+    if not len(widths):
+        return 0, ()
+    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k))
+    found: list[Edge] = []
+    for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
+        waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]
+        size = 0 if problem.right.lies_ready else width * problem.k * (problem.right.prepared or problem.right.bytes)
+        found.append(Edge(width, size, *waits))
+    return block, tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Ends:
+    """For every candidate, the columns of the best edge at one end, and what it costs in waiting and beside that."""
+
+    columns: Column
+    wait: NDArray[np.float64]
+    burden: NDArray[np.float64]
+
+
+def best_ends(
+    problem: MatmulProblem, rates: Rates, bodies: Bodies, edges: tuple[Edge, ...], sram: int, arriving: bool
+) -> Ends:
+    """The best edge at one end of every candidate, if any fits in `sram` bytes and pays."""
+    # The first products wait for the weights of all columns of an edge, later ones load while others are at work.
+    c = bodies.candidates
+    loading = 0 if problem.right.lies_ready or not arriving else problem.right.bytes * c.k[c.tile]
+    plain = bodies.arrival if arriving else bodies.departure
+    columns, wait, burden = np.zeros_like(c.tile), plain, np.zeros_like(plain)
+    if not np.any(plain):
+        return Ends(columns, wait, burden)
+    possible = np.array([way.has_edges for way in c.ways])[c.way] & (c.turns["k"][c.tile] <= UNROLLED)
+    for edge in edges:
+        more_loaded = np.maximum(edge.columns - c.n[c.tile], 0) * loading
+        cycles = more_loaded / rates.machine.dram.bytes_per_cycle + (edge.arrival if arriving else edge.departure)
+        more = INSTRUCTION_CYCLES * (bodies.per_edge - edge.columns * bodies.per_column)
+        fits = possible & (bodies.others + edge.bytes <= sram)
+        better = fits & (cycles + more < wait + burden)
+        columns = np.where(better, edge.columns, columns)
+        wait, burden = np.where(better, cycles, wait), np.where(better, more, burden)
+    return Ends(columns, wait, burden)
