@@ -49,6 +49,7 @@ def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
         TileKernels(
             resident=schedule.resident,
             in_place=schedule.in_place,
+            recompute_norms=schedule.recompute_norms,
             fuse_feed_forward=schedule.fuse_feed_forward,
             stagger_heads=schedule.stagger_heads,
             row_blocks=schedule.row_blocks,

@@ -10,7 +10,9 @@ class ScheduleOptions:
     """The measures, as they are unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
 
     resident: tensors stay on chip between kernels. in_place: a result takes over the storage of an operand that is not
-    needed any more. prefetch: loads are moved ahead of the instructions that need them.
+    needed any more. recompute_norms: a norm too large to stay on chip is computed again, from its statistics, where a
+    product is added to it; what is quantized of it is not rounded to its stored format first. prefetch: loads are moved
+    ahead of the instructions that need them.
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     stagger_heads: an attention's next scores, also of the next head, come before its last product with the values.
     reorder: every engine takes what is ready, not only the next instruction of the loops.
@@ -22,6 +24,7 @@ class ScheduleOptions:
 
     resident: bool = True
     in_place: bool = True
+    recompute_norms: bool = True
     prefetch: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True

@@ -57,9 +57,10 @@ class _Group:
         return 1 << self.number
 
 
-def form_kernels(block: Block, layout: Layout) -> tuple[Kernel, ...]:
-    """The kernels of a block, in an order that respects what each reads."""
-    former = _Former(layout, _live(block))
+def form_kernels(block: Block, layout: Layout, again: frozenset[Operation] = frozenset()) -> tuple[Kernel, ...]:
+    """The kernels of a block, in an order that respects what each reads. Elementwise operations of `again` run in the
+    kernel of their reader."""
+    former = _Former(layout, _live(block), again)
     for op in block.ops:
         former.take(op)
     return former.kernels()
@@ -75,7 +76,8 @@ def _live(block: Block) -> frozenset[Operation]:
 
 
 class _Former:
-    def __init__(self, layout: Layout, live: frozenset[Operation]) -> None:
+    def __init__(self, layout: Layout, live: frozenset[Operation], again: frozenset[Operation]) -> None:
+        self._again = again
         self._layout = layout
         self._live = live
         self._groups: list[_Group | None] = []
@@ -87,7 +89,7 @@ class _Former:
         if op not in self._live or isinstance(op, nn.ConstantOp | ReturnOp) or self._layout.is_view(op):
             return
         if isinstance(op, ELEMENTWISE):
-            if self._grows(op):
+            if op in self._again or self._grows(op):
                 self._waiting.add(op)
                 return
             if self._join_epilogue(op):

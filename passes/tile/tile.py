@@ -37,6 +37,7 @@ from .fuse import form_kernels
 from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
+from .recompute import recompute_norms
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
 from .seams import find_ends
@@ -63,7 +64,8 @@ class TileKernels(ModulePass):
     """Cut `@main` into kernels, decide where tensors stay, and lower each kernel to loops over tiles.
 
     resident: keep tensors on chip between kernels where they fit. in_place: let results take over the
-    storage of operands that nothing reads any more. fuse_feed_forward: run pairs of products whose hidden
+    storage of operands that nothing reads any more. recompute_norms: compute a norm that is too large to stay on chip
+    again where it is added to a product. fuse_feed_forward: run pairs of products whose hidden
     activations do not fit on chip as one kernel. stagger_heads: make an attention's next scores before its last product
     with the values. row_blocks: pass rows on from kernel to kernel block by block. tile_search: choose tilings of
     products by cost. tiles: what a recipe forces of those, as `TileRule` texts.
@@ -72,6 +74,7 @@ class TileKernels(ModulePass):
     name = "tile-kernels"
     resident: bool = True
     in_place: bool = True
+    recompute_norms: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
     row_blocks: bool = True
@@ -87,12 +90,16 @@ class TileKernels(ModulePass):
         options = ScheduleOptions(
             resident=self.resident,
             in_place=self.in_place,
+            recompute_norms=self.recompute_norms,
             fuse_feed_forward=self.fuse_feed_forward,
             stagger_heads=self.stagger_heads,
             row_blocks=self.row_blocks,
             tile_search=self.tile_search,
         )
-        _Tiler(op, function, context, options, [TileRule.parse(text) for text in self.tiles]).run()
+        again: frozenset[Operation] = frozenset()
+        if self.recompute_norms:
+            again = recompute_norms(function.body.block, context.store, context.target)
+        _Tiler(op, function, context, options, again, [TileRule.parse(text) for text in self.tiles]).run()
 
 
 def copy_shared_outputs(block: Block) -> None:
@@ -124,6 +131,7 @@ class _Tiler:
         function: FuncOp,
         context: CompilerContext,
         options: ScheduleOptions,
+        again: frozenset[Operation],
         rules: Sequence[TileRule],
     ) -> None:
         self._module = module
@@ -134,7 +142,7 @@ class _Tiler:
         self._scope = Scope(context.target, context.store, self._layout.views, options=options)
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
-        kernels = form_kernels(self._block, self._layout)
+        kernels = form_kernels(self._block, self._layout, again)
         self._lowerings: list[Lowering] = [LOWERINGS[kernel.kind](kernel, self._scope) for kernel in kernels]
         if options.fuse_feed_forward:
             self._lowerings = pair_feed_forward(self._lowerings, self._scope, self._outputs())

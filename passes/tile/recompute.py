@@ -1,0 +1,81 @@
+"""Norms that are computed again where they are added to a product, from their statistics, instead of being stored.
+
+What a norm gives is read at once by the products that follow, and once more, much later, by a residual sum. Where it is
+too large to wait on chip it would go to DRAM and back; what it was computed from is there already. So the norm leaves a
+mean and a factor for each row, and the epilogue of the product that it is added to does the rest again.
+"""
+
+from __future__ import annotations
+
+from xdsl.dialects.builtin import f32
+from xdsl.ir import Block, Operation, SSAValue, Use
+
+from ...dialects import nn
+from ...dialects.constants import ConstantStore
+from ...dialects.elements import element_type, format_of, shape_of
+from ...isa.machine import Machine
+from ..builder import Builder
+from .build import buffer_bytes
+
+ELEMENTWISE = (nn.MapOp, nn.CastOp, nn.DequantizeOp)
+TOO_LARGE = 2
+"""What takes more than this part of the SRAM does not wait there beside what is worked on: one in so many."""
+
+
+def recompute_norms(block: Block, store: ConstantStore, machine: Machine) -> frozenset[Operation]:
+    """Rewrite the residual sums of a block that read a large norm; the operations that are to run inside the kernels of
+    their readers."""
+    again: set[Operation] = set()
+    for op in list(block.ops):
+        if not isinstance(op, nn.LayerNormOp):
+            continue
+        size = buffer_bytes(shape_of(op.result), format_of(element_type(op.result)))
+        sums = [use for use in op.result.uses if _adds_a_product(use)]
+        others = op.result.uses.get_length() - len(sums)
+        if size * TOO_LARGE > machine.sram.bytes and sums and others and isinstance(op.input.owner, Operation):
+            again |= _rewrite(op, sums, store)
+    return frozenset(again)
+
+
+def _adds_a_product(use: Use) -> bool:
+    """Whether a norm's reader adds it to what only elementwise operations make of a product."""
+    reader = use.operation
+    if not isinstance(reader, nn.MapOp) or reader.function.data != "add":
+        return False
+    other = reader.inputs[1 - use.index]
+    while isinstance(other.owner, ELEMENTWISE) and not other.has_more_than_one_use():
+        other = max(other.owner.operands, key=lambda value: (isinstance(value.owner, ELEMENTWISE), _size(value)))
+    return isinstance(other.owner, nn.MatmulOp) and not other.has_more_than_one_use()
+
+
+def _size(value: SSAValue) -> int:
+    return buffer_bytes(shape_of(value), format_of(element_type(value)))
+
+
+def _rewrite(op: nn.LayerNormOp, sums: list[Use], store: ConstantStore) -> set[Operation]:
+    """Take a norm apart; the operations that the readers `sums` have of their own."""
+    build = Builder.before(op, store)
+    axes = tuple(range(op.axis.value.data, len(shape_of(op.input))))
+    mean = build.reduce("mean", op.input, axes, f32)
+    variance = build.reduce("variance", op.input, axes, f32)
+    factor = build.map("rsqrt", build.map("add", variance, op.epsilon.value.data, to=f32))
+    parts = [(name, value) for name, value in (("mul", factor), ("mul", op.scale), ("add", op.bias)) if value]
+    made: set[Operation] = set()
+    for use in sums:
+        build = Builder.before(use.operation, store)
+        build.location = op.location
+        steps = [build.map("sub", op.input, mean, to=f32)]
+        for function, value in parts:
+            steps.append(build.map(function, steps[-1], value, to=f32))
+        steps.append(build.cast(steps[-1], element_type(op.result)))
+        use.operation.operands[use.index] = steps[-1]
+        made |= {step.owner for step in steps if isinstance(step.owner, Operation)}
+    build = Builder.before(op, store)
+    value = build.map("sub", op.input, mean, to=f32)
+    for place, (function, operand) in enumerate(parts, 1):
+        # What reads it in the same kernel reads it unrounded, as it does a norm.
+        value = build.map(function, value, operand, to=element_type(op.result) if place == len(parts) else f32)
+    op.result.replace_all_uses_with(value)
+    op.detach()
+    op.erase()
+    return made
