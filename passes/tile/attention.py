@@ -3,6 +3,11 @@
 Scores never go to DRAM. The next block's scores are issued before this block's product with the values, so that the
 array works while the vector engine makes weights of scores. Heads are addressing: queries, keys, values and the output
 are strided views. With a causal mask, keys that no query of a block sees are left out.
+
+Queries, keys and values are made by kernels of their own. For BERT-base on `edge` (128 tokens, int8) values stay on
+chip and queries and keys go through DRAM: 393 KB of the 11.3 MB that a layer moves, at no idle cycle of the array.
+Making them by groups of four heads inside this kernel would save those 3.5 %, were there 98 KB for the group beside
+the 98 KB of the input and the weights' buffers; the output then goes to DRAM as it does now.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .attention_plan import AttentionProblem, Candidates, ScoreForm
+from .attention_plan import AT_ONCE, AttentionProblem, Candidates, ScoreForm
 from .rates import Column
 from .search import aligned, where
 
@@ -52,7 +52,8 @@ def memory_of(problem: AttentionProblem, c: Candidates) -> Memory:
     kept = kept + where(by_rows, aligned(c.rows * problem.keys * (4 + problem.over_rows.kept)), 0)
     masks = aligned(c.rows * c.keys * problem.masked)
     single, double = single + kept + masks, double + kept + 2 * masks
-    tile = c.rows * problem.value_width
+    at_once = merged & (panel * problem.value_width * problem.stored <= AT_ONCE)
+    tile = where(at_once, panel, c.rows) * problem.value_width
     out, stored = aligned(tile * (problem.finish.kept + problem.loaded)), aligned(tile * problem.stored)
     small = 8 * aligned(c.rows * 4)
     single, double = single + out + stored + small, double + out + 2 * stored + small

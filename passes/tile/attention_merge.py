@@ -20,6 +20,7 @@ from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
 from ...isa.lanes import LaneProgram
 from .attention_emit import ZERO, AttentionEmission, Block
+from .attention_plan import AT_ONCE, AttentionPlan
 from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import ONE, Held
@@ -27,7 +28,6 @@ from .tiles import hold
 
 if TYPE_CHECKING:
     from .attention import AttentionLowering
-    from .attention_plan import AttentionPlan
 
 LEAST = float(np.finfo(np.float32).min)
 
@@ -82,7 +82,9 @@ class MergedEmission(AttentionEmission):
                 self._piece_values(block, self._of(block, span), value, state.at(block.offset), stage)
 
             self.stagger(self.blocks(rows, queries, span.limit), scored, multiplied, self.builder.depth > outside)
-        for offset, part in self.parts(rows):
+        stored = 0 if self.finish.epilogue.stores_in_place else self.finish.epilogue.output.form.bytes
+        at_once = self.tiling.panel * self.kernel.value_width * stored <= AT_ONCE
+        for offset, part in [(0, rows)] if at_once else self.parts(rows):
             done = state.at(offset)
             self.store(part, {"output": done.output, "total": done.total}, 0)
 
@@ -92,8 +94,7 @@ class MergedEmission(AttentionEmission):
         state = _State(self.column(rows), self.column(rows), self.column(rows), output)
         columns = [("rows", held.vector(rows.size)) for held in (state.maximum, state.before)]
         builder.lane_pass(NO_ROW, ONE, rows.size, out=state.total.line(rows.size), reductions=columns)
-        for offset, part in self.parts(rows):
-            builder.lane_pass(NOTHING, part.size, width, out=state.at(offset).output.full(part.size, Minimum.of(width)))
+        builder.lane_pass(NOTHING, rows.size, width, out=output.full(rows.size, Minimum.of(width)))
         return state
 
     def _of(self, block: Block, span: Span) -> Span:

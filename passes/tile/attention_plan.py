@@ -8,6 +8,9 @@ from enum import IntEnum
 from .rates import Column
 from .search import ceil
 
+AT_ONCE = 16384
+"""A merged panel's output of up to so many bytes is finished and stored at once, a larger one block by block."""
+
 
 class ScoreForm(IntEnum):
     """What happens to a row of scores."""
