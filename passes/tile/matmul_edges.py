@@ -83,9 +83,9 @@ def best_ends(
     problem: MatmulProblem, rates: Rates, bodies: Bodies, edges: tuple[Edge, ...], sram: int, arriving: bool
 ) -> Ends:
     """The best edge at one end of every candidate, if any fits in `sram` bytes and pays."""
-    # The first products wait for the weights of all columns of an edge, later ones load while others are at work.
+    # The first product of an edge waits for a piece of the weights of all its columns.
     c = bodies.candidates
-    loading = 0 if problem.right.lies_ready or not arriving else problem.right.bytes * c.k[c.tile]
+    loading = 0 if problem.right.lies_ready else problem.right.bytes * c.k[c.tile]
     plain = bodies.arrival if arriving else bodies.departure
     columns, wait, burden = np.zeros_like(c.tile), plain, np.zeros_like(plain)
     if not np.any(plain):
