@@ -17,17 +17,12 @@ from xdsl.ir import SSAValue
 from ...dialects.elements import element_of, tensor
 from .build import TileBuilder
 from .feed_forward_emit import FeedForwardEmission
-from .feed_forward_search import (
-    FeedForwardDecision,
-    FeedForwardProblem,
-    FeedForwardTiling,
-    UpProduct,
-    search_feed_forward,
-)
+from .feed_forward_problem import FeedForwardDecision, FeedForwardProblem, FeedForwardTiling, UpProduct
+from .feed_forward_search import search_feed_forward
 from .feed_forward_sums import Rest, Stages, grows_in_result, rest_form, stages
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
-from .matmul import MatmulLowering
+from .matmul import NO_SEAM, MatmulLowering
 from .matmul_problem import Epilogue
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
@@ -44,6 +39,9 @@ class FeedForwardPlan(Plan):
 class FeedForwardLowering(Lowering):
     """Lowers a pair: `parts` are the up products (a gate first) and the down product."""
 
+    # A panel more on chip is worth more than room for what comes after so long a kernel.
+    fill = 1.0
+
     def __init__(self, kernel: Kernel, scope: Scope, parts: Sequence[MatmulLowering]) -> None:
         super().__init__(kernel, scope)
         *ups, down = parts
@@ -56,7 +54,6 @@ class FeedForwardLowering(Lowering):
         self._made = tuple(up.epilogue.output for up in ups)
         self._rest_form = rest_form(down)
         self._rests = {place: self._sums() for place in (Rest.CHIP, Rest.DRAM)}
-        scope.residents.add(self._rests[Rest.CHIP])
 
     def _sums(self) -> SSAValue:
         kind = tensor(element_of(self._rest_form), self.rows, self.columns)
@@ -64,27 +61,27 @@ class FeedForwardLowering(Lowering):
         op.attributes["path"] = StringAttr(f"{self.kernel.path or 'feed_forward'}.sums")
         return op.results[0]
 
-    def rest(self, place: Rest, block: int) -> Spread:
-        """Where unfinished sums lie, over rows and columns, with the number of the block of rows as outer index."""
+    def rest(self, place: Rest) -> Spread:
+        """Where unfinished sums lie, over rows and columns; outer index: the first row of the block."""
         if place is Rest.RESULT:
             return self.down.epilogue.output
-        outer = (-block * self.columns,) if place is Rest.CHIP else ()
+        outer = (-self.columns,) if place is Rest.CHIP else ()
         return Spread(self._rests[place], self._rest_form, 0, outer, self.columns, 1)
 
     def stages(self, tiling: FeedForwardTiling) -> Stages:
         """The epilogues of the down product where there are several panels."""
-        return stages(self.down, None if tiling.rest is Rest.NOWHERE else self.rest(tiling.rest, tiling.rows))
+        return stages(self.down, None if tiling.rest is Rest.NOWHERE else self.rest(tiling.rest))
 
     def hidden_panel(self, tiling: FeedForwardTiling) -> Spread:
-        """The hidden over rows and hidden columns: one panel of it lies on chip. Outer: number of block and panel."""
+        """The hidden over rows and hidden columns, of which a panel of a block of rows lies on chip; outer indices: the
+        first row and column of the panel."""
         last = self._made[-1]
-        outer = (-tiling.rows * tiling.panel, -tiling.panel)
-        return Spread(last.root, last.form, 0, outer, tiling.panel, 1)
+        return Spread(last.root, last.form, 0, (-tiling.panel, -1), tiling.panel, 1)
 
     def _gate_tile(self, made: Spread, tiling: FeedForwardTiling) -> Spread:
-        """What a gate product makes: a tile of it lies on chip. Outer: block, panel, chunk of columns, tile of rows."""
-        n = tiling.n
-        return Spread(made.root, made.form, 0, (-tiling.rows * n, -tiling.panel, -n, -tiling.m * n), n, 1)
+        """What a gate product makes, of which a tile lies on chip; outer indices: those of the panel, and the first row
+        and column of the tile."""
+        return Spread(made.root, made.form, 0, (0, 0, -tiling.n, -1), tiling.n, 1)
 
     def up_epilogues(self, tiling: FeedForwardTiling) -> Sequence[TileEpilogue]:
         """The epilogues of the up products, from tile to tile on chip."""
@@ -107,7 +104,7 @@ class FeedForwardLowering(Lowering):
 
     def keep_on_chip(self, tiling: FeedForwardTiling, builder: TileBuilder) -> None:
         """Make the buffers of what never leaves the chip."""
-        self.scope.residents.update(made.root for made in self._made)
+        self.scope.residents.update((*(made.root for made in self._made), self._rests[Rest.CHIP]))
         buffers = self.scope.buffers
         for made in self._made[:-1]:
             buffers[made.root] = builder.alloc("sram", (tiling.m, tiling.n), made.form)
@@ -120,6 +117,8 @@ class FeedForwardLowering(Lowering):
     @property
     def problem(self) -> FeedForwardProblem:
         """What the search is asked, with the operands that are resident now."""
+        self.scope.residents.add(self._rests[Rest.CHIP])
+        ends = self.scope.ends.get(self.kernel)
         down, first = self.down, self.ups[0]
         in_result = grows_in_result(down)
         places = [Rest.CHIP]
@@ -143,10 +142,11 @@ class FeedForwardLowering(Lowering):
             down.epilogue.costs,
             staged,
             self._rest_form.bytes,
+            NO_SEAM if ends is None else ends.seam(self.scope),
         )
 
     def _stage_costs(self, place: Rest) -> tuple[Epilogue, Epilogue, Epilogue]:
-        three = stages(self.down, self.rest(place, self.rows))
+        three = stages(self.down, self.rest(place))
         return three.first.costs, three.middle.costs, three.last.costs
 
     def _up_costs(self, up: MatmulLowering) -> Epilogue:
@@ -176,6 +176,10 @@ class FeedForwardLowering(Lowering):
             "down_k": chosen.down_k,
             "strip": chosen.strip,
             "sums_rest": chosen.rest.label,
+            "edge": chosen.edge,
+            "lead": chosen.lead,
+            "tail": chosen.tail,
+            "seam_cycles": chosen.seam,
             "array_cycles": chosen.array,
             "dram_cycles": chosen.channel,
             "vector_cycles": chosen.vector,

@@ -16,7 +16,7 @@ from .build import buffer_bytes
 from .feed_forward import FeedForwardLowering
 from .kernel import Budget, Kernel, Lowering, Scope
 from .matmul import MatmulLowering
-from .residency import FILL, WORTH
+from .residency import WORTH
 from .views import producible
 
 AROUND = 0.5
@@ -85,28 +85,27 @@ def _merged(parts: Sequence[MatmulLowering]) -> Kernel:
     """One kernel of the operations of several, in their order."""
     kernels = [part.kernel for part in parts]
     made = {value for kernel in kernels for operation in kernel.operations for value in operation.results}
-    block = kernels[-1].anchor.parent_block()
+    block = kernels[-2].anchor.parent_block()
     assert block is not None
     inside = {operation for kernel in kernels for operation in kernel.operations}
     operations = tuple(operation for operation in block.ops if operation in inside)
     operands = dict.fromkeys(value for kernel in kernels for value in kernel.operands if value not in made)
-    return Kernel("feed_forward", kernels[-1].anchor, operations, tuple(operands), kernels[-1].results)
+    return Kernel("feed_forward", kernels[-2].anchor, operations, tuple(operands), kernels[-1].results)
 
 
 def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> bool:
     """Whether a pair is cheaper than its products one after the other, with the hidden on chip or in DRAM. Cycles of
     the channel count as for residents: sums that rest in DRAM keep it from what other kernels would load early."""
-    sram = int(scope.machine.sram.bytes * FILL)
     before = set(scope.residents)
     around = _around(pair, scope, outputs)
-    free = sram - sum(around.values())
+    taken = sum(around.values())
     try:
         scope.residents.update(around)
-        paired = _cost((pair,), scope, free)
-        apart = _cost(pair.parts, scope, free)
+        paired = _cost((pair,), scope, taken)
+        apart = _cost(pair.parts, scope, taken)
         made = [part.epilogue.output.root for part in pair.parts[:-1]]
         scope.residents.update(made)
-        kept = _cost(pair.parts, scope, free - sum(_bytes(root) for root in made))
+        kept = _cost(pair.parts, scope, taken + sum(_bytes(root) for root in made))
     finally:
         scope.residents.clear()
         scope.residents.update(before)
@@ -126,9 +125,11 @@ def _around(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValu
     return found
 
 
-def _cost(lowerings: Iterable[Lowering], scope: Scope, sram: int) -> float:
+def _cost(lowerings: Iterable[Lowering], scope: Scope, taken: int) -> float:
+    """What kernels cost beside so many bytes of tensors on chip."""
+    sram, acc = scope.machine.sram.bytes, scope.machine.acc.bytes
     try:
-        plans = [lowering.plan(Budget(sram, scope.machine.acc.bytes)) for lowering in lowerings]
+        plans = [lowering.plan(Budget(int(sram * lowering.fill) - taken, acc)) for lowering in lowerings]
     except CapacityError:
         return float("inf")
     channel = (WORTH * float(plan.details["dram_cycles"]) for plan in plans)

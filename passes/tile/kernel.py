@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
@@ -144,7 +144,11 @@ class Lowering(ABC):
     """How kernels of one kind become tile operations. Made once a kernel; planned as often as need be; emitted once.
 
     Plans must be right for any shape; a plan that cannot be made within the budget is a CapacityError with numbers.
+    `fill` is the part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads
+    come early.
     """
+
+    fill: ClassVar[float] = 0.9
 
     def __init__(self, kernel: Kernel, scope: Scope) -> None:
         self.kernel = kernel

@@ -24,11 +24,9 @@ from .views import producible
 GRAIN = 4096
 """Budgets are rounded down to multiples of so many bytes, so that equal kernels get equal plans."""
 
-FILL = 0.9
-"""The part of the SRAM that residents and tiles may fill together: the rest lets the next kernel's loads come early."""
-
 SPARE = 0.25
-"""No more than this part of what residents leave is kept free of tiles for that."""
+"""No more than this part of what residents leave is kept free of tiles for the next kernel's loads (see
+`Lowering.fill`)."""
 
 WORTH = 0.2
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
@@ -161,7 +159,7 @@ class _Rooms:
         ]
         self._shapes = [lowering.shape for lowering in lowerings]
         self._costs: dict[object, float] = {}
-        self._fill = [FILL] * len(lowerings)
+        self._fill = [lowering.fill for lowering in lowerings]
         for index in range(len(lowerings)):
             if self.cost(index, 0) == inf:
                 # It has all of the SRAM if it needs to.

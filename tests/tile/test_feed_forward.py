@@ -6,7 +6,7 @@ from xdsl.dialects.builtin import bf16, f32, i8, i32
 
 from attnc.dialects import nn
 from attnc.passes.tile import feed_forward, feed_forward_pairs
-from attnc.passes.tile.feed_forward_search import FeedForwardDecision, FeedForwardTiling
+from attnc.passes.tile.feed_forward_problem import FeedForwardDecision, FeedForwardTiling
 from attnc.passes.tile.feed_forward_sums import Rest
 
 
