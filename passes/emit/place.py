@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from .urgency import latest_starts, wanted_again
 WINDOW = 64
 """An engine chooses from so many of its next rows in natural order; loads are chosen from all."""
 
+TRIES = 4
+"""So many rows of a queue are tried when there is no room for the first."""
+
 TRIAL = 3000
 """So many rows at the beginning decide between several ways to choose."""
 
@@ -46,13 +49,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Choice:
-    """What an engine takes first: by cycles or only by the product that waits; loads likewise or in natural order."""
+    """What an engine takes first: by cycles or only by the product that waits; loads likewise or in natural order, and
+    so many of them are tried when there is no room for the first.
+    """
 
     by_cycles: bool
     urgent_loads: bool
+    load_tries: int
 
 
-CHOICES = tuple(_Choice(*pair) for pair in product((False, True), repeat=2))
+CHOICES = (_Choice(False, True, 1), _Choice(False, True, TRIES), _Choice(True, False, 1), _Choice(False, False, TRIES))
 
 
 def place_on_chip(
@@ -133,6 +139,7 @@ class _Rows:
                 behind=self._behind(rows),
                 touches=self.touches,
                 window=[rows if engine is Engine.LD else WINDOW for engine in self.engines],
+                tries=[choice.load_tries if engine is Engine.LD else TRIES for engine in self.engines],
                 transfers=[engine in (Engine.LD, Engine.ST) for engine in self.engines],
                 memories=[plan.memory(users[plan.members]) for plan in self.plans],
             )

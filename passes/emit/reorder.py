@@ -16,9 +16,6 @@ from heapq import heapify, heappop, heappush
 
 from .memory import Memory
 
-TRIES = 4
-"""So many rows of a queue are tried when there is no room for the first."""
-
 NEVER = 1 << 62
 
 
@@ -29,7 +26,8 @@ class Task:
     By row: `queue`; cycles `busy` on its engine, of `latency` until it is retired, of `fill` after a gap, on the
     DRAM `channel` (0: no transfer); `urgency`, by which an engine chooses (least first); rows that come `after` it in
     time, and that only stand `behind` it in file order; the buffers that it `touches`, as (memory, buffer).
-    By queue: `window`, how many of its next rows it may choose from, and whether it `transfers` over the DRAM channel.
+    By queue: `window`, how many of its next rows it may choose from, of which so many as `tries` says are tried when
+    there is no room for the first, and whether it `transfers` over the DRAM channel.
     """
 
     queue: Sequence[int]
@@ -42,6 +40,7 @@ class Task:
     behind: Sequence[Sequence[int]]
     touches: Sequence[Sequence[tuple[int, int]]]
     window: Sequence[int]
+    tries: Sequence[int]
     transfers: Sequence[bool]
     memories: Sequence[Memory]
 
@@ -154,7 +153,7 @@ class ListScheduler:
             heappush(now, (urgency[row], row))
         rejected: list[tuple[int, int]] = []
         found = -1
-        while now and len(rejected) < TRIES:
+        while now and len(rejected) < self.task.tries[queue]:
             entry = heappop(now)
             if self._admit(entry[1]):
                 found = entry[1]

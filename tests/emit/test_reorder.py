@@ -63,6 +63,7 @@ def tasks(draw: st.DrawFn) -> tuple[Task, list[Stay]]:
         behind=[[] for _ in range(rows)],
         touches=touches,
         window=draw(st.lists(st.integers(1, 50), min_size=QUEUES, max_size=QUEUES)),
+        tries=draw(st.lists(st.integers(1, 4), min_size=QUEUES, max_size=QUEUES)),
         transfers=[True, False, False],
         memories=[Memory(capacity, *(column.tolist() for column in columns))],
     )
