@@ -65,6 +65,14 @@ def cells(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(table.values())
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """All rows as a Markdown table."""
+    names = dict.fromkeys(row["model"] for row in rows)
+    columns = [("schedule", "schedule", "s")]
+    columns += [(f"{name} {key}", f"{name}: {words}", "s") for name in names for key, words in FIGURES.items()]
+    return markdown(columns, cells(rows))
+
+
 def main() -> None:
     """Measure and print as a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,12 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         rows = [row(bench, name, turned) for name in options.encoders for turned in sets]
-    columns = [("schedule", "schedule", "s")]
-    columns += [
-        (f"{name} {key}", f"{name}: {words}", "s") for name in options.encoders for key, words in FIGURES.items()
-    ]
-    print(markdown(columns, cells(rows)))
-    write_json(options.json, rows=rows)
+    print(table(rows))
+    write_json(options.json, ablation=rows)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def row(bench: Bench, name: str, size: Encoder) -> dict[str, Any]:
 
 
 COLUMNS = [
-    ("model", "model", "s"),
+    ("model", "encoder", "s"),
     ("file_mb", "model MB", ",.0f"),
     ("instructions", "instructions", ",d"),
     ("bound_ratio", "cycles / array bound", ".2f"),
@@ -73,7 +73,7 @@ def main() -> None:
         bench = Bench(Path(folder))
         rows = [row(bench, name, size) for name, size in sizes().items()]
     print(markdown(COLUMNS, rows))
-    write_json(options.json, rows=rows)
+    write_json(options.json, scaling=rows)
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def main() -> None:
         print("\n" + told_of_peers(rows))
     lines = missed(rows)
     print("\n" + "\n".join(["goals missed:", *lines] if lines else ["no goal is missed"]))
-    write_json(options.json, rows=rows)
+    write_json(options.json, encoders=rows)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
@@ -24,8 +24,6 @@ from .registry import new_context
 
 if TYPE_CHECKING:
     import onnx
-
-    from .dump import Dump
 
 DEFAULT_MACHINE = "edge"
 
@@ -53,8 +51,13 @@ class Compilation:
             raise UsageError("compilation was stopped before the program was made", "leave out stop_after")
         self.program.save(Path(path))
 
-    def continue_to(self, last: str, dump: Dump | None = None, progress: bool = False) -> None:
-        """Run the phases behind the one reached up to `last`; nothing happens where it was reached already."""
+    def continue_to(
+        self, last: str, after_phase: Callable[[Compilation], None] | None = None, progress: bool = False
+    ) -> None:
+        """Run the phases behind the one reached up to `last`; nothing happens where it was reached already.
+
+        `after_phase` is called after each.
+        """
         names = PHASE_NAMES[PHASE_NAMES.index(self.phase) + 1 : PHASE_NAMES.index(last) + 1]
         for name in _shown(names) if progress else names:
             begin = perf_counter()
@@ -64,8 +67,8 @@ class Compilation:
                 self._run(next(phase for phase in PHASES if phase.name == name))
             self.phase = name
             self.phase_seconds[name] = perf_counter() - begin
-            if dump is not None:
-                dump.phase(self)
+            if after_phase is not None:
+                after_phase(self)
 
     def _run(self, phase: Phase) -> None:
         if phase.name == "precision" and self.calibrate is not None:
@@ -151,7 +154,7 @@ def compile(
 
     with Dump(Path(dump_ir)) as dump:
         dump.phase(result)
-        result.continue_to(last, dump, progress)
+        result.continue_to(last, dump.phase, progress)
     return result
 
 
