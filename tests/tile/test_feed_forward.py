@@ -137,6 +137,22 @@ def test_gated(tiling, element, sram_bytes):
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(("lead", "tail"), [(1, 1), (2, 3), (9, 9)])
+def test_edges_of_gated_pairs(tiling, monkeypatch, lead, tail):
+    sizes = {"rows": 35, "panel": 64, "m": 35, "n": 32, "k": 24, "down_n": 16, "down_k": 32, "up_strip": 20, "strip": 9}
+    search = forced(**sizes, rest=Rest.CHIP, edge=11, lead=lead, tail=tail)
+    monkeypatch.setattr(feed_forward, "search_feed_forward", search)
+
+    def body(x):
+        gate = apply("silu", nn.MatmulOp(x, weight(48, 150)).result)
+        up = apply("mul", gate, nn.MatmulOp(x, weight(48, 150, seed=2)).result)
+        return [nn.MatmulOp(up, weight(150, 48, seed=3)).result]
+
+    module = tiling.module([(f32, (35, 48))], body)
+    assert kinds(tiling.check(module, tiling.arrays(module), atol=5e-5)) == ["feed_forward"]
+
+
+@pytest.mark.usefixtures("always")
 def test_weights_that_are_stored_as_integers(tiling):
     depth, hidden = 40, 120
 
