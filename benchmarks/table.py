@@ -134,11 +134,11 @@ COLUMNS = [
     ("cosine", "cosine", ".5f"),
     ("energy_uj", "energy uJ", ",.0f"),
     ("compile_seconds", "compile s", ".2f"),
-    ("compile_cpu_seconds", "CPU s", ".2f"),
+    ("compile_cpu_seconds", "compile CPU s", ".2f"),
     ("peak_mb", "peak MB", ",.0f"),
-    ("memory_ratio", "/ model file", ".2f"),
+    ("memory_ratio", "memory / model file", ".2f"),
     ("simulation_seconds", "simulate s", ".3f"),
-    ("simulation_ratio", "/ ONNX Runtime", ".1f"),
+    ("simulation_ratio", "simulation / ONNX Runtime", ".1f"),
     ("timing_seconds", "timing alone s", ".3f"),
 ]
 
