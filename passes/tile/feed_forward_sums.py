@@ -1,7 +1,8 @@
 """How the sums of a product grow panel by panel of its depth, and where they rest in between.
 
 A product followed by an affine epilogue into a float result (scales, bias, residual) grows in the result itself: the
-first panel's part goes through the whole epilogue, and each later one adds its share, rounded as the result is stored.
+first panel's part goes through the whole epilogue, and each later one adds its share, rounded as the result is stored (as the
+residual is that the epilogue adds, where that is narrower).
 Any other epilogue waits for the last panel: until then sums rest in the accumulator's format.
 """
 
@@ -13,7 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ...isa.formats import Format
-from .lane_graph import LaneGraph, LaneGraphBuilder, Leaf, Operation, rebuilt, sources_of
+from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, Operation, rebuilt, sources_of
 from .tile_epilogue import TileEpilogue
 from .tiles import Spread
 
@@ -45,13 +46,18 @@ class Stages:
 
 
 def rest_form(product: MatmulLowering) -> Format:
-    """The format in which unfinished sums rest: the result's where they can grow in it, else the accumulator's."""
-    return product.mode.accumulator if _growth(product.epilogue) is None else product.epilogue.output.form
+    """The format in which unfinished sums rest: the result's where they can grow in it (or that of the residual, where
+    it is narrower: both belong to one stream), else the accumulator's."""
+    epilogue = product.epilogue
+    if _growth(epilogue, epilogue.output.form) is None:
+        return product.mode.accumulator
+    added = [leaf.form for leaf in epilogue.leaves.leaves if leaf.extent is Extent.FULL and leaf.form.kind == "float"]
+    return min((epilogue.output.form, *added), key=lambda form: form.bits)
 
 
 def grows_in_result(product: MatmulLowering) -> bool:
     """Whether shares of the sums may be added to a result that the first share has gone through the epilogue to."""
-    return _growth(product.epilogue) is not None
+    return rest_form(product) is product.epilogue.output.form
 
 
 def stages(product: MatmulLowering, rest: Spread | None) -> Stages:
@@ -59,11 +65,12 @@ def stages(product: MatmulLowering, rest: Spread | None) -> Stages:
     epilogue = product.epilogue
     if rest is None:
         return Stages(epilogue, epilogue, epilogue)
-    grown = _growth(epilogue)
+    grown = _growth(epilogue, rest.form)
     if grown is not None:
         graph, sources = grown
         last = _reading(epilogue, graph, (rest, *sources))
-        return Stages(replace(epilogue, output=rest), replace(last, output=rest), last)
+        middle = replace(last, graph=_stored_as(graph, rest.form), output=rest)
+        return Stages(replace(epilogue, graph=_stored_as(epilogue.graph, rest.form), output=rest), middle, last)
     form = product.mode.accumulator
     first, middle = _reading(epilogue, _carried(form, False), ()), _reading(epilogue, _carried(form, True), (rest,))
     resumed = product.resumed_epilogue
@@ -77,6 +84,11 @@ def _reading(epilogue: TileEpilogue, graph: LaneGraph, stored: Sequence[Spread |
     return replace(epilogue, graph=graph, sources=(None, *stored), leaves=leaves)
 
 
+def _stored_as(graph: LaneGraph, form: Format) -> LaneGraph:
+    """The graph with its result in another format."""
+    return replace(graph, outputs=(replace(graph.outputs[0], form=form), *graph.outputs[1:]))
+
+
 def _carried(form: Format, more: bool) -> LaneGraph:
     """The accumulator (leaf 0) as it is, added to what rests (leaf 1) if there is `more`."""
     builder = LaneGraphBuilder()
@@ -87,9 +99,9 @@ def _carried(form: Format, more: bool) -> LaneGraph:
     return builder.build()
 
 
-def _growth(epilogue: TileEpilogue) -> tuple[LaneGraph, tuple[Spread | None, ...]] | None:
-    """What a later share of the sums (leaf 0) adds to the result so far (leaf 1), and the stored values behind the
-    leaves from 2 on; None where the result is no float or not affine in the sums."""
+def _growth(epilogue: TileEpilogue, rest: Format) -> tuple[LaneGraph, tuple[Spread | None, ...]] | None:
+    """What a later share of the sums (leaf 0) adds to the result so far (leaf 1, in the format `rest`), and the stored
+    values behind the leaves from 2 on; None where the result is no float or not affine in the sums."""
     graph = epilogue.graph
     output = graph.outputs[0]
     if output.form.kind != "float":
@@ -112,7 +124,7 @@ def _growth(epilogue: TileEpilogue) -> tuple[LaneGraph, tuple[Spread | None, ...
             shares[index] = share
     if output.node not in shares:
         return None
-    sums = builder.apply("add", builder.leaf(1, output.form), builder.as_kind(shares[output.node], "float"))
+    sums = builder.apply("add", builder.leaf(1, rest), builder.as_kind(shares[output.node], "float"))
     builder.output(sums, output.form, output.full)
     return _compact(builder.build(), epilogue.sources)
 
