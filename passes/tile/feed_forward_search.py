@@ -74,6 +74,7 @@ def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
     rows = row_pieces(problem.rows, rates.least_rows)
     widths = [n for n in pieces(max(problem.hidden, problem.columns), rates.columns) if n <= WIDEST * rates.columns]
     depths = _depths(problem.depth, rates.depth(problem.up_mode))
+    down_unit = rates.depth(problem.down_mode)
     places = [int(place) for place, _ in problem.staged]
     sizes: list[tuple[int, ...]] = []
     for width in widths:
@@ -83,17 +84,18 @@ def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
             for block in (block for block in rows if block == problem.rows or block % m == 0):
                 room = rates.sram_bytes // (block * problem.bytes)
                 panels = [panel for panel in _panels(problem.hidden, n) if panel <= room][:WIDEST_PANELS]
+                all_cuts = {panel: _depths(panel, down_unit) for panel in panels}
                 for panel, k, half in product(panels, depths, (1, 2)):
                     down_n = min(max(ceil(width, half), rates.columns), problem.columns)
                     # Pieces of both weights are about alike, so that one may lie where another one was.
-                    cuts = _depths(panel, rates.depth(problem.down_mode))
+                    cuts = all_cuts[panel]
                     down_ks = [next((cut for cut in cuts if cut * down_n * part <= k * n), cuts[-1]) for part in (1, 2)]
                     resting = places if panel < problem.hidden else [int(Rest.NOWHERE)]
                     sizes += product((block,), (panel,), (m,), (n,), (k,), (down_n,), down_ks, STRIPS, resting)
     if not sizes:
         least = rates.least_rows * rates.columns * problem.bytes
         raise CapacityError("SRAM for the least panel of a feed-forward pair", least, rates.sram_bytes)
-    block, panel, m, n, k, down_n, down_k, strip, rest = np.unique(np.array(sizes, dtype=np.int64), axis=0).T
+    block, panel, m, n, k, down_n, down_k, strip, rest = np.array(sorted(set(sizes)), dtype=np.int64).T
     stages = [problem.down, *(stage for _, three in problem.staged for stage in three)]
     each = max(1, *(stage.loaded + stage.stored + stage.kept for stage in stages))
     up_each = max(1, *(up.epilogue.loaded + up.epilogue.kept for up in problem.ups))
