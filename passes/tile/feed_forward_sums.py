@@ -1,8 +1,8 @@
 """How the sums of a product grow panel by panel of its depth, and where they rest in between.
 
 A product followed by an affine epilogue into a float result (scales, bias, residual) grows in the result itself: the
-first panel's part goes through the whole epilogue, and each later one adds its share, rounded as the result is stored (as the
-residual is that the epilogue adds, where that is narrower).
+first panel's part goes through the whole epilogue, and each later one adds its share, rounded as the result is stored
+(or as the residual is that the epilogue adds, where that is narrower).
 Any other epilogue waits for the last panel: until then sums rest in the accumulator's format.
 """
 

@@ -21,7 +21,7 @@ MOST_SIZES = 10
 ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
 
-CHANNEL_SHARE = 0.05
+CHANNEL_SHARE = 0.1
 """What a DRAM cycle that hides behind another engine still counts: other kernels' loads want the channel too."""
 
 INSTRUCTION_CYCLES = 8
