@@ -28,7 +28,7 @@ SPARE = 0.25
 """No more than this part of what residents leave is kept free of tiles for the next kernel's loads (see
 `Lowering.fill`)."""
 
-WORTH = 0.2
+WORTH = 0.5
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
 
 WIDTH = 128
