@@ -6,7 +6,7 @@ fewer trips of unfinished sums; narrower ones leave room for weights on their wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
@@ -18,7 +18,7 @@ from .feed_forward_memory import Candidates, Memory, memory
 from .feed_forward_problem import FeedForwardDecision, FeedForwardProblem, FeedForwardTiling
 from .feed_forward_sums import Rest
 from .loop_order import UNROLLED
-from .matmul_problem import Epilogue, Operand
+from .matmul_problem import Epilogue, Operand, Seam
 from .rates import MAXIMUM_EXTENT, Column, Rates
 from .search import (
     ALIGNMENT,
@@ -224,7 +224,8 @@ def _edge_rows(problem: FeedForwardProblem, rates: Rates) -> int:
 @lru_cache(maxsize=1024)
 def search_feed_forward(problem: FeedForwardProblem, rates: Rates, sram: int, acc: int) -> FeedForwardDecision:
     """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
-    table = _evaluated(problem, rates)
+    # Only the ends know of seams: kernels that differ in their neighbours share all else.
+    table = _evaluated(replace(problem, seam=Seam()), rates)
     need = table.memory
     feasible = (need.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
