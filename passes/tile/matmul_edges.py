@@ -36,38 +36,47 @@ class Edge:
 
 
 @dataclass(frozen=True, eq=False)
+class Edges:
+    """What can be done in blocks of `block` rows at a kernel's ends."""
+
+    block: int = 0
+    choices: tuple[Edge, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Bodies:
-    """What edges are added to, as columns: `arrival` and `departure` are what the array waits for at the ends without
-    them, `others` the bytes on chip beside the right operand; `per_column` the instructions that a column takes, and
-    `per_edge` those of an edge."""
+    """What edges are added to, as columns: `rows` of the first tile, array cycles of those `following` it, the bytes on
+    chip of the `others` than the right operand; of instructions those that a column takes (`per_column`), and of an
+    edge those that a block of rows takes (`per_block`) and the `loads`."""
 
     candidates: Candidates
-    arrival: NDArray[np.float64]
-    departure: NDArray[np.float64]
+    rows: Column
+    following: NDArray[np.float64]
     others: Column
     per_column: NDArray[np.float64]
-    per_edge: Column
+    per_block: Column
+    loads: Column
 
 
-def possible_edges(problem: MatmulProblem, rates: Rates) -> tuple[int, tuple[Edge, ...]]:
-    """The rows of a block at a kernel's ends, and the columns that can be done in such blocks there."""
+def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
+    """The columns that can be done in blocks of rows at a product's ends."""
     seam = problem.seam
     blocks = min(problem.m // rates.least_rows, MOST_BLOCKS)
     if blocks < 2 or not (seam.arrival or seam.departure):
-        return 0, ()
+        return Edges()
     block = ceil(problem.m, blocks)
     # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
     widths = rates.columns * np.array(EDGE_WIDTHS)
     widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
     if not len(widths):
-        return 0, ()
+        return Edges()
     work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k))
     found: list[Edge] = []
     for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
         waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]
         size = 0 if problem.right.lies_ready else width * problem.k * (problem.right.prepared or problem.right.bytes)
         found.append(Edge(width, size, *waits))
-    return block, tuple(found)
+    return Edges(block, tuple(found))
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,22 +88,22 @@ class Ends:
     burden: NDArray[np.float64]
 
 
-def best_ends(
-    problem: MatmulProblem, rates: Rates, bodies: Bodies, edges: tuple[Edge, ...], sram: int, arriving: bool
-) -> Ends:
+def best_ends(problem: MatmulProblem, rates: Rates, bodies: Bodies, edges: Edges, sram: int, arriving: bool) -> Ends:
     """The best edge at one end of every candidate, if any fits in `sram` bytes and pays."""
     # The first product of an edge waits for a piece of the weights of all its columns.
     c = bodies.candidates
     loading = 0 if problem.right.lies_ready else problem.right.bytes * c.k[c.tile]
-    plain = bodies.arrival if arriving else bodies.departure
+    pace = problem.seam.arrival if arriving else problem.seam.departure
+    plain = np.maximum(bodies.rows * pace, problem.m * pace - bodies.following)
     columns, wait, burden = np.zeros_like(c.tile), plain, np.zeros_like(plain)
     if not np.any(plain):
         return Ends(columns, wait, burden)
     possible = np.array([way.has_edges for way in c.ways])[c.way] & (c.turns["k"][c.tile] <= UNROLLED)
-    for edge in edges:
+    per_edge = ceil(problem.m, max(edges.block, 1)) * bodies.per_block + bodies.loads
+    for edge in edges.choices:
         more_loaded = np.maximum(edge.columns - c.n[c.tile], 0) * loading
         cycles = more_loaded / rates.machine.dram.bytes_per_cycle + (edge.arrival if arriving else edge.departure)
-        more = INSTRUCTION_CYCLES * (bodies.per_edge - edge.columns * bodies.per_column)
+        more = INSTRUCTION_CYCLES * (per_edge - edge.columns * bodies.per_column)
         fits = possible & (bodies.others + edge.bytes <= sram)
         better = fits & (cycles + more < wait + burden)
         columns = np.where(better, edge.columns, columns)

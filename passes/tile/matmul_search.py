@@ -17,7 +17,7 @@ import numpy as np
 from ...isa.errors import CapacityError
 from ..tile_rules import FREE, TileChoice
 from .matmul_candidates import Candidates, candidates
-from .matmul_edges import Bodies, Edge, best_ends, possible_edges
+from .matmul_edges import Bodies, best_ends, possible_edges
 from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, sram_bytes
 from .matmul_plan import Decision, MatmulPlan, Rest
 from .matmul_problem import MatmulProblem, Operand, Seam
@@ -33,8 +33,7 @@ so that a large accumulator tile needs no large buffers beside it."""
 class _Table:
     """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer.
 
-    `stall` is what the array waits for where ACC has room for one set of sums. `bodies` are what `edges`, of `block`
-    rows, may be added to.
+    `stall` is what the array waits for where ACC has room for one set of sums. `bodies` are what edges may be added to.
     """
 
     candidates: Candidates
@@ -51,8 +50,6 @@ class _Table:
     panels: tuple[Panels, Panels]
     acc: Column
     bodies: Bodies
-    block: int
-    edges: tuple[Edge, ...]
 
 
 def _fetching(rates: Rates, operand: Operand) -> TileCost:
@@ -127,12 +124,8 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     row_work = array / (turns["i"] * c.turned("b", [way.runs_inside("i", "b") for way in ways]))
     for axis in "jk":
         row_work = row_work / c.turned(axis, [not way.runs_inside(axis, "i") for way in ways])
-    seam = problem.seam
-    rows = np.minimum(tile_m, m)
-    waits = [np.maximum(rows * pace, m * pace - (turns["i"] - 1) * row_work) for pace in (seam.arrival, seam.departure)]
     loading = 0 if right.resident else 1 + right.passes
     per_column = turns["i"] * (finishing + turns["k"]) + turns["k"] * loading
-    block, edges = possible_edges(problem, rates)
     steps = epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded)
     return _Table(
         candidates=c,
@@ -150,24 +143,25 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
         acc=acc,
         bodies=Bodies(
             candidates=c,
-            arrival=waits[0],
-            departure=waits[1],
+            rows=np.minimum(tile_m, m),
+            following=(turns["i"] - 1) * row_work,
             others=double - panels[1].held,
             per_column=per_column / tile_n,
-            per_edge=ceil(m, max(block, 1)) * (steps + turns["k"]) + turns["k"] * loading,
+            per_block=steps + turns["k"],
+            loads=turns["k"] * loading,
         ),
-        block=block,
-        edges=edges,
     )
 
 
 @lru_cache(maxsize=4096)
 def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
     """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
-    table = _evaluated(problem, rates, False)
+    # Only the ends know of seams: kernels that differ in their neighbours share all else.
+    seamless = replace(problem, seam=Seam())
+    table = _evaluated(seamless, rates, False)
     feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
-        table = _evaluated(problem, rates, True)
+        table = _evaluated(seamless, rates, True)
         feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
         raise _no_room(problem, table, sram, acc)
@@ -181,7 +175,8 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
         need = need + where(panels.steady, 0, panels.held - panels.chunk)
         array = array + where((need <= sram) & ~panels.steady, 0, panels.wait)
     bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
-    lead, tail = (best_ends(problem, rates, table.bodies, table.edges, sram, arriving) for arriving in (True, False))
+    edges = possible_edges(problem, rates)
+    lead, tail = (best_ends(problem, rates, table.bodies, edges, sram, arriving) for arriving in (True, False))
     seam = lead.wait + tail.wait
     cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.
@@ -205,7 +200,7 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
             rest=way.rest,
             lead=first,
             tail=min(int(tail.columns[index]), problem.n - first),
-            block=table.block if lead.columns[index] or tail.columns[index] else 0,
+            block=edges.block if lead.columns[index] or tail.columns[index] else 0,
             cycles=int(cycles[index]),
             array=int(table.array[index]),
             channel=int(table.channel[index]),
