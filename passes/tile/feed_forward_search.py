@@ -71,36 +71,50 @@ class _Table:
 
 def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
     """All combinations of sizes whose accumulators and panels can fit."""
-    rows = row_pieces(problem.rows, rates.least_rows)
-    widths = [n for n in pieces(max(problem.hidden, problem.columns), rates.columns) if n <= WIDEST * rates.columns]
-    depths = _depths(problem.depth, rates.depth(problem.up_mode))
-    down_unit = rates.depth(problem.down_mode)
-    places = [int(place) for place, _ in problem.staged]
-    sizes: list[tuple[int, ...]] = []
-    for width in widths:
-        n = min(width, problem.hidden)
-        tall = [m for m in rows if m * width * 4 <= rates.acc_bytes][:TALLEST]
-        for m in tall or [rows[-1]] * (width == widths[-1]):
-            for block in (block for block in rows if block == problem.rows or block % m == 0):
-                room = rates.sram_bytes // (block * problem.bytes)
-                panels = [panel for panel in _panels(problem.hidden, n) if panel <= room][:WIDEST_PANELS]
-                all_cuts = {panel: _depths(panel, down_unit) for panel in panels}
-                for panel, k, half in product(panels, depths, (1, 2)):
-                    down_n = min(max(ceil(width, half), rates.columns), problem.columns)
-                    # Pieces of both weights are about alike, so that one may lie where another one was.
-                    cuts = all_cuts[panel]
-                    down_ks = [next((cut for cut in cuts if cut * down_n * part <= k * n), cuts[-1]) for part in (1, 2)]
-                    resting = places if panel < problem.hidden else [int(Rest.NOWHERE)]
-                    sizes += product((block,), (panel,), (m,), (n,), (k,), (down_n,), down_ks, STRIPS, resting)
-    if not sizes:
+    extents = (problem.rows, problem.depth, problem.hidden, problem.columns)
+    places = tuple(int(place) for place, _ in problem.staged)
+    sizes = _sizes(extents, (problem.up_mode, problem.down_mode), problem.bytes, places, rates)
+    if not len(sizes):
         least = rates.least_rows * rates.columns * problem.bytes
         raise CapacityError("SRAM for the least panel of a feed-forward pair", least, rates.sram_bytes)
-    block, panel, m, n, k, down_n, down_k, strip, rest = np.array(sorted(set(sizes)), dtype=np.int64).T
+    block, panel, m, n, k, down_n, down_k, strip, rest = sizes.T
     stages = [problem.down, *(stage for _, three in problem.staged for stage in three)]
     each = max(1, *(stage.loaded + stage.stored + stage.kept for stage in stages))
     up_each = max(1, *(up.epilogue.loaded + up.epilogue.kept for up in problem.ups))
     strips = ceil(m, ceil(m * n * up_each, STRIPS[0])), ceil(m, ceil(m * down_n * each, strip))
     return Candidates(block, panel, m, n, k, down_n, down_k, *strips, rest)
+
+
+@lru_cache(maxsize=64)
+def _sizes(
+    extents: tuple[int, int, int, int], modes: tuple[str, str], size: int, places: tuple[int, ...], rates: Rates
+) -> Column:
+    """Distinct rows of block, panel, m, n, k, down_n, down_k, bytes of a strip and place of rest, for pairs of these
+    extents (as in `FeedForwardProblem`) with `size` bytes an element of the hidden; whatever is resident."""
+    rows_extent, depth, hidden, columns = extents
+    rows = row_pieces(rows_extent, rates.least_rows)
+    widths = [n for n in pieces(max(hidden, columns), rates.columns) if n <= WIDEST * rates.columns]
+    depths = _depths(depth, rates.depth(modes[0]))
+    down_unit = rates.depth(modes[1])
+    found: list[tuple[int, ...]] = []
+    for width in widths:
+        n = min(width, hidden)
+        tall = [m for m in rows if m * width * 4 <= rates.acc_bytes][:TALLEST]
+        for m in tall or [rows[-1]] * (width == widths[-1]):
+            for block in (block for block in rows if block == rows_extent or block % m == 0):
+                room = rates.sram_bytes // (block * size)
+                panels = [panel for panel in _panels(hidden, n) if panel <= room][:WIDEST_PANELS]
+                all_cuts = {panel: _depths(panel, down_unit) for panel in panels}
+                for panel, k, half in product(panels, depths, (1, 2)):
+                    down_n = min(max(ceil(width, half), rates.columns), columns)
+                    # Pieces of both weights are about alike, so that one may lie where another one was.
+                    cuts = all_cuts[panel]
+                    down_ks = [next((cut for cut in cuts if cut * down_n * part <= k * n), cuts[-1]) for part in (1, 2)]
+                    resting = places if panel < hidden else (int(Rest.NOWHERE),)
+                    found += product((block,), (panel,), (m,), (n,), (k,), (down_n,), down_ks, STRIPS, resting)
+    sizes = np.array(sorted(set(found)), dtype=np.int64)
+    sizes.flags.writeable = False
+    return sizes
 
 
 def _depths(extent: int, unit: int) -> list[int]:
