@@ -13,8 +13,9 @@ the 98 KB of the input and the weights' buffers; the output then goes to DRAM as
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
@@ -235,18 +236,27 @@ class AttentionLowering(Lowering):
         """The leaves and the store are the same however the output was summed up."""
         return self._summed.epilogue
 
+    @cached_property
+    def _leaves(self) -> TileLeaves:
+        """The stored leaves of the scores: the same stand in the graphs of every form."""
+        return self.score_leaves((self.graphs.whole(),))
+
+    @cached_property
+    def _form_passes(self) -> Mapping[ScoreForm, tuple[Passes, ...]]:
+        """The passes over scores that each form takes, a part for each of its graphs."""
+        return {form: tuple(self._passes(graph) for graph in self.form_graphs(form)) for form in ScoreForm}
+
     @property
     def whole_bytes(self) -> int:
-        """SRAM for small values that are loaded once; the same leaves stand in every graph."""
-        return self.score_leaves((self.graphs.whole(),)).whole_bytes + self._epilogue.leaves.whole_bytes
+        """SRAM for small values that are loaded once."""
+        return self._leaves.whole_bytes + self._epilogue.leaves.whole_bytes
 
     @property
     def problem(self) -> AttentionProblem:
         """What the search is asked, with the operands that are resident now."""
-        forms = {form: tuple(self._passes(graph) for graph in self.form_graphs(form)) for form in ScoreForm}
+        forms = self._form_passes
         pieces, rows = forms[ScoreForm.ROWS]
         costs = self._epilogue.costs
-        leaves = self.score_leaves((self.graphs.whole(),))
 
         def matrix(operand: ProductOperand) -> Matrix:
             described = operand.describe(packed=False)
@@ -267,7 +277,7 @@ class AttentionLowering(Lowering):
             tuple(pieces if form is ScoreForm.ROWS else Passes.joined(parts) for form, parts in forms.items()),
             rows,
             Passes(costs.passes, costs.kept),
-            leaves.with_each(Extent.FULL),
+            self._leaves.with_each(Extent.FULL),
             costs.loaded,
             costs.stored,
             self.visible,
@@ -281,7 +291,7 @@ class AttentionLowering(Lowering):
     def shape(self) -> Hashable:
         matrices = (leaf for operand in (self.query, self.key, self.value) for leaf in operand.leaves)
         finish = self._epilogue
-        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *finish.leaves.leaves, finish.output)
+        leaves = (*self._leaves.leaves, *finish.leaves.leaves, finish.output)
         places = tuple((self.place_of(leaf.root), leaf.form, leaf.strides) for leaf in (*matrices, *leaves))
         return AttentionLowering, self.problem, self.whole_bytes, places
 
@@ -313,7 +323,7 @@ class AttentionLowering(Lowering):
         root = self.scope.view(value).root
         if value in self.kernel.results:
             return self._epilogue.output_usable
-        leaves = (*self.score_leaves((self.graphs.whole(),)).leaves, *self._epilogue.leaves.leaves)
+        leaves = (*self._leaves.leaves, *self._epilogue.leaves.leaves)
         if not all(leaf.usable_in_place for leaf in leaves if leaf.root is root):
             return False
         operands = (self.query, self.key, self.value)
@@ -323,7 +333,7 @@ class AttentionLowering(Lowering):
         """The output may lie where the queries do: rows of a head are stored once all is computed from them."""
         root, output = self.scope.view(operand).root, self._epilogue.output
         others = (*self.key.leaves, *self.value.leaves)
-        others += (*self.score_leaves((self.graphs.whole(),)).leaves, *self._epilogue.leaves.leaves)
+        others += (*self._leaves.leaves, *self._epilogue.leaves.leaves)
         if any(leaf.root is root for leaf in others) or self.query.main.root is not root:
             return False
         return self.query.main == replace(output, root=root)
