@@ -87,11 +87,11 @@ class AttentionEmission:
         """One panel of queries."""
         query = self.queries(rows)
         moved = [replace(query, offset=query.offset + offset * query.pitch) for offset, _ in self.parts(rows)]
-        blocks = self.blocks(rows, moved, None)
         if self.tiling.form is ScoreForm.SWEEPS:
-            for block in blocks:
+            for block in self.blocks(rows, moved, min(self.tiling.keys, self.kernel.keys)):
                 self._sweeps(block)
         else:
+            blocks = self.blocks(rows, moved, None)
             self.stagger(blocks, self._weights, self._values, self.builder.depth > 0)
 
     def blocks(self, panel: Span, queries: Sequence[Held], columns: int | None) -> list[Block]:
