@@ -6,8 +6,9 @@ fewer trips of unfinished sums; narrower ones leave room for weights on their wa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import product
 
 import numpy as np
@@ -158,11 +159,11 @@ def _evaluated(problem: FeedForwardProblem, rates: Rates) -> _Table:
         if up.epilogue.loaded:
             channel = channel + total(rates.copies(hidden, up.epilogue.loaded), (rows, c.m), (hidden, c.n))[0]
     stream(problem.weight, blocks, (hidden, c.down_k), (columns, c.down_n))
-    one = _passed(problem.down, problem, rates, c)
+    passed = _passing(problem, rates, c)
+    one = passed(problem.down)
     for place, (first, middle, last) in problem.staged:
         between = np.maximum(panels - 2, 0)
-        several = _passed(first, problem, rates, c) + between * _passed(middle, problem, rates, c)
-        one = where(c.rest == place, several + _passed(last, problem, rates, c), one)
+        one = where(c.rest == place, passed(first) + between * passed(middle) + passed(last), one)
     strips = tiles[1] * (ceil(c.m, c.strip) - 1)
     first = distinct(rates.copies(0, problem.ups[0].weight.bytes), c.k, c.n)[0]
     if not problem.left.resident:
@@ -182,16 +183,21 @@ def _evaluated(problem: FeedForwardProblem, rates: Rates) -> _Table:
     )
 
 
-def _passed(epilogue: Epilogue, problem: FeedForwardProblem, rates: Rates, c: Candidates) -> Column:
-    """Channel cycles, vector cycles and transfers of an epilogue over all of the result."""
+def _passing(problem: FeedForwardProblem, rates: Rates, c: Candidates) -> Callable[[Epilogue], Column]:
+    """What gives channel cycles, vector cycles and transfers of an epilogue over all of the result."""
     tiles = (problem.rows, c.strip), (problem.columns, c.down_n)
-    channel = np.zeros_like(c.m)
-    for size in (epilogue.loaded, epilogue.stored):
-        if size:
-            channel = channel + total(rates.copies(problem.columns, size), *tiles)[0]
+    vector = total(rates.vector, *tiles)
     moves = ceil(problem.rows, c.strip) * ceil(problem.columns, c.down_n)
-    transfers = moves * (bool(epilogue.loaded) + bool(epilogue.stored))
-    return np.stack([channel, epilogue.passes * total(rates.vector, *tiles), transfers])
+
+    @cache
+    def moved(size: int) -> Column:
+        return total(rates.copies(problem.columns, size), *tiles)[0] if size else np.zeros_like(moves)
+
+    def passed(epilogue: Epilogue) -> Column:
+        transfers = moves * (bool(epilogue.loaded) + bool(epilogue.stored))
+        return np.stack([moved(epilogue.loaded) + moved(epilogue.stored), epilogue.passes * vector, transfers])
+
+    return passed
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,14 +75,18 @@ def total(cost: TileCost, *axes: tuple[int, Column]) -> Column:
 
     `cost` gives a column, or an array of several columns; it is asked once for each distinct tile.
     """
-    result: Any = 0
-    for choice in product(*(_tiles(extent, size) for extent, size in axes)):
-        count: Any = 1
-        for number, _ in choice:
-            count = count * number
-        if np.any(count):
-            result = result + count * distinct(cost, *(size for _, size in choice))
-    return result
+
+    def summed(*sizes: Column) -> Column:
+        result = np.zeros_like(sizes[0])
+        for choice in product(*(_tiles(extent, size) for (extent, _), size in zip(axes, sizes, strict=True))):
+            count: Any = 1
+            for number, _ in choice:
+                count = count * number
+            if np.any(count):
+                result = result + count * distinct(cost, *(size for _, size in choice))
+        return result
+
+    return distinct(summed, *(size for _, size in axes))
 
 
 def distinct(cost: TileCost, *sizes: Column) -> Column:
