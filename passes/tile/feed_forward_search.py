@@ -73,12 +73,18 @@ class _Table:
 def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
     """All combinations of sizes whose accumulators and panels can fit."""
     extents = (problem.rows, problem.depth, problem.hidden, problem.columns)
-    places = tuple(int(place) for place, _ in problem.staged)
-    sizes = _sizes(extents, (problem.up_mode, problem.down_mode), problem.bytes, places, rates)
+    sizes = _sizes(extents, (problem.up_mode, problem.down_mode), problem.bytes, rates)
     if not len(sizes):
         least = rates.least_rows * rates.columns * problem.bytes
         raise CapacityError("SRAM for the least panel of a feed-forward pair", least, rates.sram_bytes)
-    block, panel, m, n, k, down_n, down_k, strip, rest = sizes.T
+    # Where sums rest makes a difference only between panels.
+    places = sorted(int(place) for place, _ in problem.staged)
+    strip, rest = np.tile(np.array(list(product(sorted(STRIPS), places))), (len(sizes), 1)).T
+    sizes = np.repeat(sizes, len(STRIPS) * len(places), axis=0)
+    several = sizes[:, 1] < problem.hidden
+    kept = several | (rest == places[0])
+    block, panel, m, n, k, down_n, down_k = sizes[kept].T
+    strip, rest = strip[kept], where(several, rest, Rest.NOWHERE)[kept]
     stages = [problem.down, *(stage for _, three in problem.staged for stage in three)]
     each = max(1, *(stage.loaded + stage.stored + stage.kept for stage in stages))
     up_each = max(1, *(up.epilogue.loaded + up.epilogue.kept for up in problem.ups))
@@ -87,17 +93,15 @@ def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
 
 
 @lru_cache(maxsize=64)
-def _sizes(
-    extents: tuple[int, int, int, int], modes: tuple[str, str], size: int, places: tuple[int, ...], rates: Rates
-) -> Column:
-    """Distinct rows of block, panel, m, n, k, down_n, down_k, bytes of a strip and place of rest, for pairs of these
-    extents (as in `FeedForwardProblem`) with `size` bytes an element of the hidden; whatever is resident."""
+def _sizes(extents: tuple[int, int, int, int], modes: tuple[str, str], size: int, rates: Rates) -> Column:
+    """Distinct rows of (block, panel, m, n, k, down_n, down_k), in order, for pairs of these extents (as in
+    `FeedForwardProblem`) with `size` bytes an element of the hidden; whatever is resident."""
     rows_extent, depth, hidden, columns = extents
     rows = row_pieces(rows_extent, rates.least_rows)
     widths = [n for n in pieces(max(hidden, columns), rates.columns) if n <= WIDEST * rates.columns]
     depths = _depths(depth, rates.depth(modes[0]))
     down_unit = rates.depth(modes[1])
-    found: list[tuple[int, ...]] = []
+    found: set[tuple[int, ...]] = set()
     for width in widths:
         n = min(width, hidden)
         tall = [m for m in rows if m * width * 4 <= rates.acc_bytes][:TALLEST]
@@ -111,9 +115,8 @@ def _sizes(
                     # Pieces of both weights are about alike, so that one may lie where another one was.
                     cuts = all_cuts[panel]
                     down_ks = [next((cut for cut in cuts if cut * down_n * part <= k * n), cuts[-1]) for part in (1, 2)]
-                    resting = places if panel < hidden else (int(Rest.NOWHERE),)
-                    found += product((block,), (panel,), (m,), (n,), (k,), (down_n,), down_ks, STRIPS, resting)
-    sizes = np.array(sorted(set(found)), dtype=np.int64)
+                    found.update((block, panel, m, n, k, down_n, down_k) for down_k in down_ks)
+    sizes = np.array(sorted(found), dtype=np.int64)
     sizes.flags.writeable = False
     return sizes
 
