@@ -169,15 +169,17 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
     doubled = table.double <= sram
     # With one set of accumulators the array waits for every epilogue, and runs dry.
     array = table.array + where(2 * table.acc <= acc, 0, table.stall)
-    # What is held is loaded in one turn of the loop across which it is, unless there is room for the next beside it.
-    need = table.double
-    for panels in table.panels:
-        need = need + where(panels.steady, 0, panels.held - panels.chunk)
-        array = array + where((need <= sram) & ~panels.steady, 0, panels.wait)
-    bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
     edges = possible_edges(problem, rates)
     lead, tail = (best_ends(problem, rates, table.bodies, edges, sram, arriving) for arriving in (True, False))
     seam = lead.wait + tail.wait
+    # What is held is loaded in one turn of the loop across which it is, unless there is room for the next beside it.
+    # While the first rows are awaited, that hides.
+    need = table.double
+    for panels in table.panels:
+        need = need + where(panels.steady, 0, panels.held - panels.chunk)
+        late = np.maximum(panels.wait - lead.wait, 0)
+        array = array + where((need <= sram) & ~panels.steady, 0, late)
+    bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
     cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.
     loaded = table.channel + table.double / rates.machine.dram.bytes_per_cycle
