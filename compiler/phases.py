@@ -44,19 +44,7 @@ def _attention(_: Recipe) -> tuple[ModulePass, ...]:
 def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.tile.tile import TileKernels
 
-    schedule = recipe.schedule
-    return (
-        TileKernels(
-            resident=schedule.resident,
-            in_place=schedule.in_place,
-            recompute_norms=schedule.recompute_norms,
-            fuse_feed_forward=schedule.fuse_feed_forward,
-            stagger_heads=schedule.stagger_heads,
-            row_blocks=schedule.row_blocks,
-            tile_search=schedule.tile_search,
-            tiles=tuple(map(str, recipe.tiles)),
-        ),
-    )
+    return (TileKernels(**recipe.schedule.fields_of(TileKernels), tiles=tuple(map(str, recipe.tiles))),)
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

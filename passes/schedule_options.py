@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,16 @@ class ScheduleOptions:
     row_blocks: bool = True
     tile_search: bool = True
     merge_products: bool = False
+
+    @staticmethod
+    def of(chosen: object) -> ScheduleOptions:
+        """The measures as the fields of that name of a pass say; others as they are by themselves."""
+        names = [field.name for field in fields(ScheduleOptions) if hasattr(chosen, field.name)]
+        return ScheduleOptions(**{name: getattr(chosen, name) for name in names})
+
+    def fields_of(self, wanted: type) -> dict[str, bool]:
+        """The measures that a pass has fields for, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if hasattr(wanted, field.name)}
 
 
 EVERYTHING = ScheduleOptions()

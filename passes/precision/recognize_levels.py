@@ -114,8 +114,8 @@ def scale_of_levels(array: Array, axis: int) -> Array | None:
         return None
     size = np.abs(array)
     others = tuple(other for other in range(array.ndim) if other != axis)
-    for kept in (None, others):
-        scale = size.max(axis=kept, keepdims=kept is not None)
+    for reduced in (None, others):
+        scale = size.max(axis=reduced, keepdims=reduced is not None)
         if np.isfinite(scale).all() and ((size == scale) | (size == 0)).all():
             return np.where(scale > 0, scale, 1).astype(np.float32)
     if size.max() <= BYTE[1] and (array == np.floor(array)).all():

@@ -87,15 +87,7 @@ class TileKernels(ModulePass):
         context = CompilerContext.of(ctx)
         function = main_of(op)
         copy_shared_outputs(function.body.block)
-        options = ScheduleOptions(
-            resident=self.resident,
-            in_place=self.in_place,
-            recompute_norms=self.recompute_norms,
-            fuse_feed_forward=self.fuse_feed_forward,
-            stagger_heads=self.stagger_heads,
-            row_blocks=self.row_blocks,
-            tile_search=self.tile_search,
-        )
+        options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
         if self.recompute_norms:
             again = recompute_norms(function.body.block, context.store, context.target)

@@ -12,6 +12,7 @@ from xdsl.ir import SSAValue
 from ....dialects import nn
 from ....dialects.constants import Array, derived_key
 from ....dialects.elements import shape_of
+from ....isa.packed import fields_of_bytes
 from ...builder import Builder
 from .conditions import Condition
 from .lowering import Lowering, Rules
@@ -19,9 +20,7 @@ from .lowering import Lowering, Rules
 
 def unpacked(stored: Array, bits: int) -> Array:
     """Fields of `bits` of the last axis of bytes, lowest first."""
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    fields = (stored[..., None] >> shifts) & np.uint8((1 << bits) - 1)
-    return fields.reshape(*stored.shape[:-1], -1)
+    return fields_of_bytes(bits)[stored].reshape(*stored.shape[:-1], -1)
 
 
 class MatMulNBits(Lowering):

@@ -82,7 +82,11 @@ class Quantizer(Lowering):
     def clamped(self, value: SSAValue, low: int, high: int) -> SSAValue:
         """Clamp first and round then, as QONNX does: the bounds are whole numbers."""
         bounded = self.build.map("max", self.build.map("min", value, float(high)), float(low))
-        return ROUNDINGS[self.attribute("rounding_mode", str, "ROUND").upper()](self.build, bounded)
+        return self.rounded(bounded)
+
+    def rounded(self, value: SSAValue) -> SSAValue:
+        """The value rounded as the node says; the operator's own mode stands in its signature."""
+        return ROUNDINGS[self.attribute("rounding_mode", str, "ROUND").upper()](self.build, value)
 
     def floats(self, whole: SSAValue, low: int, high: int, zero: SSAValue | None, scale: SSAValue) -> SSAValue:
         """(whole - zero) * scale; `whole` is kept in bytes where they hold it."""
@@ -150,7 +154,7 @@ class Trunc(Quantizer):
         if not self.has("out_bitwidth"):
             shift = self.bits("in_bitwidth") - self.bits("out_bitwidth_or_scale")
             kept = build.map("div", whole, float(2.0**shift))
-            rounded = ROUNDINGS[self.attribute("rounding_mode", str, "FLOOR").upper()](build, kept)
+            rounded = self.rounded(kept)
             low, high = -(1 << 31), 1 << 31
             return self.floats(rounded, low, high, build.constant(zero) if zero.any() else None, self.wide("scale"))
         scale, out = self.constant("scale").astype(np.float32), self.constant("out_bitwidth_or_scale")
