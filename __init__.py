@@ -9,19 +9,32 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
+    from . import backend
     from .compiler.checking import check
     from .compiler.comparison import compare
     from .compiler.compilation import compile
+    from .compiler.inference_session import InferenceSession
     from .runtime.evaluate import evaluate
     from .runtime.session import Session, load
 
-__all__ = ["Session", "__version__", "check", "compare", "compile", "evaluate", "load"]
+__all__ = [
+    "InferenceSession",
+    "Session",
+    "__version__",
+    "backend",
+    "check",
+    "compare",
+    "compile",
+    "evaluate",
+    "load",
+]
 
 _HOMES = {
     "check": "compiler.checking",
     "compare": "compiler.comparison",
     "compile": "compiler.compilation",
     "evaluate": "runtime.evaluate",
+    "InferenceSession": "compiler.inference_session",
     "Session": "runtime.session",
     "load": "runtime.session",
 }
@@ -32,6 +45,12 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("attnc")
+    if name == "backend":
+        return import_module(".backend", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -25,7 +25,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.backend.test.runner import Runner
 from tqdm import tqdm
 
-import attnc.compiler.backend as backend
+import attnc.backend as backend
 from attnc.isa.errors import AttncError, UnsupportedError
 
 README = Path(__file__).parents[1] / "README.md"

@@ -3,9 +3,9 @@
 The module itself has the functions that the onnx package looks for in a backend:
 
 ```python
-import attnc.compiler.backend as backend
+import attnc.backend
 
-outputs = backend.prepare(model).run([input_ids, attention_mask])
+outputs = attnc.backend.prepare(model).run([input_ids, attention_mask])
 ```
 
 A model is compiled at its first run, when the shapes of its inputs are known. Inputs that must be known when
@@ -16,7 +16,6 @@ of such an input, compiles the model again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -26,53 +25,26 @@ from onnx.backend.base import Backend, BackendRep
 
 from ..dialects.constants import Array
 from ..isa.errors import UsageError
-from ..passes.graph.lower.lower_onnx import inputs_to_know
 from ..runtime.session import Session
-from . import compilation
-from .importer import import_model
-from .registry import new_context
-
-_ROUNDS = 8
-"""Binding inputs makes more of a model known, which can show more that must be known; so often at most."""
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """A session, and the shapes and bound inputs that it was compiled for."""
-
-    session: Session
-    shapes: Mapping[str, tuple[int, ...]]
-    constants: Mapping[str, Array]
-
-    def serves(self, given: Mapping[str, Array]) -> bool:
-        """Whether inputs are what the program was compiled for."""
-        return all(np.shape(given[name]) == shape for name, shape in self.shapes.items()) and all(
-            given[name].dtype == array.dtype and np.array_equal(given[name], array)
-            for name, array in self.constants.items()
-        )
+from .on_demand import OnDemand
 
 
 class SimulatorRep(BackendRep):
     """A model ready to run on the simulator; `options` are keyword arguments of `attnc.compile`."""
 
     def __init__(self, model: onnx.ModelProto, options: Mapping[str, Any]) -> None:
-        held = {tensor.name for tensor in model.graph.initializer}
-        held |= {tensor.values.name for tensor in model.graph.sparse_initializer}
-        self._names = tuple(value.name for value in model.graph.input if value.name not in held)
-        self._outputs = tuple(value.name for value in model.graph.output)
-        self._model = model
-        self._options = options
-        self._compiled: _Compiled | None = None
+        self._model = OnDemand(model, options)
+        self._names = tuple(value.name for value in self._model.inputs)
 
     @property
     def session(self) -> Session | None:
         """The compiled program of the last run, None before the first one."""
-        return None if self._compiled is None else self._compiled.session
+        return None if self._model.last is None else self._model.last.session
 
     @property
     def bound(self) -> tuple[str, ...]:
         """The inputs that the program of the last run takes as constants."""
-        return () if self._compiled is None else tuple(self._compiled.constants)
+        return () if self._model.last is None else tuple(self._model.last.constants)
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
         """The model's outputs in its order, for inputs in its order or by name.
@@ -81,12 +53,10 @@ class SimulatorRep(BackendRep):
         and UsageError for another number of inputs.
         """
         given = self._given(inputs)
-        if self._compiled is None or not self._compiled.serves(given):
-            self._compiled = self._compile(given)
-        compiled = self._compiled
+        compiled = self._model.compiled(given)
         fed = {name: given[name] for name in compiled.shapes}
         outputs = compiled.session.run(fed, mode="values", **kwargs).outputs
-        return tuple(outputs[name] for name in self._outputs)
+        return tuple(outputs[value.name] for value in self._model.outputs)
 
     def _given(self, inputs: Any) -> dict[str, Array]:
         if isinstance(inputs, Mapping):
@@ -102,23 +72,6 @@ class SimulatorRep(BackendRep):
                 + (", ".join(self._names) or "none")
             )
         return {name: np.asarray(array) for name, array in zip(self._names, in_order, strict=True)}
-
-    def _compile(self, given: Mapping[str, Array]) -> _Compiled:
-        constants: dict[str, Array] = {}
-        for _ in range(_ROUNDS):
-            shapes = {name: array.shape for name, array in given.items() if name not in constants}
-            wanted = [name for name in self._wanted(shapes, constants) if name not in constants]
-            if not wanted:
-                break
-            constants |= {name: given[name] for name in wanted}
-        shapes = {name: array.shape for name, array in given.items() if name not in constants}
-        made = compilation.compile(self._model, shapes=shapes, constants=constants, **self._options)
-        assert made.program is not None, "nothing stops this compilation"
-        return _Compiled(Session(made.program), shapes, constants)
-
-    def _wanted(self, shapes: Mapping[str, tuple[int, ...]], constants: Mapping[str, Array]) -> tuple[str, ...]:
-        context = new_context()
-        return inputs_to_know(import_model(self._model, shapes, constants, context), context.store)
 
 
 class SimulatorBackend(Backend):

@@ -67,6 +67,11 @@ def _digest(begin: bytearray | memoryview, rest: Iterable[memoryview] = ()) -> s
     return state.hexdigest()
 
 
+def is_container(begin: bytes) -> bool:
+    """Whether a file that begins with these bytes (64 are enough) claims to be a container."""
+    return begin[8 : 8 + len(_START)] == _START
+
+
 def container_parts(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> list[memoryview]:
     """The bytes of a container, as its header and the tensors' own memory: tensors in the order given, none copied.
 
@@ -96,7 +101,7 @@ def read_container(content: bytes | bytearray, subject: str) -> tuple[dict[str, 
     """Metadata and tensors (views of `content`); ProgramFileError for anything that is not as written."""
     view = memoryview(content)
     length = int.from_bytes(view[:8], "little")
-    if len(view) < _DIGEST_OFFSET + _DIGEST_CHARACTERS or not view[8:].tobytes()[: len(_START)] == _START:
+    if len(view) < _DIGEST_OFFSET + _DIGEST_CHARACTERS or not is_container(view[:_DIGEST_OFFSET].tobytes()):
         raise ProgramFileError(subject, "is not an attnc program")
     if length > len(view) - 8:
         raise ProgramFileError(subject, "is damaged: its header is longer than the file")

@@ -10,6 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from ..isa.errors import UsageError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA_VERSION = 1
 
@@ -185,3 +191,27 @@ class Report:
             "stalls": [asdict(row) for row in self.stalls],
             "memories": [asdict(row) for row in self.memories],
         }
+
+    def to_dataframe(self, rows: str = "nodes") -> DataFrame:
+        """Rows of the report as a pandas data frame: nodes, unlowered, engines, stalls or memories.
+
+        Raises UsageError for other rows, and without pandas.
+        """
+        from .tables import data_frame
+
+        kinds = {
+            "nodes": NodeRow,
+            "unlowered": Unlowered,
+            "engines": EngineRow,
+            "stalls": StallRow,
+            "memories": MemoryRow,
+        }
+        if rows not in kinds:
+            raise UsageError(f"a report has no {rows!r}", f"it has {', '.join(kinds)}")
+        return data_frame(getattr(self, rows), kinds[rows])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from .notebook import report_html
+
+        return report_html(self)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from .inputs import ELEMENT_DTYPES, Batches, element_dtype, prepare, random_inpu
 from .measure import Measurement, StaticFacts, measure
 from .report import Report, Summary, Unlowered
 from .values import Executor, Observed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 Mode = Literal["both", "values", "timing"]
 """What a run computes: values (outputs), timing (cycles and energy), or both."""
@@ -47,6 +50,16 @@ class Result:
     def to_dict(self) -> dict[str, object]:
         """The report as JSON-ready values."""
         return self.report.to_dict()
+
+    def to_dataframe(self, rows: str = "nodes") -> DataFrame:
+        """Rows of the report as a pandas data frame, see `Report.to_dataframe`."""
+        return self.report.to_dataframe(rows)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the outputs and the report."""
+        from .notebook import result_html
+
+        return result_html(self.outputs, self.report)
 
 
 def load(path: str | Path, machine: Machine | str | Path | None = None) -> Session:

@@ -73,12 +73,13 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _figures(performance: Performance) -> list[str]:
+def figures(performance: Performance) -> list[tuple[str, str, str]]:
+    """The figures of one inference: what, how much with its unit, and what it means."""
     compulsory = performance.dram_compulsory_bytes
     moved = performance.dram_read_bytes + performance.dram_write_bytes
     ratio = f" ({moved / compulsory:.2f}x)" if compulsory else ""
     again = f", {performance.recomputed_macs:,} MACs made again" if performance.recomputed_macs else ""
-    rows = [
+    return [
         ("latency, cold", f"{performance.cycles:,} cycles", quantity(performance.seconds, "s")),
         (
             "steady, back to back",
@@ -97,6 +98,10 @@ def _figures(performance: Performance) -> list[str]:
         ("DRAM moved", f"{moved:,} bytes", f"compulsory {compulsory:,} bytes{ratio}"),
         ("instructions", f"{performance.instructions:,}", f"{performance.instruction_bytes:,} bytes"),
     ]
+
+
+def _figures(performance: Performance) -> list[str]:
+    rows = figures(performance)
     width = max(len(row[0]) for row in rows)
     middle = max(len(row[1]) for row in rows)
     return [f"{name:<{width}}  {value:>{middle}}  {more}".rstrip() for name, value, more in rows]

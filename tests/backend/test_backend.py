@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.backend.base import Backend
 
-import attnc.compiler.backend as backend
+import attnc.backend as backend
 from attnc.isa.errors import UnsupportedError, UsageError
 
 FLOATS = np.arange(12, dtype=np.float32).reshape(3, 4)

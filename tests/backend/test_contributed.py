@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
 
-import attnc.compiler.backend as backend
+import attnc.backend as backend
 
 RANDOM = np.random.default_rng(0)
 
