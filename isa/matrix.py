@@ -12,6 +12,7 @@ from .errors import UsageError
 from .formats import Array, Format
 from .kernels import WorkingMemory
 from .packed import fields_of_bytes, signed_field, unpacking
+from .popcount import bit_product
 
 EXACT_INT8_DEPTH = 1024
 """int8 products of this depth stay below 2^24 whatever the values (1024 * 128 * 128), exact in float32."""
@@ -191,8 +192,10 @@ def packed_product(
 ) -> Multiply:
     """The function that multiplies packed `a` [m, bytes] and `b` [n, bytes], k values each; exact.
 
-    Products are at most 255 * 15 in size, so float32 sums of a chunk stay below 2^24.
+    Bits are counted. Other products are at most 255 * 15 in size, so float32 sums of a chunk stay below 2^24.
     """
+    if all(side.stored is Format.B1 for side in values):
+        return _counted(m, n, k, values, accumulate, working)
     add = _addition(m, n, MatrixMode.BINARY, working)
     left, right = working.array("a", (m, k), _F32), working.array("b", (n, k), _F32)
     unpack_left, unpack_right = (unpacking(values_of_bytes(side)) for side in values)
@@ -208,6 +211,20 @@ def packed_product(
             old = True
 
     return multiply_unpacked
+
+
+def _counted(
+    m: int, n: int, k: int, values: tuple[Values, Values], accumulate: bool, working: WorkingMemory
+) -> Multiply:
+    bits = bit_product(m, n, k, (values[0] is Values.BIPOLAR, values[1] is Values.BIPOLAR), working)
+
+    def multiply_bits(a: Array, b: Array, acc: Array) -> None:
+        if accumulate:
+            np.add(acc, bits(a, b), acc)
+        else:
+            acc[...] = bits(a, b)
+
+    return multiply_bits
 
 
 def _parts(left: Array, right: Array, chunk: int, working: WorkingMemory) -> list[tuple[Array, Array, Array]]:

@@ -38,9 +38,9 @@ def unpacking(table: Array) -> Callable[[Array, Array], None]:
     """The conversion of packed rows [..., bytes] to values [..., columns], by a table [256, values of a byte]."""
 
     def unpack(stored: Array, out: Array) -> None:
-        columns = out.shape[-1]
-        values = table[stored].reshape(*stored.shape[:-1], -1)
-        out[...] = values[..., :columns]
+        # Several times as fast as table[stored]; bytes are never out of range, so nothing is clipped.
+        values = table.take(stored, axis=0, mode="clip").reshape(*stored.shape[:-1], -1)
+        out[...] = values[..., : out.shape[-1]]
 
     return unpack
 
