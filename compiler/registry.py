@@ -11,6 +11,7 @@ from xdsl.passes import ModulePass
 from ..dialects.context import CompilerContext
 
 DIALECTS = {
+    "bnn": "attnc.dialects.bnn:Bnn",
     "builtin": "xdsl.dialects.builtin:Builtin",
     "func": "xdsl.dialects.func:Func",
     "nn": "attnc.dialects.nn:Nn",

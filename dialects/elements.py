@@ -22,9 +22,11 @@ from xdsl.dialects.builtin import (
 from xdsl.ir import Attribute, SSAValue
 
 from ..isa.formats import Format
+from ..isa.matrix import Values
+from .bnn_types import bipolar, int2, int4, ternary, uint2, uint4, unipolar
 
 Element: TypeAlias = Attribute
-"""One of `ELEMENTS`: a type that an element of a tensor can have."""
+"""One of `ELEMENTS` or `PACKED`: a type that an element of a tensor can have."""
 
 ui8 = IntegerType(8, Signedness.UNSIGNED)
 
@@ -37,25 +39,64 @@ _FORMATS: dict[Element, Format] = {
     ui8: Format.U8,
     i1: Format.BOOL,
 }
-_ELEMENTS: dict[Format, Element] = {stored: element for element, stored in _FORMATS.items()}
+_PACKED: dict[Element, tuple[Format, Values, tuple[int, int]]] = {
+    bipolar: (Format.B1, Values.BIPOLAR, (-1, 1)),
+    unipolar: (Format.B1, Values.UNIPOLAR, (0, 1)),
+    ternary: (Format.I2, Values.I2, (-1, 1)),
+    int2: (Format.I2, Values.I2, (-2, 1)),
+    uint2: (Format.U2, Values.U2, (0, 3)),
+    int4: (Format.I4, Values.I4, (-8, 7)),
+    uint4: (Format.U4, Values.U4, (0, 15)),
+}
+_BYTES: dict[Element, Values] = {i8: Values.I8, ui8: Values.U8}
+_ELEMENTS: dict[Format, Element] = {
+    **{stored: element for element, stored in _FORMATS.items()},
+    # What lanes make of the stored fields.
+    Format.B1: unipolar,
+    Format.I2: int2,
+    Format.U2: uint2,
+    Format.I4: int4,
+    Format.U4: uint4,
+}
 
-ELEMENTS: tuple[Element, ...] = tuple(_ELEMENTS.values())
-"""Every element type that a tensor may have below import."""
+ELEMENTS: tuple[Element, ...] = tuple(_FORMATS)
+"""The element types of whole bytes that a tensor may have below import: what is computed on."""
+
+PACKED: tuple[Element, ...] = tuple(_PACKED)
+"""The element types of less than a byte (`bnn_types`): what is packed, moved and multiplied."""
 
 
 def format_of(element: Attribute) -> Format:
     """The machine's format of an element type. Raises KeyError for a type that no tensor may have."""
-    return _FORMATS[element]
+    packed = _PACKED.get(element)
+    return _FORMATS[element] if packed is None else packed[0]
 
 
 def element_of(stored: Format) -> Element:
-    """The element type that the machine's format `stored` holds."""
+    """The element type that lanes read from the machine's format `stored`."""
     return _ELEMENTS[stored]
 
 
 def dtype_of(element: Attribute) -> np.dtype[Any]:
-    """The numpy dtype of an element type (`bool_` for i1, `ml_dtypes.bfloat16` for bf16)."""
-    return _FORMATS[element].dtype
+    """The numpy dtype of an element type (`bool_` for i1, `ml_dtypes.bfloat16` for bf16, int8 for packed ones)."""
+    return np.dtype(np.int8) if element in _PACKED else _FORMATS[element].dtype
+
+
+def is_packed(element: Attribute) -> bool:
+    """Whether several elements of the type share a byte."""
+    return element in _PACKED
+
+
+def values_of(element: Attribute) -> Values | None:
+    """What an operand of a packed mode holds that has this element type; None where such modes do not take it."""
+    packed = _PACKED.get(element)
+    return _BYTES.get(element) if packed is None else packed[1]
+
+
+def range_of(element: Attribute) -> tuple[int, int]:
+    """The least and the greatest value of a packed element type (a bipolar one has no 0 between). Raises KeyError for
+    other types."""
+    return _PACKED[element][2]
 
 
 def element_of_dtype(dtype: np.dtype[Any] | type[Any]) -> Element:

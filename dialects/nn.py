@@ -1,9 +1,9 @@
 """The `nn` dialect: a small closed vocabulary of tensor operations, between ONNX and tiles.
 
 Every operation is pure, has static shapes and value semantics. Elements are f32, f16, bf16, i32, i8, ui8 or
-i1; int64 became i32 at import. Every operation may carry `value`, the name of the ONNX value that its first
-result equals, and `path`, its structural path in the model (`encoder.3.ffn.up`). Its location names the ONNX
-nodes that it covers.
+i1; int64 became i32 at import. Constants and layout operations also take the packed types of `bnn`.
+Every operation may carry `value`, the name of the ONNX value that its first result equals, and `path`, its structural
+path in the model (`encoder.3.ffn.up`). Its location names the ONNX nodes that it covers.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ from ..isa.formats import KIND_FORMATS, Kind
 from ..isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 from . import shapes
 from .constants import Array, RefAttr, dense, dense_array
-from .elements import ELEMENTS, Element, element_of, element_type, format_of, is_float, shape_of, tensor, ui8
+from .elements import ELEMENTS, PACKED, Element, element_of, element_type, format_of, is_float, shape_of, tensor, ui8
 
 Tensor: TypeAlias = TensorType[Attribute]
 Value: TypeAlias = SSAValue | Operation
@@ -105,6 +105,7 @@ def tensors_of(*elements: Attribute) -> AttrConstraint[Tensor]:
 
 
 TENSOR = tensors_of(*ELEMENTS)
+ANY = tensors_of(*ELEMENTS, *PACKED)
 FLOATS = tensors_of(f32, f16, bf16)
 IDS = tensors_of(i32)
 BYTES = tensors_of(i8, ui8)
@@ -170,7 +171,7 @@ class ConstantOp(NnOperation):
 
     name = "nn.constant"
     data = prop_def(base(RefAttr) | base(DenseIntOrFPElementsAttr))
-    result = result_def(TENSOR)
+    result = result_def(ANY)
     traits = traits_def(Pure(), ConstantLike())
 
     def __init__(self, data: Attribute | Array, result_type: Tensor | None = None):
@@ -551,9 +552,9 @@ class TransposeOp(NnOperation):
     """
 
     name = "nn.transpose"
-    input = operand_def(TENSOR)
+    input = operand_def(ANY)
     permutation = prop_def(INTEGERS)
-    result = result_def(TENSOR)
+    result = result_def(ANY)
     assembly_format = "$input `permutation` $permutation attr-dict `:` type($input) `->` type($result)"
 
     def __init__(self, operand: Value, permutation: Sequence[int]):
@@ -580,8 +581,8 @@ class ReshapeOp(NnOperation):
     """
 
     name = "nn.reshape"
-    input = operand_def(TENSOR)
-    result = result_def(TENSOR)
+    input = operand_def(ANY)
+    result = result_def(ANY)
     assembly_format = "$input attr-dict `:` type($input) `to` type($result)"
 
     def __init__(self, operand: Value, shape: Sequence[int]):
@@ -606,8 +607,8 @@ class BroadcastOp(NnOperation):
     """
 
     name = "nn.broadcast"
-    input = operand_def(TENSOR)
-    result = result_def(TENSOR)
+    input = operand_def(ANY)
+    result = result_def(ANY)
     assembly_format = "$input attr-dict `:` type($input) `to` type($result)"
 
     def __init__(self, operand: Value, shape: Sequence[int]):
@@ -633,10 +634,10 @@ class SliceOp(NnOperation):
     """
 
     name = "nn.slice"
-    input = operand_def(TENSOR)
+    input = operand_def(ANY)
     starts = prop_def(INTEGERS)
     steps = prop_def(INTEGERS)
-    result = result_def(TENSOR)
+    result = result_def(ANY)
     assembly_format = "$input `starts` $starts `steps` $steps attr-dict `:` type($input) `->` type($result)"
 
     def __init__(self, operand: Value, starts: Sequence[int], sizes: Sequence[int], steps: Sequence[int] | None = None):
@@ -665,9 +666,9 @@ class ConcatOp(NnOperation):
     """
 
     name = "nn.concat"
-    inputs = var_operand_def(TENSOR)
+    inputs = var_operand_def(ANY)
     axis = prop_def(INTEGER)
-    result = result_def(TENSOR)
+    result = result_def(ANY)
     assembly_format = "`(` $inputs `)` `axis` $axis attr-dict `:` functional-type($inputs, $result)"
 
     def __init__(self, inputs: Sequence[Value], axis: int):

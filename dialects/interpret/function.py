@@ -1,4 +1,4 @@
-"""Running a function of pure tensor operations (`nn`, `sattn`) on numpy arrays."""
+"""Running a function of pure tensor operations (`nn`, `bnn`, `sattn`) on numpy arrays."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from xdsl.ir import Operation, SSAValue
 
 from ..constants import Array, ConstantStore
 from ..onnx_interface import main_of
-from . import nn, sattn
+from . import bnn, nn, sattn
 
 Observer = Callable[[Operation, tuple[Array, ...]], None]
 
-SEMANTICS: dict[type[Operation], nn.Semantics] = {**nn.SEMANTICS, **sattn.SEMANTICS}
+SEMANTICS: dict[type[Operation], nn.Semantics] = {**nn.SEMANTICS, **bnn.SEMANTICS, **sattn.SEMANTICS}
 """The meaning of every operation of the graph level."""
 
 

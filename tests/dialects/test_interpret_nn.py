@@ -183,10 +183,11 @@ def test_dynamic_quantization_is_that_of_onnx():
 
 
 def test_every_operation_of_the_dialects_has_a_value():
+    from attnc.dialects.bnn import Bnn
     from attnc.dialects.interpret.function import SEMANTICS
     from attnc.dialects.sattn import Sattn
 
-    assert set(SEMANTICS) == {*nn.Nn.operations, *Sattn.operations}
+    assert set(SEMANTICS) == {*nn.Nn.operations, *Bnn.operations, *Sattn.operations}
 
 
 def test_elements_that_no_tensor_has_are_refused():

@@ -11,6 +11,7 @@ from xdsl.dialects.func import Func, FuncOp, ReturnOp
 from xdsl.ir import SSAValue
 
 from attnc.dialects import nn
+from attnc.dialects.bnn import Bnn
 from attnc.dialects.context import CompilerContext
 from attnc.dialects.elements import dtype_of, element_type, tensor
 from attnc.dialects.interpret import function, tile
@@ -33,7 +34,7 @@ class Tiling:
         if sram_bytes is not None:
             machine = replace(machine, sram=replace(machine.sram, bytes=sram_bytes))
         context = CompilerContext(machine=machine)
-        for dialect in (Builtin, Func, nn.Nn, Sattn, Tile):
+        for dialect in (Builtin, Func, nn.Nn, Bnn, Sattn, Tile):
             context.load_dialect(dialect)
         return context
 
