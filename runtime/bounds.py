@@ -12,9 +12,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.engines import Engine
 from ..isa.machine import Machine
 from ..isa.matrix import MODE_NAMES
 from .costs import ProgramCosts
+from .timing import Schedule
 
 Cycles = NDArray[np.float64]
 
@@ -33,6 +35,19 @@ def bound_cycles(costs: ProgramCosts, machine: Machine, share: float) -> dict[st
         "vx": _ceiling(_vector(costs, machine).sum() / machine.engines.vx),
         "dram": _ceiling(_dram(costs, machine).sum()),
     }
+
+
+def limited_by(schedule: Schedule, machine: Machine, cycles: int) -> str:
+    """What a run of `cycles` is limited by: "array", "vector" or "dram", whichever is occupied longest, or "dependency"
+    where even that one stands idle for more than half of the run."""
+    occupied = np.bincount(schedule.queue, weights=schedule.busy + schedule.fill, minlength=schedule.queues)
+    of_kind = {
+        name: max((float(occupied[queue.index]) for queue in machine.queues if queue.engine is kind), default=0.0)
+        for name, kind in (("array", Engine.MX), ("vector", Engine.VX))
+    }
+    longest = {**of_kind, "dram": float(schedule.channel.sum())}
+    name = max(longest, key=lambda name: longest[name])
+    return name if 2 * longest[name] >= cycles else "dependency"
 
 
 def _dram(costs: ProgramCosts, machine: Machine) -> Cycles:

@@ -10,24 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.analysis import Analysis
-from ..isa.columns import Int64Array
+from ..isa.columns import as_vector
 from ..isa.engines import Engine
-from ..isa.instructions import Gather, LoadBlock
+from ..isa.instructions import Gather, LoadBlock, Product
 from ..isa.machine import Machine
 from ..isa.place_names import PlaceNames
 from ..isa.program import Program
 from ..isa.record import Instruction
 from .accesses import Accesses
-from .bounds import bound_cycles, useful_cycles
+from .bounds import bound_cycles, limited_by, useful_cycles
 from .compulsory import compulsory_bytes, gathered_at_most, intervals_of
 from .costs import ProgramCosts, program_costs
+from .critical_path import CriticalPath, critical_path
 from .energy import energy_by_part_pj
 from .extents import resolved
+from .kernels import kernel_rows
 from .memory_use import memory_rows
-from .nodes import node_rows
-from .report import EngineRow, MemoryRow, NodeRow, Performance, StallRow
+from .nodes import ProductExtents, node_rows
+from .report import CriticalRow, EngineRow, KernelRow, MemoryRow, NodeRow, Performance, StallRow
 from .schedule import build_schedule
-from .stalls import engine_times, row_stalls
+from .stalls import RowStalls, engine_times, row_stalls
 from .steady import steady_cycles
 from .timing import Schedule, Timeline, simulate
 from .values import Observed
@@ -104,9 +106,14 @@ class Measurement:
         return useful_cycles(self.costs, self.machine, self.useful_share)
 
     @cached_property
-    def stalls(self) -> Int64Array:
+    def stalls(self) -> RowStalls:
         """Cycles for which each row kept its engine waiting."""
-        return row_stalls(self.timeline)
+        return row_stalls(self.schedule, self.timeline)
+
+    @cached_property
+    def critical_path(self) -> CriticalPath:
+        """The chain of instructions that the latency consists of."""
+        return critical_path(self.schedule, self.timeline)
 
     @cached_property
     def steady_cycles(self) -> int:
@@ -158,6 +165,7 @@ class Measurement:
             bound_cycles=bounds,
             bound=bound,
             bound_ratio=cycles / bounds[bound] if bounds[bound] else 0.0,
+            limited_by=limited_by(self.schedule, machine, cycles),
         )
 
     @cached_property
@@ -196,6 +204,17 @@ class Measurement:
         return tuple(rows)
 
     @cached_property
+    def critical_rows(self) -> tuple[CriticalRow, ...]:
+        """The critical path by engine and part, those of no cycles left out."""
+        found = (
+            CriticalRow(queue.name, part, int(getattr(self.critical_path, part)[own].sum()))
+            for queue in self.machine.queues
+            for own in (self.program.table.queue == queue.index,)
+            for part in ("busy", "fill", "latency")
+        )
+        return tuple(row for row in found if row.cycles)
+
+    @cached_property
     def memories(self) -> tuple[MemoryRow, ...]:
         """The memories on chip over time."""
         return memory_rows(self.program.occupancy, self.timeline, self.machine)
@@ -203,7 +222,28 @@ class Measurement:
     @cached_property
     def nodes(self) -> tuple[NodeRow, ...]:
         """What each node of the model took."""
-        return node_rows(self.program, self.costs, self.stalls, self.row_energy_pj, self.machine)
+        return node_rows(
+            self.program,
+            self.costs,
+            self.stalls,
+            self.critical_path.cycles,
+            self.row_energy_pj,
+            self._product_extents(),
+            self.machine,
+        )
+
+    @cached_property
+    def kernels(self) -> tuple[KernelRow, ...]:
+        """What the instructions of each set of nodes took."""
+        return kernel_rows(self.program, self.costs, self.timeline, self.row_energy_pj)
+
+    def _product_extents(self) -> ProductExtents:
+        product = self.instances.get(Product.mnemonic)
+        if product is None:
+            return np.zeros(0, dtype=np.int64), np.zeros((0, 3), dtype=np.int64)
+        rows = self.program.table.groups[Product.mnemonic].rows
+        columns = vars(product)
+        return rows, np.column_stack([as_vector(columns[name], len(rows)) for name in ("m", "n", "k")])
 
 
 def measure(facts: StaticFacts, machine: Machine, observed: Observed) -> Measurement:

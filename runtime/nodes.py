@@ -19,6 +19,7 @@ from ..isa.matrix import MODE_NAMES
 from ..isa.program import Program
 from .costs import ProgramCosts
 from .report import NodeRow
+from .stalls import RowStalls
 
 CONTRACTIONS = frozenset(
     {
@@ -31,18 +32,23 @@ CONTRACTIONS = frozenset(
 
 _MOVERS = frozenset({Engine.LD, Engine.ST})
 
+ProductExtents = tuple[Int64Array, Int64Array]
+"""Rows of the program that are matrix products, and their (m, n, k): int64 [products, 3]."""
+
 Shares = tuple[Int64Array, Int64Array, NDArray[np.float64]]
 
 
 def node_rows(
     program: Program,
     costs: ProgramCosts,
-    stalls: Int64Array,
+    stalls: RowStalls,
+    critical: Int64Array,
     energy_pj: NDArray[np.float64],
+    extents: ProductExtents,
     machine: Machine,
 ) -> tuple[NodeRow, ...]:
     """One row per node of the model in the program's order, then nodes that only the list of folded ones
-    names."""
+    names. By row of the program: its `costs`, `stalls`, cycles on the `critical` path and energy."""
     row, node, share = _shares(program, costs)
     count = len(program.nodes)
 
@@ -55,8 +61,10 @@ def node_rows(
         totals = np.bincount(place, weights=share * values[row], minlength=kinds * count)
         return totals.astype(np.float64).reshape(kinds, count)
 
-    macs, cycles, stalled, energy = (total(values) for values in (costs.macs, costs.busy, stalls, energy_pj))
+    macs, cycles, energy, on_path = (total(values) for values in (costs.macs, costs.busy, energy_pj, critical))
+    dependency, channel, fill = (total(values) for values in (stalls.dependency, stalls.channel, stalls.fill))
     dram = total(costs.dram_read + costs.dram_write)
+    tiles = _tiles(row[share > 0], node[share > 0], extents)
     busy_on = by_kind(costs.busy, program.table.queue, len(machine.queues))
     in_mode = by_kind(costs.macs, np.maximum(costs.mode, 0), len(MODE_NAMES))
     reasons = {note.node: f"folded by {note.subject}: {note.reason}" for note in program.folded}
@@ -68,20 +76,22 @@ def node_rows(
             form=item.form or ("" if cycles[index] else reasons.get(item.name, "")),
             engine=_engine(busy_on[:, index].tolist(), machine),
             mode=MODE_NAMES[int(in_mode[:, index].argmax())] if macs[index] else "",
+            tile=tiles[index][0] if index in tiles else "",
+            products=tiles[index][1] if index in tiles else 0,
             macs=round(macs[index]),
             cycles=float(cycles[index]),
-            stall_cycles=float(stalled[index]),
+            critical_cycles=float(on_path[index]),
+            stall_cycles=float(dependency[index] + channel[index] + fill[index]),
+            dependency_cycles=float(dependency[index]),
+            channel_cycles=float(channel[index]),
+            fill_cycles=float(fill[index]),
             dram_bytes=float(dram[index]),
             energy_pj=float(energy[index]),
         )
         for index, item in enumerate(program.nodes)
     ]
     known = {item.name for item in program.nodes}
-    rows.extend(
-        NodeRow(name, "", "", reason, "", "", 0, 0.0, 0.0, 0.0, 0.0)
-        for name, reason in reasons.items()
-        if name not in known
-    )
+    rows.extend(NodeRow(name, form=reason) for name, reason in reasons.items() if name not in known)
     return tuple(rows)
 
 
@@ -92,6 +102,18 @@ def _engine(busy: Sequence[float], machine: Machine) -> str:
         key=lambda queue: (busy[queue.index] > 0 and queue.engine not in _MOVERS, busy[queue.index]),
     )
     return longest.name if busy[longest.index] else ""
+
+
+def _tiles(row: Int64Array, node: Int64Array, extents: ProductExtents) -> dict[int, tuple[str, int]]:
+    """For each node with matrix products the commonest extents "m x n x k" of one, and how many there are."""
+    products, sizes = extents
+    mine = np.flatnonzero(np.isin(row, products))
+    found = np.column_stack([node[mine], sizes[np.searchsorted(products, row[mine])]])
+    kinds, counts = np.unique(found, axis=0, return_counts=True)
+    number = np.bincount(node[mine], minlength=1)
+    # The commonest of each node comes last, and stays.
+    ascending: list[list[int]] = kinds[np.argsort(counts, kind="stable")].tolist()
+    return {index: (f"{m}x{n}x{k}", int(number[index])) for index, m, n, k in ascending}
 
 
 def _shares(program: Program, costs: ProgramCosts) -> Shares:

@@ -8,9 +8,10 @@ uses allow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ..isa.errors import UsageError
 
@@ -27,9 +28,11 @@ class Performance:
     `utilization` and `bound_cycles` have an entry per engine, and "dram" for the channel: a bound is the
     engine's useful work at its peak rate (multiply-accumulates without padding, elements by lanes, bytes by
     bandwidth), and utilization is the bound over `cycles`. `bound` names the largest; `bound_ratio` is
-    `cycles` over it. `dram_compulsory_bytes` counts weights that this run touches, inputs and outputs, each
-    once. `macs` are those that the model asks for, `recomputed_macs` those that the schedule makes again: they are no
-    useful work.
+    `cycles` over it. `limited_by` is "array", "vector" or "dram", whichever is occupied longest (an array by padding
+    and filling too), or "dependency" where that is less than half of the latency: then engines wait for one another
+    longer than any of them works. `dram_compulsory_bytes` counts weights that this run touches, inputs and outputs,
+    each once. `macs` are those that the model asks for, `recomputed_macs` those that the schedule makes again: they are
+    no useful work.
     """
 
     cycles: int
@@ -53,6 +56,7 @@ class Performance:
     bound_cycles: dict[str, int]
     bound: str
     bound_ratio: float
+    limited_by: str
 
 
 @dataclass(frozen=True)
@@ -60,23 +64,77 @@ class NodeRow:
     """One ONNX node's share of the run.
 
     `cycles` counts the engines' busy cycles for the node (engines work side by side: the sum over nodes can
-    exceed the latency); `stall_cycles` the cycles in which its instructions kept an engine waiting; `engine`
-    is the one it keeps busy longest, `mode` the product's number mode. An instruction made from several nodes
-    is shared equally among those that can have asked for it. A node without an instruction has zeros; `form`
-    then says why.
+    exceed the latency); `critical_cycles` those of the latency that its instructions make on the critical path (the sum
+    over nodes is the latency, but for instructions of no node); `stall_cycles` the cycles in which its instructions
+    kept an engine waiting, of which `dependency_cycles` for other instructions, `channel_cycles` for DRAM and
+    `fill_cycles` for the array's fill. `engine` is the one it keeps busy longest, `mode` the product's number mode,
+    `tile` the commonest "m x n x k" of its matrix products and `products` their number, shared ones counted whole.
+
+    An instruction made from several nodes is shared equally among those that can have asked for it. A node without an
+    instruction has zeros; `form` then says why.
     """
 
     node: str
-    op: str
+    op: str = ""
+    path: str = ""
+    form: str = ""
+    engine: str = ""
+    mode: str = ""
+    tile: str = ""
+    products: int = 0
+    macs: int = 0
+    cycles: float = 0.0
+    critical_cycles: float = 0.0
+    stall_cycles: float = 0.0
+    dependency_cycles: float = 0.0
+    channel_cycles: float = 0.0
+    fill_cycles: float = 0.0
+    dram_bytes: float = 0.0
+    energy_pj: float = 0.0
+
+
+@dataclass(frozen=True)
+class KernelRow:
+    """Instructions made from the same ONNX nodes, taken together; the sums over kernels are those of the run.
+
+    `cycles` are those in which at least one of its instructions was at work, so that neither its multiply-accumulates
+    nor its bytes can be more than the machine's rates times these. `elements` are what its vector passes worked on,
+    `path` is that of its first node.
+    """
+
+    nodes: tuple[str, ...]
     path: str
-    form: str
-    engine: str
     mode: str
+    instructions: int
     macs: int
-    cycles: float
-    stall_cycles: float
-    dram_bytes: float
+    elements: int
+    dram_bytes: int
+    cycles: int
     energy_pj: float
+
+
+@dataclass(frozen=True)
+class CriticalRow:
+    """Cycles of the critical path on one engine: "busy", "fill" (of the array) or "latency" (until a result is there
+    that another engine waits for). The sum over all rows is the latency."""
+
+    engine: str
+    part: str
+    cycles: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing changed and the same instructions placed in time again: `cycles` then, `saved_cycles` against the run.
+
+    `subject` says what was changed, `lever` how to change it. The order of the instructions and their tiles stay, so a
+    program compiled for the change can be faster still.
+    """
+
+    subject: str
+    lever: str
+    cycles: int
+    saved_cycles: int
 
 
 @dataclass(frozen=True)
@@ -162,14 +220,23 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """The report of a run: `summary`, and rows by node, engine, stall and memory on chip (empty without timing)."""
+    """The report of a run: `summary`, and rows by node, kernel, engine, stall, memory on chip and part of the critical
+    path (empty without timing). `make_changes` gives `changes` when they are asked for: each is a run of its own."""
 
     summary: Summary
     nodes: tuple[NodeRow, ...] = ()
+    kernels: tuple[KernelRow, ...] = ()
     engines: tuple[EngineRow, ...] = ()
     stalls: tuple[StallRow, ...] = ()
+    critical_path: tuple[CriticalRow, ...] = ()
     memories: tuple[MemoryRow, ...] = ()
-    unlowered: tuple[Unlowered, ...] = field(default=())
+    unlowered: tuple[Unlowered, ...] = ()
+    make_changes: Callable[[], tuple[Change, ...]] = field(default=tuple, repr=False, compare=False)
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """What would make the run faster, the greatest gain first; nothing that would gain nothing."""
+        return self.make_changes()
 
     @property
     def performance(self) -> Performance:
@@ -185,33 +252,35 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "summary": {**summary, **(performance or {})},
-            "nodes": [asdict(row) for row in self.nodes],
-            "unlowered": [asdict(row) for row in self.unlowered],
-            "engines": [asdict(row) for row in self.engines],
-            "stalls": [asdict(row) for row in self.stalls],
-            "memories": [asdict(row) for row in self.memories],
+            **{rows: [asdict(row) for row in getattr(self, rows)] for rows in _ROWS},
         }
 
     def to_dataframe(self, rows: str = "nodes") -> DataFrame:
-        """Rows of the report as a pandas data frame: nodes, unlowered, engines, stalls or memories.
+        """Rows of the report as a pandas data frame: nodes, kernels, engines, and what else `to_dict` has lists of.
 
         Raises UsageError for other rows, and without pandas.
         """
         from .tables import data_frame
 
-        kinds = {
-            "nodes": NodeRow,
-            "unlowered": Unlowered,
-            "engines": EngineRow,
-            "stalls": StallRow,
-            "memories": MemoryRow,
-        }
-        if rows not in kinds:
-            raise UsageError(f"a report has no {rows!r}", f"it has {', '.join(kinds)}")
-        return data_frame(getattr(self, rows), kinds[rows])
+        if rows not in _ROWS:
+            raise UsageError(f"a report has no {rows!r}", f"it has {', '.join(_ROWS)}")
+        return data_frame(getattr(self, rows), _ROWS[rows])
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from .notebook import report_html
 
         return report_html(self)
+
+
+_ROWS: dict[str, type[Any]] = {
+    "nodes": NodeRow,
+    "kernels": KernelRow,
+    "unlowered": Unlowered,
+    "engines": EngineRow,
+    "stalls": StallRow,
+    "critical_path": CriticalRow,
+    "memories": MemoryRow,
+    "changes": Change,
+}
+"""The report's rows by name, in the order of the JSON file."""

@@ -16,6 +16,7 @@ from ..isa.errors import InputError, ProgramFileError, UsageError
 from ..isa.formats import Array
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
+from .changes import changes
 from .checks import check_program
 from .extents import needs_data
 from .inputs import ELEMENT_DTYPES, Batches, element_dtype, prepare, random_inputs
@@ -222,10 +223,13 @@ def _report(
         return Report(
             summary,
             measurement.nodes,
+            measurement.kernels,
             measurement.engines,
             measurement.stall_rows,
+            measurement.critical_rows,
             measurement.memories,
             unlowered,
+            partial(changes, measurement),
         )
 
 

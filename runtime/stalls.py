@@ -62,7 +62,29 @@ def _one(rows: Times, is_transfer: NDArray[np.bool_], timeline: Timeline, queues
     )
 
 
-def row_stalls(timeline: Timeline) -> Times:
-    """Cycles for which each row kept its engine waiting: for other engines, the channel, or the array's
-    fill."""
-    return timeline.start - timeline.free
+@dataclass(frozen=True)
+class RowStalls:
+    """Cycles for which each row kept its engine waiting, by cause; int64 arrays.
+
+    `dependency` for instructions of other engines (or of its own to retire), `channel` for its turn at the DRAM
+    channel, `fill` for the array's fill and drain.
+    """
+
+    dependency: Times
+    channel: Times
+    fill: Times
+
+    @property
+    def cycles(self) -> Times:
+        """All causes together."""
+        return self.dependency + self.channel + self.fill
+
+
+def row_stalls(schedule: Schedule, timeline: Timeline) -> RowStalls:
+    """The stalls of every row."""
+    turn, is_transfer = timeline.start - timeline.issue, schedule.channel > 0
+    return RowStalls(
+        dependency=timeline.issue - timeline.free,
+        channel=np.where(is_transfer, turn, 0),
+        fill=np.where(is_transfer, 0, turn),
+    )

@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..isa.blocks import Space
-from ..isa.columns import Int64Array
 from ..isa.files import write_beside
+from .courses import courses
 from .measure import Measurement
-from .memory_use import course_of_use
 
 if TYPE_CHECKING:
     from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
@@ -64,8 +60,8 @@ def _describe(builder: Any, measurement: Measurement) -> None:
     track(MACHINE, f"{machine.name} (1 ns is 1 cycle)")
     for queue in machine.queues:
         track(ENGINES + queue.index, queue.name)
-    for number, (name, unit, _) in enumerate(_courses(measurement)):
-        track(COUNTERS + number, name, unit)
+    for number, course in enumerate(courses(measurement)):
+        track(COUNTERS + number, course.name, course.unit)
 
 
 def _slices(measurement: Measurement) -> Iterator[tuple[int, TrackEvent]]:
@@ -123,38 +119,8 @@ def _slices(measurement: Measurement) -> Iterator[tuple[int, TrackEvent]]:
 def _counters(measurement: Measurement) -> Iterator[tuple[int, TrackEvent]]:
     from perfetto.protos.perfetto.trace.perfetto_trace_pb2 import TrackEvent
 
-    for number, (_, _, (times, values)) in enumerate(_courses(measurement)):
-        for time, value in zip(times.tolist(), values.tolist(), strict=True):
+    for number, course in enumerate(courses(measurement)):
+        for time, value in zip(course.times.tolist(), course.values.tolist(), strict=True):
             counter = TrackEvent(type=TrackEvent.TYPE_COUNTER, track_uuid=COUNTERS + number)
             counter.double_counter_value = value
             yield time, counter
-
-
-Course = tuple[Int64Array, Any]
-"""Cycles at which a counter changes, ascending, and its value from there on."""
-
-
-def _courses(measurement: Measurement) -> list[tuple[str, str, Course]]:
-    """Name, unit and course of every counter."""
-    found = [("DRAM bandwidth", "B/cycle", _bandwidth(measurement))]
-    for space in (Space.SRAM, Space.ACC):
-        course = course_of_use(measurement.program.occupancy, measurement.timeline, space)
-        found.append((f"{space.text.upper()} in use", "B", course))
-    return found
-
-
-def _bandwidth(measurement: Measurement) -> Course:
-    """Bytes a cycle on the DRAM channel, which serves one transfer at a time."""
-    channel = measurement.schedule.channel
-    rows = np.flatnonzero(channel)
-    rows = rows[np.argsort(measurement.timeline.start[rows], kind="stable")]
-    begin = measurement.timeline.start[rows]
-    end = begin + channel[rows]
-    moved = (measurement.costs.dram_read + measurement.costs.dram_write)[rows]
-    times = np.concatenate([begin, end])
-    values = np.concatenate([moved / np.maximum(channel[rows], 1), np.zeros(len(rows))])
-    # Where a transfer follows at once, its rate stands in place of the pause.
-    order = np.lexsort((np.arange(len(times)) < len(rows), times))
-    times, values = times[order], values[order]
-    kept = np.append(times[1:] != times[:-1], True) if len(times) else np.zeros(0, dtype=np.bool_)
-    return times[kept], values[kept]

@@ -154,8 +154,8 @@ def test_the_report_is_json_with_units_and_a_version(linear, x):
     } <= set(content["summary"])  # fmt: skip
     assert set(content["summary"]["wall_seconds"]) == {"checks", "values", "timing", "report"}
     assert list(content["nodes"][0]) == [
-        "node", "op", "path", "form", "engine", "mode", "macs", "cycles", "stall_cycles", "dram_bytes",
-        "energy_pj",
+        "node", "op", "path", "form", "engine", "mode", "tile", "products", "macs", "cycles", "critical_cycles",
+        "stall_cycles", "dependency_cycles", "channel_cycles", "fill_cycles", "dram_bytes", "energy_pj",
     ]  # fmt: skip
     assert [engine["engine"] for engine in content["engines"]] == ["ld", "st", "mx", "vx"]
     assert content["stalls"]
