@@ -107,6 +107,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Array] | None = None,
     precision: str | None = None,
+    sign: str | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
     dump_ir: str | Path | None = None,
@@ -119,6 +120,7 @@ def compile(
     model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote. machine: a name,
     a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
     constants: graph inputs bound to values now. precision: model, fp16, bf16 or int8; overrides the recipe's.
+    sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
     calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:
     names of phases (`phases.PHASE_NAMES`); a folder brings its own machine, shapes and recipe along. progress: show a
     bar on stderr once it takes more than a second.
@@ -129,13 +131,14 @@ def compile(
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
         target = machine if isinstance(machine, Machine) else load_machine(machine or DEFAULT_MACHINE)
-        result = _imported(model, target, _recipe(recipe, precision), shapes or {}, constants or {})
+        result = _imported(model, target, _recipe(recipe, precision, sign), shapes or {}, constants or {})
     else:
         settled = {
             "machine": machine,
             "shapes": shapes,
             "constants": constants,
             "precision": precision,
+            "sign": sign,
             "recipe": recipe,
         }
         given = [name for name, value in settled.items() if value]
@@ -168,8 +171,10 @@ def _shown(names: Sequence[str]) -> Iterator[str]:
         yield name
 
 
-def _recipe(recipe: str | Path | Recipe | None, precision: str | None) -> Recipe:
+def _recipe(recipe: str | Path | Recipe | None, precision: str | None, sign: str | None) -> Recipe:
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
+    if sign is not None:
+        asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
     return asked if precision is None else replace(asked, precision=precision)
 
 

@@ -33,7 +33,8 @@ def _graph(_: Recipe) -> tuple[ModulePass, ...]:
 def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.precision.pipeline import precision
 
-    return precision(recipe.precision, recipe.residual, tuple(map(str, recipe.layers)), recipe.schedule.merge_products)
+    layers = tuple(map(str, recipe.layers))
+    return precision(recipe.precision, recipe.residual, layers, recipe.few_bits, recipe.schedule.merge_products)
 
 
 def _attention(_: Recipe) -> tuple[ModulePass, ...]:

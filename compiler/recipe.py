@@ -3,6 +3,9 @@
 precision = "int8"              # model, fp16, bf16 or int8
 residual = "bf16"               # what passes between kernels: int8, bf16, fp16 or fp32
 
+[few_bits]                      # every field of passes.few_bit_options.FewBitOptions
+sign = "ternary"                # the zero of Sign: checked, ternary or assume-nonzero
+
 [schedule]                      # measures of the schedule to leave out or to add
 prefetch = false                # every field of passes.schedule_options.ScheduleOptions
 
@@ -20,13 +23,16 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ..isa.errors import InputError, UsageError
+from ..passes.few_bit_options import NO_CHANGE, SIGNS, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
+
+Options = TypeVar("Options", ScheduleOptions, FewBitOptions)
 
 PRECISIONS = ("model", "fp16", "bf16", "int8")
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
@@ -52,6 +58,7 @@ class Recipe:
     layers: tuple[LayerRule, ...] = ()
     schedule: ScheduleOptions = EVERYTHING
     tiles: tuple[TileRule, ...] = ()
+    few_bits: FewBitOptions = NO_CHANGE
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -64,6 +71,7 @@ class Recipe:
             )
         for layer in self.layers:
             _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
+        _one_of("sign", self.few_bits.sign, SIGNS)
 
     @property
     def precisions(self) -> frozenset[str]:
@@ -90,7 +98,8 @@ class Recipe:
         """The recipe that TOML tables (or a program file) describe. Raises UsageError for what is unknown."""
         entries = dict(tables)
         layers = entries.pop("layer", [])
-        schedule = _schedule(entries.pop("schedule", {}))
+        schedule = _options(ScheduleOptions, "schedule", entries.pop("schedule", {}))
+        few_bits = _options(FewBitOptions, "few_bits", entries.pop("few_bits", {}))
         tiles = tuple(_tile(table) for table in _tables("tile", entries.pop("tile", [])))
         _known("recipe", entries, ("precision", "residual"))
         rules: list[LayerRule] = []
@@ -101,7 +110,7 @@ class Recipe:
             rules.append(LayerRule(layer["match"], layer["precision"]))
         if not all(isinstance(value, str) for value in entries.values()):
             raise UsageError("`precision` and `residual` are text")
-        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, **entries)
+        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, few_bits=few_bits, **entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
@@ -114,6 +123,8 @@ class Recipe:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
         if self.schedule != EVERYTHING:
             tables["schedule"] = asdict(self.schedule)
+        if self.few_bits != NO_CHANGE:
+            tables["few_bits"] = asdict(self.few_bits)
         return tables
 
 
@@ -131,15 +142,18 @@ def _tile(table: dict[str, Any]) -> TileRule:
     return TileRule.of(match, settings)
 
 
-def _schedule(table: object) -> ScheduleOptions:
+def _options(record: type[Options], name: str, table: object) -> Options:
+    """The options of a table, each true or false, or a text where it is one unless said."""
     if not isinstance(table, dict):
-        raise UsageError("`schedule` must be a table, written [schedule]")
-    entries = cast("dict[str, object]", table)
-    _known("[schedule]", entries, tuple(field.name for field in fields(ScheduleOptions)))
-    wrong = [key for key, value in entries.items() if not isinstance(value, bool)]
-    if wrong:
-        raise UsageError(f"{wrong[0]!r} of [schedule] is true or false")
-    return ScheduleOptions(**cast("dict[str, bool]", entries))
+        raise UsageError(f"`{name}` must be a table, written [{name}]")
+    entries = cast("dict[str, Any]", table)
+    defaults = asdict(record())
+    _known(f"[{name}]", entries, tuple(defaults))
+    for key, value in entries.items():
+        if type(value) is not type(defaults[key]):
+            wanted = "true or false" if isinstance(defaults[key], bool) else "a text"
+            raise UsageError(f"{key!r} of [{name}] is {wanted}")
+    return record(**entries)
 
 
 def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:

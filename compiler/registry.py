@@ -27,6 +27,7 @@ MADE_DIALECTS = {
 """Where the functions are that make dialects of the official schemas and of the instruction records."""
 
 PASSES = {
+    "decide-signs": "precision.decide_signs:DecideSigns",
     "fold-constants": "graph.fold_constants:FoldConstants",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",

@@ -251,6 +251,13 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         ((_F, "bool", values.is_not_zero), (_I, "bool", values.is_not_zero), (_B, "bool", values.identity)),
     ),
     ("bit_not", 61, False, "every bit turned over", (_int(np.invert),)),
+    (
+        "above",
+        62,
+        False,
+        "a > b; a fault where they are equal or either is NaN: the one bit of a sign has no zero",
+        (_compare(values.strictly_above, _F), _compare(values.strictly_above, _I)),
+    ),
 )
 
 LANE_FUNCTIONS: Mapping[str, LaneFunction] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import Fault
 from .formats import Array, Format, assign, narrowing
 
 Evaluate = Callable[..., Any]
@@ -66,6 +67,22 @@ _GELU_TAIL = _constants(
     -0.00011846494453493506,
 )
 _GELU_SATURATED = _constant(7.15)
+
+
+def strictly_above(left: Array, right: Array, out: Array) -> None:
+    """a > b. Raises Fault at the first element where neither is greater."""
+    np.greater(left, right, out)
+    undecided = np.less(left, right)
+    np.logical_or(undecided, out, undecided)
+    if undecided.all():
+        return
+    place = np.unravel_index(np.argmin(undecided), undecided.shape)
+    first = (np.broadcast_to(side, undecided.shape)[place] for side in (left, right))
+    here = ", ".join(map(str, place))
+    raise Fault(
+        "element [{}] is {:g}, neither above nor below {:g}: no bit holds the zero of Sign; `--sign ternary` keeps it, "
+        "`--sign assume-nonzero` takes it for +1".format(here, *first)
+    )
 
 
 def filled(function: Evaluate) -> Evaluate:

@@ -48,6 +48,7 @@ def run(options: Namespace) -> int:
         machine=options.machine,
         shapes=shapes_of(options) or None,
         precision=options.precision,
+        sign=options.sign,
         calibrate=options.calibrate,
         recipe=options.recipe,
         rtol=RTOL if options.rtol is None else options.rtol,

@@ -49,6 +49,7 @@ def run(options: Namespace) -> int:
         machine=options.machine,
         shapes=shapes_of(options),
         precision=options.precision,
+        sign=options.sign,
         calibrate=options.calibrate,
         recipe=options.recipe,
         dump_ir=options.dump_ir,

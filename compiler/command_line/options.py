@@ -34,6 +34,11 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="number format of the products: as the model says (default), or this one",
     )
     parser.add_argument(
+        "--sign",
+        choices=["checked", "ternary", "assume-nonzero"],
+        help="the zero of Sign where one bit takes it: a fault (default), a third value, or +1",
+    )
+    parser.add_argument(
         "--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input"
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")

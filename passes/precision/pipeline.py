@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from ..few_bit_options import NO_CHANGE, FewBitOptions
 from ..graph.merge_products import MergeProducts
 from ..graph.pipeline import cleanup
 from ..graph.remove_unused import RemoveUnused
+from .decide_signs import DecideSigns
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts
@@ -18,16 +20,22 @@ from .residuals import NarrowResiduals, QuantizeResiduals
 
 
 def precision(
-    default: str, residual: str | None, layers: tuple[str, ...], merge_products: bool = False
+    default: str,
+    residual: str | None,
+    layers: tuple[str, ...],
+    few_bits: FewBitOptions = NO_CHANGE,
+    merge_products: bool = False,
 ) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
     What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8, the default
     precision with bf16 and fp16, and the model's own otherwise.
-    `merge_products` makes one product of those that share their left operand, once their formats are known.
+    `few_bits` says how layers of few bits run. `merge_products` makes one product of those that share their left
+    operand, once their formats are known.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), NarrowTables(), IntegerAttention(), IntegerProducts()]
+    passes.append(DecideSigns(few_bits.sign))
     stream = residual or ("bf16" if default == "int8" else default)
     if stream == "int8":
         passes.append(QuantizeResiduals(default, layers))

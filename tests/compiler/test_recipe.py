@@ -34,6 +34,7 @@ def test_everything_a_file_may_say(tmp_path: Path) -> None:
     assert recipe == Recipe("int8", "fp32", rules)
     assert recipe.precisions == {"int8", "bf16", "model"}
     assert Recipe.of(recipe.to_dict()) == recipe
+    assert Recipe.of({"few_bits": {"sign": "ternary"}}).to_dict()["few_bits"]["sign"] == "ternary"
 
 
 def test_empty_file_changes_nothing(tmp_path: Path) -> None:
@@ -64,6 +65,9 @@ def test_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("[[tile]]\nmatch = 'x'\nrows = 0", "`rows` of [[tile]] is a number of 1 or more"),
         ("[[tile]]\nmatch = 'x'\nrows = 70000", "a tile cannot have 70000 rows"),
         ("[[tile]]\nmatch = 'x'\nheight = 3", "[[tile]] has no key 'height'"),
+        ("few_bits = 3", "`few_bits` must be a table, written [few_bits]"),
+        ("[few_bits]\nsign = true", "'sign' of [few_bits] is a text"),
+        ("[few_bits]\nsign = 'positive'", "sign 'positive' is unknown; choose one of checked, ternary, assume-nonzero"),
         ("precision = ", "is not valid TOML"),
         ("\x00", "is not valid TOML"),
     ],

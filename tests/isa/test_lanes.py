@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnc.isa.errors import UsageError
+from attnc.isa.errors import Fault, UsageError
 from attnc.isa.lanes import LANE_FUNCTIONS, REDUCTIONS, LaneProgram, Source
 
 FLOATS = np.array([-30.0, -2.5, -1.0, -0.5, -0.0, 0.0, 0.25, 0.5, 1.0, 1.5, 2.5, 30.0], np.float32)
@@ -88,6 +88,20 @@ def test_edges_of_functions(name, operands, wanted):
     assert LANE_FUNCTIONS[name].evaluate(*operands).tolist() == wanted
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_above_tells_the_sign_of_what_is_not_zero_and_faults_at_zero(kind):
+    above = LANE_FUNCTIONS["above"]
+    values = np.array([[-3, 1], [5, 0]], kind)
+    assert above.evaluate(values[:1], np.zeros((), kind)).tolist() == [[False, True]]
+    with pytest.raises(Fault, match=r"element \[1, 1\] is 0, neither above nor below 0"):
+        above.evaluate(values, np.zeros((), kind))
+
+
+def test_above_faults_at_nan():
+    with pytest.raises(Fault, match="is nan"):
+        LANE_FUNCTIONS["above"].evaluate(np.array([1, math.nan], np.float32), np.zeros((), np.float32))
+
+
 def test_minimum_and_maximum_keep_nan():
     nan = np.array([math.nan], np.float32)
     one = np.array([1.0], np.float32)
@@ -101,7 +115,9 @@ def test_every_form_gives_the_kind_it_declares():
     dtypes = {"float": np.float32, "int": np.int32, "bool": np.bool_}
     for function in LANE_FUNCTIONS.values():
         for kinds, result in function.signatures.items():
-            assert function.evaluate(*(samples[kind] for kind in kinds)).dtype == dtypes[result], function.name
+            # Operands that differ everywhere: `above` faults where they are equal.
+            operands = (np.roll(samples[kind], place) for place, kind in enumerate(kinds))
+            assert function.evaluate(*operands).dtype == dtypes[result], function.name
 
 
 def test_codes_are_unique():

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, Recipe
+from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.passes.tile_rules import TileChoice
 
@@ -22,25 +23,31 @@ def names(record: type) -> list[str]:
     return [field.name for field in fields(record)]
 
 
-def schedule_table() -> str:
-    """The rows of [schedule], from the sentences of `ScheduleOptions` itself."""
-    told = " ".join((ScheduleOptions.__doc__ or "").partition("\n\n")[2].split())
-    starts = [(told.index(f"{name}: "), name) for name in names(ScheduleOptions)]
+def table(options: type) -> str:
+    """The rows of a table of options, from the sentences of the class itself."""
+    told = " ".join((options.__doc__ or "").partition("\n\n")[2].split())
+    starts = [(told.index(f"{name}: "), name) for name in names(options)]
     ends = [start for start, _ in sorted(starts)[1:]] + [len(told)]
-    defaults = {field.name: str(field.default).lower() for field in fields(ScheduleOptions)}
+    defaults = {field.name: field.default for field in fields(options)}
     rows = [
-        f"| `{name}` | {defaults[name]} | {told[start + len(name) + 2 : end].strip().removesuffix('.')} |"
+        f"| `{name}` | {shown(defaults[name])} | {told[start + len(name) + 2 : end].strip().removesuffix('.')} |"
         for (start, name), end in zip(sorted(starts), ends, strict=True)
     ]
     return "\n".join(rows)
 
 
-def test_measures_are_told_as_the_options_tell_them() -> None:
-    assert schedule_table() in PAGE
+def shown(default: object) -> str:
+    return str(default).lower() if isinstance(default, bool) else f'`"{default}"`'
+
+
+def test_options_are_told_as_they_tell_themselves() -> None:
+    assert table(ScheduleOptions) in PAGE
+    assert table(FewBitOptions) in PAGE
 
 
 def test_every_key_is_told() -> None:
     assert keys("At the top") == ["precision", "residual"]
+    assert keys("[few_bits]") == names(FewBitOptions)
     assert keys("[[layer]]") == names(LayerRule)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 

@@ -1,0 +1,23 @@
+"""What a recipe may say of binary, ternary and few-bit layers: the zero of Sign, and which exact folds are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SIGNS = ("checked", "ternary", "assume-nonzero")
+
+
+@dataclass(frozen=True)
+class FewBitOptions:
+    """How layers of few bits run, as it is unless a recipe's `[few_bits]` table says otherwise.
+
+    sign: what the zero of ONNX's Sign becomes where its result is an operand of an integer product. `"checked"`: the
+    result is one bit, and an exact zero (or NaN) is a fault when the program runs. `"ternary"`: -1, 0 and 1.
+    `"assume-nonzero"`: one bit, and a zero is taken for +1.
+    """
+
+    sign: str = "checked"
+
+
+NO_CHANGE = FewBitOptions()
+"""What holds without a `[few_bits]` table."""
