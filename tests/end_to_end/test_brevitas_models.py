@@ -1,4 +1,4 @@
-"""A Transformer layer that Brevitas exported in each of its formats: products of few bits, equal to what PyTorch computed."""
+"""A Transformer layer that Brevitas exported in each of its formats, equal to what PyTorch computed of it."""
 
 from pathlib import Path
 
