@@ -183,8 +183,9 @@ class Machine:
         }.get(space, 4)
 
     def energy(self, action: str) -> float:
-        """Picojoules of one action of ACTIONS."""
-        return self.energy_pj[action].value
+        """Picojoules of one action of ACTIONS; 0 for multiply-accumulates in a mode that the machine lacks."""
+        figure = self.energy_pj.get(action)
+        return 0.0 if figure is None else figure.value
 
     def sizes(self) -> dict[str, Any]:
         """What a program is compiled against: a machine with other values here cannot run it."""

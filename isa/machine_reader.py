@@ -143,12 +143,14 @@ class MachineReader:
             )
         return engine
 
-    def figures(self, value: Any, key: str, known: tuple[str, ...]) -> dict[str, Figure]:
+    def figures(
+        self, value: Any, key: str, known: tuple[str, ...], optional: tuple[str, ...] = ()
+    ) -> dict[str, Figure]:
         """A table of figures with sources."""
         table = self.table(value, key)
-        self.keys(table, known, key)
+        self.keys(table, known, key, optional)
         result: dict[str, Figure] = {}
-        for name in known:
+        for name in (item for item in known if item in table):
             where = f"{key}.{name}"
             entry = self.table(table[name], where)
             self.keys(entry, ("value", "source", "assumed"), where, ("assumed",))
@@ -169,6 +171,8 @@ class MachineReader:
         notes: Any = data.get("notes", [])
         if not isinstance(notes, list):
             raise self.fail("notes", f"a list of texts is needed, not {notes!r}")
+        matrix = self.matrix(data["matrix"])
+        lacking = tuple(f"mac.{mode}" for mode in MODE_NAMES if mode not in matrix.rates)
         machine = Machine(
             name=self.text(data["name"], "name"),
             description=self.text(data["description"], "description"),
@@ -179,10 +183,10 @@ class MachineReader:
             sram=self.integers(Memory, data["sram"], "sram"),
             acc=self.integers(Memory, data["acc"], "acc"),
             transfer=self.integers(Transfer, data["transfer"], "transfer"),
-            matrix=self.matrix(data["matrix"]),
+            matrix=matrix,
             vector=self.integers(VectorEngine, data["vector"], "vector"),
             sparse=self.integers(SparseEngine, data["sparse"], "sparse"),
-            energy_pj=self.figures(data["energy_pj"], "energy_pj", tuple(ACTIONS)),
+            energy_pj=self.figures(data["energy_pj"], "energy_pj", tuple(ACTIONS), lacking),
             area_mm2=self.figures(data["area_mm2"], "area_mm2", ("matrix", "vector", "sparse", "sram", "acc", "other")),
             notes=tuple(self.text(note, "notes") for note in cast(list[Any], notes)),
         )

@@ -9,7 +9,7 @@ from attnc.isa.matrix import MODE_BITS
 
 
 def test_machines_that_come_with_attnc():
-    assert machine_names() == ("edge", "server", "tiny")
+    assert machine_names() == ("bat", "bat-binary", "edge", "server", "tiny")
 
 
 def test_edge_is_the_machine_of_the_design():
@@ -147,3 +147,13 @@ def test_several_engines_of_a_kind_have_queues_of_their_own(tmp_path):
     file = tmp_path / "twin.toml"
     file.write_text('extends = "edge"\nname = "twin"\n[engines]\nmx = 2\n', encoding="utf-8")
     assert [queue.name for queue in load_machine(file).queues] == ["ld", "st", "mx", "mx1", "vx", "sx"]
+
+
+def test_energies_of_modes_that_a_machine_lacks_need_not_be_given():
+    binary = load_machine("bat-binary")
+    assert tuple(binary.matrix.rates) == ("binary",)
+    assert binary.energy("mac.f32") == 0
+    known = load_machine("edge").to_dict()
+    del known["energy_pj"]["mac.i8"]
+    with pytest.raises(MachineError, match=r"energy_pj\.mac\.i8: missing"):
+        machine_from_dict(known)
