@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -27,6 +27,7 @@ from ...dialects.elements import element_type, shape_of
 from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
 from ...dialects.provenance import FoldedNode, fuse, nodes_of, record_folded
 from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
+from ...isa.errors import Blocking, UnsupportedError
 from ..schedule_options import ScheduleOptions
 from ..tile_rules import TileRule
 from .attention import AttentionLowering
@@ -135,7 +136,7 @@ class _Tiler:
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
         kernels = form_kernels(self._block, self._layout, again)
-        self._lowerings: list[Lowering] = [LOWERINGS[kernel.kind](kernel, self._scope) for kernel in kernels]
+        self._lowerings: list[Lowering] = _lowerings_of(kernels, self._scope)
         if options.fuse_feed_forward:
             self._lowerings = pair_feed_forward(self._lowerings, self._scope, self._outputs())
         self._kernels = [lowering.kernel for lowering in self._lowerings]
@@ -272,6 +273,20 @@ class _Tiler:
                 del self._made[member]
         kernel.detach()
         kernel.erase()
+
+
+def _lowerings_of(kernels: Iterable[Kernel], scope: Scope) -> list[Lowering]:
+    """Of every kernel; raises UnsupportedError with all that the machine cannot run."""
+    made: list[Lowering] = []
+    blocking: list[Blocking] = []
+    for kernel in kernels:
+        try:
+            made.append(LOWERINGS[kernel.kind](kernel, scope))
+        except UnsupportedError as error:
+            blocking.extend(error.blocking)
+    if blocking:
+        raise UnsupportedError(blocking)
+    return made
 
 
 def _plan_attributes(plan: Plan) -> Mapping[str, Attribute]:
