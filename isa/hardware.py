@@ -34,6 +34,17 @@ ACTIONS: dict[str, str] = {
 }
 """Every energy action and what one of it is."""
 
+AREAS: dict[str, str] = {
+    **{f"mac.{name}": f"multiply-accumulate a cycle in mode {name}" for name in MODE_NAMES},
+    "vector.lane": "lane of a vector engine",
+    "sparse.element": "element a cycle of a sparse engine",
+    "sram.byte": "byte of SRAM",
+    "acc.byte": "byte of ACC",
+    "dram.byte_per_cycle": "byte a cycle of DRAM bandwidth",
+    "control": "the rest of the chip",
+}
+"""Everything that takes area and what one of it is."""
+
 
 @dataclass(frozen=True)
 class Queue:
@@ -149,7 +160,7 @@ class Machine:
     vector: VectorEngine
     sparse: SparseEngine
     energy_pj: Mapping[str, Figure]
-    area_mm2: Mapping[str, Figure]
+    area_um2: Mapping[str, Figure]
     notes: tuple[str, ...] = ()
 
     @cached_property
@@ -186,6 +197,32 @@ class Machine:
         """Picojoules of one action of ACTIONS; 0 for multiply-accumulates in a mode that the machine lacks."""
         figure = self.energy_pj.get(action)
         return 0.0 if figure is None else figure.value
+
+    def area_by_part_mm2(self) -> dict[str, float]:
+        """Square millimetres by part: matrix, vector, sparse, sram, acc, dram, control. What a part holds, times what
+        one of it takes; each engine is counted, and a mode that the matrix engine lacks takes nothing."""
+        matrix, engines = self.matrix, self.engines
+        places = matrix.rows * matrix.columns * engines.mx
+        counts = {
+            **{f"mac.{mode}": float(rate * places) for mode, rate in matrix.rates.items()},
+            "vector.lane": self.vector.lanes * engines.vx,
+            "sparse.element": self.sparse.elements_per_cycle * engines.sx,
+            "sram.byte": self.sram.bytes,
+            "acc.byte": self.acc.bytes,
+            "dram.byte_per_cycle": self.dram.bytes_per_cycle,
+            "control": 1,
+        }
+        parts: dict[str, float] = {}
+        for name, count in counts.items():
+            part = name.partition(".")[0]
+            part = "matrix" if part == "mac" else part
+            parts[part] = parts.get(part, 0.0) + count * self.area_um2[name].value * 1e-6
+        return parts
+
+    @property
+    def area_mm2(self) -> float:
+        """Square millimetres of the whole chip."""
+        return sum(self.area_by_part_mm2().values())
 
     def sizes(self) -> dict[str, Any]:
         """What a program is compiled against: a machine with other values here cannot run it."""

@@ -44,6 +44,8 @@ __all__ = [
     "load_machine",
     "machine_from_dict",
     "machine_names",
+    "machine_tables",
+    "merge_tables",
 ]
 
 MACHINES_FOLDER = Path(__file__).parent / "machines"
@@ -56,12 +58,20 @@ def machine_names() -> tuple[str, ...]:
 
 def load_machine(name_or_path: str | Path) -> Machine:
     """The machine of a name from `machine_names()` or of a TOML file; MachineError when it is not valid."""
-    return machine_from_dict(_read(name_or_path, ()), str(name_or_path))
+    return machine_from_dict(machine_tables(name_or_path), str(name_or_path))
 
 
 def machine_from_dict(data: Mapping[str, Any], name: str = "") -> Machine:
     """The machine of plain values, as `Machine.to_dict` or a TOML file give; MachineError if not valid."""
     return MachineReader(name or str(data.get("name", "?"))).machine(data)
+
+
+def machine_tables(name_or_path: str | Path) -> dict[str, Any]:
+    """The tables of a machine's file, what it extends filled in, keys and values not checked yet.
+
+    Raises MachineError for a file that cannot be read.
+    """
+    return _read(name_or_path, ())
 
 
 def _read(name_or_path: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def _read(name_or_path: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
         raise MachineError(subject, "extends", f"a machine's name or file is needed, not {parent!r}")
     beside = path.parent / parent
     base = _read(beside if beside.is_file() else parent, (*seen, str(path)))
-    return _merge(base, data)
+    return merge_tables(base, data)
 
 
 def _locate(name_or_path: str | Path) -> Path:
@@ -101,13 +111,14 @@ def _locate(name_or_path: str | Path) -> Path:
     return path.resolve()
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge_tables(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """The tables of `base` with those of `over` in their place, key by key."""
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
         # A figure is replaced whole: a new value under the old source would be a false citation.
         if isinstance(old, dict) and isinstance(value, dict) and "source" not in old:
-            result[key] = _merge(cast(dict[str, Any], old), cast(dict[str, Any], value))
+            result[key] = merge_tables(cast(dict[str, Any], old), cast(dict[str, Any], value))
         else:
             result[key] = value
     return result

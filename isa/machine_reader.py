@@ -12,6 +12,7 @@ from .errors import MachineError
 from .fields import WAIT_QUEUES
 from .hardware import (
     ACTIONS,
+    AREAS,
     MATRIX_LAWS,
     Dram,
     Engines,
@@ -187,7 +188,7 @@ class MachineReader:
             vector=self.integers(VectorEngine, data["vector"], "vector"),
             sparse=self.integers(SparseEngine, data["sparse"], "sparse"),
             energy_pj=self.figures(data["energy_pj"], "energy_pj", tuple(ACTIONS), lacking),
-            area_mm2=self.figures(data["area_mm2"], "area_mm2", ("matrix", "vector", "sparse", "sram", "acc", "other")),
+            area_um2=self.figures(data["area_um2"], "area_um2", tuple(AREAS), lacking),
             notes=tuple(self.text(note, "notes") for note in cast(list[Any], notes)),
         )
         return self.consistent(machine)

@@ -27,7 +27,7 @@ from .machine import Machine
 from .occupancy import Occupancy
 from .table import Table
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the program file's layout."""
 
 SEGMENT_PREFIX = "weight:"

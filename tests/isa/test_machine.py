@@ -51,7 +51,7 @@ def test_rates_fit_the_ports(name):
 @pytest.mark.parametrize("name", machine_names())
 def test_every_figure_has_its_source(name):
     machine = load_machine(name)
-    for figure in (*machine.energy_pj.values(), *machine.area_mm2.values()):
+    for figure in (*machine.energy_pj.values(), *machine.area_um2.values()):
         assert figure.assumed or "Horowitz" in figure.source
 
 

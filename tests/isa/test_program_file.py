@@ -113,7 +113,7 @@ def put(*path_and_value):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (put("format_version", 99), "has format version 99, this attnc reads version 2"),
+        (put("format_version", 99), "has format version 99, this attnc reads version 3"),
         (put("isa", "0" * 32), "was compiled for instruction set 0000"),
         (put("surprise", 1), "unknown metadata: surprise"),
         (put("dram_bytes", -1), "has dram_bytes -1"),
