@@ -86,7 +86,7 @@ class Compilation:
             self.facts = with_formats(self.facts, self.module)
 
     def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
-        if "int8" not in self.recipe.precisions:
+        if not self.recipe.takes_calibration:
             raise UsageError("calibration data serve int8 only", "add --precision int8")
         from .calibration import calibrate_module
 

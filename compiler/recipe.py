@@ -78,6 +78,11 @@ class Recipe:
         """Every precision that the recipe asks for."""
         return frozenset((self.precision, *(layer.precision for layer in self.layers)))
 
+    @property
+    def takes_calibration(self) -> bool:
+        """Whether ranges found from samples change anything."""
+        return "int8" in self.precisions
+
     @staticmethod
     def read(path: Path) -> Recipe:
         """The recipe in a TOML file. Raises InputError for a file that cannot be read or says something unknown."""

@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "accuracy of a binary over a labelled set, with its cycles and energy",
     "check": "say what of a model can run on the accelerator, and why the rest cannot",
     "compare": "find the node where values first part from the reference",
+    "explore": "search machines and recipes for the designs that no other beats",
     "inspect": "describe a binary: machine, signature, memory map, nodes",
     "disasm": "write a binary as assembly text",
     "asm": "assemble a binary from text",

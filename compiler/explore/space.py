@@ -57,8 +57,9 @@ class Space:
             raise InputError(str(path), f"cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(str(path), f"is not valid TOML: {error}") from None
-        machine = tables.get("machine", {})
-        extends: object = machine.pop("extends", DEFAULT_MACHINE) if isinstance(machine, dict) else DEFAULT_MACHINE
+        machine: object = tables.get("machine")
+        changes = cast(dict[str, object], machine) if isinstance(machine, dict) else {}
+        extends = changes.pop("extends", DEFAULT_MACHINE)
         if not isinstance(extends, str):
             raise InputError(str(path), f"machine.extends: a machine's name or file is needed, not {extends!r}")
         beside = path.parent / extends

@@ -1,0 +1,89 @@
+"""The Pareto front: the trials that keep every limit and that no other such trial beats."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from .objectives import FIGURES, Figure, Figures, dominates
+from .setup import Setup
+from .study import Trial
+
+
+@dataclass(frozen=True)
+class Point:
+    """A trial of the front, and the numbers of the others whose objectives are the same."""
+
+    trial: Trial
+    figures: Figures
+    equals: tuple[int, ...] = ()
+
+
+def front_of(setup: Setup, trials: Iterable[Trial]) -> tuple[Point, ...]:
+    """The front, best first by the first objective."""
+    alike: dict[tuple[float, ...], list[tuple[Trial, Figures]]] = {}
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        figures = trial.outcome.figures
+        if figures and all(limit.excess(figures) <= 0 for limit in setup.limits):
+            alike.setdefault(tuple(figures[item.name] for item in setup.objectives), []).append((trial, figures))
+    firsts = [same[0][1] for same in alike.values()]
+    found = [
+        Point(same[0][0], same[0][1], tuple(trial.number for trial, _ in same[1:]))
+        for same in alike.values()
+        if not any(dominates(other, same[0][1], setup.objectives) for other in firsts)
+    ]
+
+    def order(point: Point) -> tuple[float, ...]:
+        return tuple((-1 if item.most else 1) * point.figures[item.name] for item in setup.objectives)
+
+    return tuple(sorted(found, key=order))
+
+
+def shown_figures(setup: Setup) -> tuple[Figure, ...]:
+    """The objectives, then what limits are about besides."""
+    return tuple(dict.fromkeys((*setup.objectives, *(limit.figure for limit in setup.limits))))
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of parameters, each as short as tells it from the others."""
+    lasts = [name.rpartition(".")[2] for name in names]
+    twos = [".".join(name.split(".")[-2:]) for name in names]
+    return [
+        last if lasts.count(last) == 1 else two if twos.count(two) == 1 else name
+        for name, last, two in zip(names, lasts, twos, strict=True)
+    ]
+
+
+def table_text(setup: Setup, points: Sequence[Point]) -> str:
+    """The front as a table of text: trial, figures, parameters."""
+    shown, names = shown_figures(setup), list(setup.parameters)
+    rows = [["trial", *(figure.label for figure in shown), *short_names(names)]]
+    for point in points:
+        figures = [figure.text(point.figures[figure.name]) for figure in shown]
+        rows.append([str(point.trial.number), *figures, *(value_text(point.trial.assignment[name]) for name in names)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+
+
+def value_text(value: object) -> str:
+    """A parameter's value in print."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def csv_text(setup: Setup, trials: Iterable[Trial], points: Sequence[Point]) -> str:
+    """Every trial as a row: whether it is of the front, its figures with units, its parameters, why it was refused."""
+    best = {number for point in points for number in (point.trial.number, *point.equals)}
+    names = list(setup.parameters)
+    stream = StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["trial", "front", "outcome", *(figure.label for figure in FIGURES.values()), *names, "reason"])
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        outcome = trial.outcome
+        kind = "measured" if outcome.figures else "failed" if outcome.failure else "refused"
+        figures = [outcome.figures.get(name, "") for name in FIGURES]
+        values = [trial.assignment[name] for name in names]
+        reason = outcome.refusal or outcome.failure
+        writer.writerow([trial.number, str(trial.number in best).lower(), kind, *figures, *values, reason])
+    return stream.getvalue()
