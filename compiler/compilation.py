@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from xdsl.dialects.builtin import ModuleOp
+from xdsl.passes import ModulePass
 
 from ..dialects.constants import Array
 from ..dialects.context import CompilerContext
@@ -75,15 +77,29 @@ class Compilation:
             self._calibrate(self.calibrate)
         folded = folded_nodes(self.module)
         for step in phase.passes(self.recipe):
-            begin = perf_counter()
-            step.apply(self.context, self.module)
-            key = f"{phase.name}/{step.name}"
-            self.pass_seconds[key] = self.pass_seconds.get(key, 0.0) + perf_counter() - begin
+            with self._timed(phase, step):
+                step.apply(self.context, self.module)
+        if self.recipe.passes:
+            self._run_further(phase)
         date_folded(self.module, folded, phase.name)
         if phase.name == "graph":
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
             self.facts = with_formats(self.facts, self.module)
+
+    def _run_further(self, phase: Phase) -> None:
+        from .further_passes import apply_further, further_passes
+
+        for step in further_passes(self.recipe, phase.name):
+            with self._timed(phase, step):
+                apply_further(step, phase.name, self.context, self.module)
+
+    @contextmanager
+    def _timed(self, phase: Phase, step: ModulePass) -> Generator[None]:
+        begin = perf_counter()
+        yield
+        key = f"{phase.name}/{step.name}"
+        self.pass_seconds[key] = self.pass_seconds.get(key, 0.0) + perf_counter() - begin
 
     def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
         if not self.recipe.takes_calibration:
@@ -175,6 +191,10 @@ def _recipe(recipe: str | Path | Recipe | None, precision: str | None, sign: str
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
     if sign is not None:
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
+    if asked.passes:
+        from .further_passes import check_passes
+
+        check_passes(asked)
     return asked if precision is None else replace(asked, precision=precision)
 
 

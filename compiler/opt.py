@@ -12,7 +12,7 @@ from xdsl.xdsl_opt_main import xDSLOptMain
 from ..dialects.context import CompilerContext
 from ..isa.errors import AttncError
 from ..isa.machine import load_machine, machine_names
-from .registry import PASSES, new_context, pass_loader
+from .registry import new_context, pass_loader, pass_names
 
 
 class PipelineError(Exception):
@@ -33,7 +33,7 @@ class AttncOpt(xDSLOptMain):
 
     def register_all_passes(self) -> None:
         """Our passes; xDSL's own stay out, since they know nothing of constants by reference."""
-        for name in PASSES:
+        for name in pass_names():
             self.register_pass(name, pass_loader(name))
 
     def setup_pipeline(self) -> None:

@@ -17,6 +17,10 @@ rows = 64                       # of a tile; columns and depth likewise
 [[layer]]                       # the first rule that matches a layer decides
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
+
+[[pass]]                        # in their order
+after = "graph"                 # a phase
+run = "replace-gelu{slope=0.1}"  # as `attnc-opt -p` takes it: ours, or that of a package that extends attnc
 """
 
 from __future__ import annotations
@@ -50,6 +54,14 @@ class LayerRule:
 
 
 @dataclass(frozen=True)
+class PassRule:
+    """A pass that runs behind the phase `after`; `run` is its name, with options as `attnc-opt` takes them."""
+
+    after: str
+    run: str
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A parsed recipe; the empty one changes nothing. A `residual` of None is what goes with the precision."""
 
@@ -59,6 +71,7 @@ class Recipe:
     schedule: ScheduleOptions = EVERYTHING
     tiles: tuple[TileRule, ...] = ()
     few_bits: FewBitOptions = NO_CHANGE
+    passes: tuple[PassRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -106,6 +119,7 @@ class Recipe:
         schedule = _options(ScheduleOptions, "schedule", entries.pop("schedule", {}))
         few_bits = _options(FewBitOptions, "few_bits", entries.pop("few_bits", {}))
         tiles = tuple(_tile(table) for table in _tables("tile", entries.pop("tile", [])))
+        passes = tuple(_pass(table) for table in _tables("pass", entries.pop("pass", [])))
         _known("recipe", entries, ("precision", "residual"))
         rules: list[LayerRule] = []
         for layer in _tables("layer", layers):
@@ -115,7 +129,7 @@ class Recipe:
             rules.append(LayerRule(layer["match"], layer["precision"]))
         if not all(isinstance(value, str) for value in entries.values()):
             raise UsageError("`precision` and `residual` are text")
-        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, few_bits=few_bits, **entries)
+        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, few_bits=few_bits, passes=passes, **entries)
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
@@ -126,6 +140,8 @@ class Recipe:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
         if self.tiles:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
+        if self.passes:
+            tables["pass"] = [{"after": rule.after, "run": rule.run} for rule in self.passes]
         if self.schedule != EVERYTHING:
             tables["schedule"] = asdict(self.schedule)
         if self.few_bits != NO_CHANGE:
@@ -137,6 +153,13 @@ def _tables(name: str, value: object) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(table, dict) for table in cast("list[object]", value)):
         raise UsageError(f"`{name}` must be an array of tables, written [[{name}]]")
     return cast("list[dict[str, Any]]", value)
+
+
+def _pass(table: dict[str, Any]) -> PassRule:
+    _known("[[pass]]", table, ("after", "run"))
+    if not all(isinstance(table.get(key), str) for key in ("after", "run")):
+        raise UsageError("each [[pass]] needs `after` and `run`, both text")
+    return PassRule(table["after"], table["run"])
 
 
 def _tile(table: dict[str, Any]) -> TileRule:

@@ -9,6 +9,9 @@ from typing import Any
 from xdsl.passes import ModulePass
 
 from ..dialects.context import CompilerContext
+from ..isa.errors import UsageError
+from ..isa.extensions import PASSES as EXTENSION_GROUP
+from ..isa.extensions import Extension, extensions
 
 DIALECTS = {
     "bnn": "attnc.dialects.bnn:Bnn",
@@ -68,9 +71,38 @@ def new_context() -> CompilerContext:
     return context
 
 
+def further_passes() -> dict[str, Extension]:
+    """The passes of packages that extend attnc, by name. Raises ExtensionError where one has a name of ours."""
+    found = {extension.name: extension for extension in extensions(EXTENSION_GROUP)}
+    for name in set(found) & set(PASSES):
+        raise found[name].wrong("attnc has a pass of that name")
+    return found
+
+
+def pass_names() -> tuple[str, ...]:
+    """The names of all passes, ours and those of packages that extend attnc."""
+    return (*PASSES, *further_passes())
+
+
+def pass_class(name: str) -> type[ModulePass]:
+    """The class of the pass called `name`. Raises UsageError where there is none, ExtensionError for a package that
+    cannot be loaded or gives something else."""
+    extension = further_passes().get(name)
+    if name in PASSES:
+        return _found(f"attnc.passes.{PASSES[name]}")
+    if extension is None:
+        raise UsageError(f"there is no pass {name!r}", f"there are {', '.join(sorted(pass_names()))}")
+    found = extension.load()
+    if not (isinstance(found, type) and issubclass(found, ModulePass)):
+        raise extension.wrong("is not a pass")
+    if getattr(found, "name", None) != name:
+        raise extension.wrong(f"is the pass {getattr(found, 'name', '?')!r}: name the entry point so")
+    return found
+
+
 def pass_loader(name: str) -> Callable[[], type[ModulePass]]:
     """What gives the class of the pass called `name`."""
-    return lambda: _found(f"attnc.passes.{PASSES[name]}")
+    return lambda: pass_class(name)
 
 
 def _found(place: str) -> Any:

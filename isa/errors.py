@@ -96,6 +96,19 @@ class AssemblyError(AttncError):
         super().__init__(f"{source}:{line}:{column}: {reason}")
 
 
+class ExtensionError(AttncError):
+    """What an installed package adds to attnc by an entry point, and is not as it should be."""
+
+    code = "E207"
+    exit_code = 2
+
+    def __init__(self, package: str, name: str, reason: str) -> None:
+        self.package = package
+        self.name = name
+        self.reason = reason
+        super().__init__(f"extension {name!r} of package {package}: {reason}")
+
+
 @dataclass(frozen=True)
 class Blocking:
     """One node that cannot be compiled: which (`node`, `operator`), why, and what would help."""

@@ -9,9 +9,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from .errors import MachineError
+from .extensions import MACHINES, extensions
 from .hardware import (
     ACTIONS,
     MATRIX_LAWS,
@@ -52,8 +54,8 @@ MACHINES_FOLDER = Path(__file__).parent / "machines"
 
 
 def machine_names() -> tuple[str, ...]:
-    """Names of the machines that come with attnc."""
-    return tuple(sorted(path.stem for path in MACHINES_FOLDER.glob("*.toml")))
+    """Names of the machines that come with attnc and with packages that extend it."""
+    return tuple(sorted((*_own_names(), *_further_files())))
 
 
 def load_machine(name_or_path: str | Path) -> Machine:
@@ -98,9 +100,35 @@ def _read(name_or_path: str | Path, seen: tuple[str, ...]) -> dict[str, Any]:
     return merge_tables(base, data)
 
 
+def _own_names() -> list[str]:
+    return [path.stem for path in MACHINES_FOLDER.glob("*.toml")]
+
+
+def _further_files() -> dict[str, Path]:
+    """The machine files of packages that extend attnc, by name. Raises ExtensionError."""
+    from importlib.resources import files
+
+    found: dict[str, Path] = {}
+    own = _own_names()
+    for extension in extensions(MACHINES):
+        package = extension.load()
+        if not isinstance(package, ModuleType):
+            raise extension.wrong("is not a package whose folder holds machine files")
+        folder = Path(str(files(package)))
+        for path in sorted(folder.glob("*.toml")):
+            if path.stem in own or path.stem in found:
+                raise extension.wrong(f"there is a machine {path.stem} already")
+            found[path.stem] = path
+    return found
+
+
 def _locate(name_or_path: str | Path) -> Path:
-    if isinstance(name_or_path, str) and name_or_path in machine_names():
-        return MACHINES_FOLDER / f"{name_or_path}.toml"
+    if isinstance(name_or_path, str):
+        if name_or_path in _own_names():
+            return MACHINES_FOLDER / f"{name_or_path}.toml"
+        further = _further_files()
+        if name_or_path in further:
+            return further[name_or_path]
     path = Path(name_or_path)
     if not path.is_file():
         raise MachineError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .engines import ENGINE_ROLES, Engine
 from .formats import Format
-from .instructions import RECORDS
+from .instructions import OWN_RECORDS
 from .lane_functions import LANE_FUNCTIONS, REDUCTIONS
 from .matrix import MatrixMode, Values
 from .record import HEADER_BITS, WORD_BYTES, Instruction
@@ -92,7 +92,7 @@ def manual() -> str:
 def _sections() -> Iterator[str]:
     yield _HEAD
     yield from _summary()
-    for record in RECORDS.values():
+    for record in OWN_RECORDS.values():
         yield from _instruction(record)
     yield _COSTS
     yield _LANES
@@ -109,7 +109,7 @@ def _summary() -> Iterator[str]:
     for engine in Engine:
         yield f"| {engine} | {ENGINE_ROLES[engine]} |"
     yield "\n| instruction | opcode | engine |\n|---|---|---|"
-    for record in RECORDS.values():
+    for record in OWN_RECORDS.values():
         anchor = record.mnemonic.replace(".", "")
         yield f"| [`{record.mnemonic}`](#{anchor}) | {record.opcode:#04x} | {_engine(record)} |"
     yield ""

@@ -22,7 +22,7 @@ from .container import container_parts, stored_digest
 from .errors import Fault, ProgramFileError
 from .files import write_beside
 from .formats import Array, Format
-from .instructions import ISA_HASH
+from .instructions import FURTHER, ISA_HASH
 from .machine import Machine
 from .occupancy import Occupancy
 from .table import Table
@@ -141,6 +141,12 @@ class Program:
         return len(self.table) * 64
 
     @property
+    def further_instructions(self) -> dict[str, list[str]]:
+        """The instructions that other packages brought: by mnemonic, the package and the encoding's hash."""
+        used = sorted(set(self.table.groups) & set(FURTHER))
+        return {mnemonic: [FURTHER[mnemonic].package, FURTHER[mnemonic].hash] for mnemonic in used}
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all constants in their stored formats."""
         return sum(segment.array.nbytes for segment in self.segments)
@@ -219,6 +225,7 @@ class Program:
         return {
             "format_version": FORMAT_VERSION,
             "isa": ISA_HASH,
+            "further_instructions": self.further_instructions,
             "machine": self.machine.to_dict(),
             "dram_bytes": self.dram_bytes,
             "inputs": [signature(item) for item in self.inputs],

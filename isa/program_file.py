@@ -14,7 +14,7 @@ from .columns import Int64Array
 from .container import read_container
 from .errors import Fault, MachineError, ProgramFileError, UsageError
 from .formats import Array, Format
-from .instructions import ISA_HASH
+from .instructions import FURTHER, ISA_HASH
 from .machine import Machine, machine_from_dict
 from .occupancy import ChipBuffer, Occupancy
 from .program import (
@@ -34,6 +34,7 @@ _KEYS = {
     "digest": str,
     "format_version": int,
     "isa": str,
+    "further_instructions": dict,
     "machine": dict,
     "dram_bytes": int,
     "inputs": list,
@@ -70,6 +71,7 @@ class _Reader:
     def program(self) -> Program:
         self.versions()
         self.keys()
+        self.further_instructions()
         machine = self.machine()
         dram_bytes = self.whole(self.metadata["dram_bytes"], "dram_bytes")
         if dram_bytes > machine.dram.bytes:
@@ -98,6 +100,8 @@ class _Reader:
             folded=tuple(Note(*self.texts(entry, 3, "folded")) for entry in self.metadata["folded"]),
             batchable=self.metadata["batchable"],
         )
+        if program.further_instructions != self.metadata["further_instructions"]:
+            raise self.wrong("holds other instructions than it says of other packages")
         # What checking found out the program need not find out again.
         vars(program)["analysis"] = analysis
         self.disjoint(segments, inputs)
@@ -121,6 +125,17 @@ class _Reader:
         for name in _TABLES:
             if name not in self.tensors:
                 raise self.wrong(f"lacks tensor {name!r}")
+
+    def further_instructions(self) -> None:
+        for mnemonic, entry in cast(dict[str, Any], self.metadata["further_instructions"]).items():
+            package, stamp = self.texts(entry, 2, "further_instructions")
+            if mnemonic not in FURTHER:
+                raise self.wrong(f"uses the instruction {mnemonic} of package {package}, which is not installed here")
+            if FURTHER[mnemonic].hash != stamp:
+                raise self.wrong(
+                    f"was compiled for another {mnemonic} than package {FURTHER[mnemonic].package} has here;"
+                    " compile it again"
+                )
 
     def whole(self, value: Any, what: str) -> int:
         if type(value) is not int or value < 0:

@@ -185,7 +185,7 @@ def _dearest(nodes: Sequence[NodeRow], performance: Performance) -> list[str]:
         "DRAM bytes",
         "energy",
     )
-    return table(headings, rows, left=4)
+    return table(headings, rows, left=4) if rows else []
 
 
 def _unlowered(report: Report) -> list[str]:

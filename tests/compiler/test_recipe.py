@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+import attnc
 from attnc.compiler.recipe import LayerRule, Recipe
 from attnc.isa.errors import InputError, UsageError
 from attnc.passes.tile_rules import TileRule
@@ -35,6 +36,24 @@ def test_everything_a_file_may_say(tmp_path: Path) -> None:
     assert recipe.precisions == {"int8", "bf16", "model"}
     assert Recipe.of(recipe.to_dict()) == recipe
     assert Recipe.of({"few_bits": {"sign": "ternary"}}).to_dict()["few_bits"]["sign"] == "ternary"
+
+
+def test_passes_run_behind_their_phase_and_are_recorded(path: Path, tmp_path: Path, shapes) -> None:
+    text = "[[pass]]\nafter = 'graph'\nrun = 'merge-products{rows=1}'\n"
+    recipe = Recipe.read(written(tmp_path, text.replace("{rows=1}", "")))
+    made = attnc.compile(path, shapes=shapes, recipe=recipe)
+    assert "graph/merge-products" in made.pass_seconds
+    assert made.program is not None
+    assert Recipe.of(made.program.recipe) == recipe
+    for wrong, reason in (
+        (text, "merge-products"),
+        (text.replace("graph", "link"), "'link' is no phase; choose one of graph"),
+        (text.replace("{rows=1}", "{"), "is not understood"),
+        (text.replace("merge-products{rows=1}", "lower-onnx"), "run it on imported modules"),
+        ("[[pass]]\nrun = 'merge-products'\n", "needs `after` and `run`"),
+    ):
+        with pytest.raises((InputError, UsageError), match=reason):
+            attnc.compile(path, shapes=shapes, recipe=Recipe.read(written(tmp_path, wrong)))
 
 
 def test_empty_file_changes_nothing(tmp_path: Path) -> None:

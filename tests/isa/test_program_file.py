@@ -131,6 +131,11 @@ def put(*path_and_value):
         (put("inputs", 0, "shape", [4, 4000]), "past the end"),
         (put("inputs", 0, "low", "a"), "with low 'a'"),
         (put("outputs", 1, "name", "y"), "outputs of equal names"),
+        (
+            put("further_instructions", {"ld.fill": ["pack", "0" * 32]}),
+            "ld.fill of package pack, which is not",
+        ),
+        (put("further_instructions", {"ld.fill": 1}), "without its 2 parts"),
         (put("nodes", 0, ["a"]), "without its 4 parts"),
         (put("memory_map", 0, 2, 1000), "past the end of dram"),
         (put("memory_map", 0, 1, "disk"), "unknown memory 'disk'"),

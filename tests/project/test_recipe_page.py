@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, Recipe
+from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, PassRule, Recipe
 from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.passes.tile_rules import TileChoice
@@ -49,6 +49,7 @@ def test_every_key_is_told() -> None:
     assert keys("At the top") == ["precision", "residual"]
     assert keys("[few_bits]") == names(FewBitOptions)
     assert keys("[[layer]]") == names(LayerRule)
+    assert keys("[[pass]]") == names(PassRule)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 
 

@@ -1,0 +1,1 @@
+"""What this package adds to attnc; pyproject.toml names each under its entry point."""
