@@ -101,7 +101,7 @@ WRONG = {
     "no record": ({"attnc.instructions": {"ld.fill": "json:loads"}}, "is not an instruction record"),
     "other name": ({"attnc.instructions": {"ld.full": "attnc_extension.fill:Fill"}}, "is the record of 'ld.fill'"),
     "own opcode": ({"attnc.instructions": {"ld.low": "low:Low"}}, "opcode 0x3f is attnc's"),
-    "own machine": ({"attnc.machines": {"again": "attnc.isa.machines"}}, "there is a machine edge already"),
+    "own machine": ({"attnc.machines": {"again": "attnc.isa.machines"}}, "there is a machine "),
     "no folder": ({"attnc.machines": {"again": "json:loads"}}, "is not a package whose folder holds machine files"),
     "no pass": ({"attnc.passes": {"replace-gelu": "json:loads"}}, "is not a pass"),
     "own pass": (
