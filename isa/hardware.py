@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fractions import Fraction
 from functools import cached_property
+from math import log2
 from typing import Any, cast
 
 import numpy as np
@@ -136,11 +137,21 @@ class SparseEngine:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with its source; `assumed` where the source is an estimate of ours."""
+    """A figure with its source; `assumed` where the source is an estimate of ours.
+
+    Of a memory's byte it may be told for a memory of `at_bytes`, and be `per_doubling` times as much with each doubling
+    of its size: a larger memory has longer wires.
+    """
 
     value: float
     source: str
     assumed: bool = False
+    at_bytes: int = 0
+    per_doubling: float = 1.0
+
+    def of_memory(self, size: int) -> float:
+        """The figure where the memory has `size` bytes."""
+        return self.value * self.per_doubling ** log2(size / self.at_bytes) if self.at_bytes else self.value
 
 
 @dataclass(frozen=True)
@@ -196,7 +207,10 @@ class Machine:
     def energy(self, action: str) -> float:
         """Picojoules of one action of ACTIONS; 0 for multiply-accumulates in a mode that the machine lacks."""
         figure = self.energy_pj.get(action)
-        return 0.0 if figure is None else figure.value
+        if figure is None:
+            return 0.0
+        memory = {"sram": self.sram, "acc": self.acc}.get(action.partition(".")[0])
+        return figure.value if memory is None else figure.of_memory(memory.bytes)
 
     def area_by_part_mm2(self) -> dict[str, float]:
         """Square millimetres by part: matrix, vector, sparse, sram, acc, dram, control. What a part holds, times what

@@ -26,6 +26,9 @@ from .hardware import (
 )
 from .matrix import MODE_BITS, MODE_NAMES
 
+MEMORIES = ("sram.", "acc.")
+"""What the names of figures that may go with the size of a memory begin with."""
+
 
 class MachineReader:
     """Reads a table of a machine file into dataclasses; every error names the dotted key."""
@@ -144,17 +147,16 @@ class MachineReader:
             )
         return engine
 
-    def figures(
-        self, value: Any, key: str, known: tuple[str, ...], optional: tuple[str, ...] = ()
-    ) -> dict[str, Figure]:
+    def figures(self, value: Any, key: str, known: tuple[str, ...], lacking: tuple[str, ...] = ()) -> dict[str, Figure]:
         """A table of figures with sources."""
         table = self.table(value, key)
-        self.keys(table, known, key, optional)
+        self.keys(table, known, key, lacking)
         result: dict[str, Figure] = {}
         for name in (item for item in known if item in table):
             where = f"{key}.{name}"
             entry = self.table(table[name], where)
-            self.keys(entry, ("value", "source", "assumed"), where, ("assumed",))
+            optional = ("assumed", "at_bytes", "per_doubling")
+            self.keys(entry, ("value", "source", *optional), where, optional)
             assumed = entry.get("assumed", False)
             if not isinstance(assumed, bool):
                 raise self.fail(f"{where}.assumed", f"true or false is needed, not {assumed!r}")
@@ -162,7 +164,13 @@ class MachineReader:
                 self.real(entry["value"], f"{where}.value"),
                 self.text(entry["source"], f"{where}.source"),
                 assumed,
+                self.integer(entry.get("at_bytes", 0), f"{where}.at_bytes", 0),
+                self.real(entry.get("per_doubling", 1.0), f"{where}.per_doubling"),
             )
+            if result[name].per_doubling <= 0:
+                raise self.fail(f"{where}.per_doubling", "0 is not above 0")
+            if not name.startswith(MEMORIES) and result[name].at_bytes:
+                raise self.fail(f"{where}.at_bytes", "only figures of SRAM and ACC go with the size of a memory")
         return result
 
     def machine(self, data: Mapping[str, Any]) -> Machine:

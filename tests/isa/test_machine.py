@@ -157,3 +157,27 @@ def test_energies_of_modes_that_a_machine_lacks_need_not_be_given():
     del known["energy_pj"]["mac.i8"]
     with pytest.raises(MachineError, match=r"energy_pj\.mac\.i8: missing"):
         machine_from_dict(known)
+
+
+def test_areas_and_the_energy_of_memories_follow_a_machines_sizes(tmp_path):
+    file = tmp_path / "half.toml"
+    file.write_text('extends = "edge"\n[sram]\nbytes = 131072\n[matrix]\nrows = 16\n[matrix.rates]\ni8 = 2\n', "utf-8")
+    half, edge = load_machine(file), load_machine("edge")
+    assert half.energy("sram.read") == pytest.approx(edge.energy("sram.read") / 1.38)
+    assert half.energy("acc.read") == edge.energy("acc.read")
+    ours, theirs = half.area_by_part_mm2(), edge.area_by_part_mm2()
+    assert ours["sram"] == theirs["sram"] / 2
+    assert ours["matrix"] == pytest.approx(theirs["matrix"] / 2 + 16 * 32 * 419e-6)
+    assert half.area_mm2 == pytest.approx(sum(ours.values()))
+
+
+def test_only_figures_of_memories_go_with_a_size():
+    data = changed("energy_pj.fetch.at_bytes", 64)
+    with pytest.raises(MachineError, match=r"energy_pj\.fetch\.at_bytes"):
+        machine_from_dict(data)
+
+
+def test_the_edge_machine_has_the_area_of_its_parts():
+    parts = load_machine("edge").area_by_part_mm2()
+    assert parts["matrix"] == pytest.approx(1024 * (11884 / 8 + 5824 / 2 + 419 + 4 * 9 + 16 * 6) * 1e-6)
+    assert parts["sram"] == pytest.approx(262144 * 4.61e-6)
