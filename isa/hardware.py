@@ -24,6 +24,7 @@ ACTIONS: dict[str, str] = {
     **{f"mac.{name}": f"multiply-accumulate in mode {name}" for name in MODE_NAMES},
     "vector.operation": "operation of one vector lane",
     "vector.transcendental": "transcendental operation of one vector lane",
+    "sparse.element": "element that the sparse engine passes over",
     "sram.read": "byte read from SRAM",
     "sram.write": "byte written to SRAM",
     "acc.read": "byte read from ACC",
@@ -130,9 +131,11 @@ class VectorEngine:
 
 @dataclass(frozen=True)
 class SparseEngine:
-    """The sparse and index engine."""
+    """The sparse and index engine. `window`: among how many columns the matrix engine can choose those that a row of a
+    masked product keeps."""
 
     elements_per_cycle: int
+    window: int
 
 
 @dataclass(frozen=True)

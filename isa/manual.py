@@ -61,7 +61,8 @@ Formats of less than 8 bits are packed: element e of a row is in byte e // (8 / 
 _COSTS = """\
 ## Costs
 
-Cycles follow from the fields and the machine file; nothing depends on values.
+Cycles follow from the fields and the machine file. They depend on values only where an extent stands in a register that
+`load.extent` reads.
 
 - `ld.block`, `st.block`: dimensions in order of their DRAM stride, smallest first, join into runs: a
   stride no longer than the run so far, or below one burst, extends the run over the dimension's span.
@@ -77,6 +78,10 @@ Cycles follow from the fields and the machine file; nothing depends on values.
   max(m, R), and `fill_cycles` + `drain_cycles` whenever the array was not running just before;
   `plain_ws` ceil(k / D) ceil(n / C) (2 R + C + m - 2); `plain_os` ceil(m / R) ceil(n / C) (2 R + C +
   ceil(k / r) - 2).
+- `mx.masked`: as a product of `packed` rows, by C columns where the mask belongs to the result, with D values of k
+  where it belongs to a: what a mask leaves out costs nothing, what it scatters costs rows that are not full.
+- `sx.top`: rows 5 ceil(columns / E), with E = `sparse.elements_per_cycle`; `sx.compact`: (rows + 1) ceil(columns / E);
+  `sx.pack`: rows ceil(columns / E); `sx.gather`: count ceil(row_bytes / 4 E).
 - `vx.pass`: `start_cycles` + ceil(rows columns / `lanes`), the second term times the largest of 1,
   stream bytes from SRAM over `sram_bytes_per_lane`, stream bytes from ACC over `acc_bytes_per_lane`,
   rounded up.

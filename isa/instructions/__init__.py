@@ -10,7 +10,9 @@ from ..lanes import LANE_FUNCTIONS, REDUCTIONS
 from ..record import Instruction, collect, describe_encoding
 from .control import LoadExtent, SetExtent, Sync
 from .further import Further, further_records
+from .masked_product import MaskedProduct
 from .matrix_product import Product
+from .sparse import Compact, GatherRows, Pack, Top
 from .transfers import Gather, LoadBlock, Scatter, StoreBlock
 from .vector import VectorPass, VectorProgram
 
@@ -26,6 +28,11 @@ OWN_RECORDS: Mapping[str, type[Instruction]] = collect(
         Product,
         VectorProgram,
         VectorPass,
+        MaskedProduct,
+        Top,
+        Compact,
+        Pack,
+        GatherRows,
     )
 )
 """attnc's own instruction records by mnemonic."""
@@ -59,14 +66,19 @@ __all__ = [
     "OWN_RECORDS",
     "RECORDS",
     "RECORDS_BY_OPCODE",
+    "Compact",
     "Gather",
+    "GatherRows",
     "LoadBlock",
     "LoadExtent",
+    "MaskedProduct",
+    "Pack",
     "Product",
     "Scatter",
     "SetExtent",
     "StoreBlock",
     "Sync",
+    "Top",
     "VectorPass",
     "VectorProgram",
 ]

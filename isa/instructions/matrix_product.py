@@ -23,7 +23,7 @@ from ..matrix import (
     packed_product,
     product,
 )
-from ..matrix_laws import LAWS
+from ..matrix_laws import LAWS, Law, ProductTraffic
 from ..packed import packed_bytes
 from ..record import (
     Condition,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 _BYTE = np.dtype(np.uint8)
-_PACKED = np.array([code in MODES_BY_CODE and MODES_BY_CODE[code].packed for code in range(16)], dtype=np.int64)
+PACKED_MODES = np.array([code in MODES_BY_CODE and MODES_BY_CODE[code].packed for code in range(16)], dtype=np.int64)
 _RIGHT = np.array(
     [
         code == 0 or (mode in MODES_BY_CODE and VALUES_BY_CODE.get(code) in RIGHT_VALUES.get(MODES_BY_CODE[mode], ()))
@@ -125,11 +125,11 @@ class Product(Instruction):
         # An A of more bits than the mode's own passes in as many turns; one of fewer gains nothing.
         turns = larger(self._bits("a") // own, 1)
         depth = larger(lookup(engine.depths, self.mode) // turns, 1)
-        traffic = LAWS[engine.law](engine, self.m, self.n, self.k, depth, self.accumulate)
+        traffic = self._traffic(machine, LAWS[engine.law], depth)
         works = self.m * self.n * self.k > 0
-        macs = self.m * self.n * self.k * turns
+        macs = self._macs(turns)
         events: dict[str, Column] = {
-            f"mac.{mode.label}": choose(self.mode == code, macs, 0) for code, mode in MODES_BY_CODE.items()
+            f"mac.{mode.label}": choose(both(works, self.mode == code), macs, 0) for code, mode in MODES_BY_CODE.items()
         }
         events["sram.read"] = packed_bytes(traffic.a_elements, self._bits("a")) + packed_bytes(
             traffic.b_elements, self._bits("b")
@@ -138,9 +138,16 @@ class Product(Instruction):
         events["acc.write"] = choose(works, traffic.acc_writes * 4, 0)
         return Cost(busy=choose(works, traffic.busy, 0), fill=choose(works, traffic.fill, 0), events=events)
 
+    def _macs(self, turns: Column) -> Column:
+        """Useful multiply-accumulates."""
+        return self.m * self.n * self.k * turns
+
+    def _traffic(self, machine: Machine, law: Law, depth: Column) -> ProductTraffic:
+        return law(machine.matrix, self.m, self.n, self.k, depth, self.accumulate)
+
     def faults(self, machine: Machine) -> tuple[Condition, ...]:
         """Operands in the wrong memory, unaligned, values that the mode has not, or a mode that the machine lacks."""
-        packed = lookup(_PACKED, self.mode) == 1
+        packed = lookup(PACKED_MODES, self.mode) == 1
         width = larger(self._bits("a") // 8, 1)
         b_width = larger(self._bits("b") // 8, 1)
         lacking = ", ".join(sorted(set(MODE_NAMES) - set(machine.matrix.rates)))
@@ -153,7 +160,7 @@ class Product(Instruction):
             ((self.a | self.a_stride) % width != 0, "a or its stride is not a multiple of the element"),
             ((self.b | self.b_stride) % b_width != 0, "b or its stride is not a multiple of the element"),
             (
-                both(either(self.a_values > 0, self.b_values > 0), lookup(_PACKED, self.mode) == 0),
+                both(either(self.a_values > 0, self.b_values > 0), lookup(PACKED_MODES, self.mode) == 0),
                 "operands of this mode have values of their own only",
             ),
             (

@@ -219,7 +219,8 @@ class StoreBlock(_BlockCopy):
         return self._copy(load=False)
 
 
-def _checked(ids: Array, limit: int) -> Array:
+def checked_ids(ids: Array, limit: int) -> Array:
+    """The ids themselves. Raises Fault for the first that is outside 0..limit-1."""
     wrong = (ids < 0) | (ids >= limit)
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])
@@ -228,12 +229,12 @@ def _checked(ids: Array, limit: int) -> Array:
 
 
 def _gather(ids: Array, table: Array, chip: Array) -> None:
-    chip[...] = table[_checked(ids, len(table))]
+    chip[...] = table[checked_ids(ids, len(table))]
 
 
 def _scatter(ids: Array, table: Array, chip: Array) -> None:
     # In order of place, so that the last of equal ids stands.
-    for place, row in enumerate(_checked(ids, len(table)).tolist()):
+    for place, row in enumerate(checked_ids(ids, len(table)).tolist()):
         table[row] = chip[place]
 
 

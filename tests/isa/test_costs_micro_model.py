@@ -214,10 +214,42 @@ def transfer_cycles(bursts, accesses, bytes_per_cycle):
     return cycles
 
 
+def parts_of(mask, window, width):
+    """The rows of a mask cut into parts of at most `width` kept columns, each of one window: (row, columns)."""
+    for row, kept in enumerate(mask):
+        for start in range(0, len(kept), window):
+            columns = [column for column in range(start, min(start + window, len(kept))) if kept[column]]
+            for first in range(0, len(columns), width):
+                yield row, columns[first : first + width]
+
+
+def radix_selection_cycles(columns, elements_per_cycle):
+    """Passes over a row: a histogram for each byte of a key of four, and one that writes the mask."""
+    cycles = 0
+    for _ in ("byte 3", "byte 2", "byte 1", "byte 0", "mask"):
+        left = columns
+        while left > 0:
+            left -= elements_per_cycle
+            cycles += 1
+    return cycles
+
+
 # ------------------------------------------------------------------------------------------------ comparison
 
 from attnc.isa.fields import ACC_BIT  # noqa: E402 - the models above are written without it
-from attnc.isa.instructions import Gather, LoadBlock, Product, StoreBlock, VectorPass, VectorProgram  # noqa: E402
+from attnc.isa.instructions import (  # noqa: E402
+    Compact,
+    Gather,
+    GatherRows,
+    LoadBlock,
+    MaskedProduct,
+    Pack,
+    Product,
+    StoreBlock,
+    Top,
+    VectorPass,
+    VectorProgram,
+)
 from attnc.isa.machine import load_machine  # noqa: E402
 from attnc.isa.matrix import MatrixMode  # noqa: E402
 
@@ -322,6 +354,44 @@ def test_cycles_of_a_packed_mode_go_with_the_bits_of_a(values, turns, m, n, k):
     cycles, _, _ = WeightStationaryGrid(4, 4, 8 // turns).run([(a, b, None)])
     assert cost.busy + cost.fill == cycles
     assert cost.events["mac.binary"] == m * n * k * turns
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("masked", ["result", "left"])
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_a_masked_product_takes_the_rows_that_its_mask_packs_into(m, n, k, masked, density):
+    machine = machine_with(4, 3, 1, "pipelined_ws")
+    a, b = operands(m, n, k)
+    left = masked == "left"
+    mask = np.random.default_rng(m * n * k).random((m, k if left else n)) < density
+    width = 4 if left else 3
+    # The array holds what a part has chosen: rows of b for kept values of a, columns of b for kept results.
+    result, parts = np.zeros((m, n), dtype=np.int64), list(parts_of(mask, 6, width))
+    for row, kept in parts:
+        if left:
+            result[row] += a[row, kept] @ b[kept]
+        else:
+            result[row, kept] = a[row] @ b[:, kept]
+    np.testing.assert_array_equal(result, np.where(mask, a, 0) @ b if left else np.where(mask, a @ b, 0))
+    streamed = np.zeros((len(parts), width if left else k), dtype=np.int64)
+    held = np.zeros((streamed.shape[1], n if left else width), dtype=np.int64)
+    cycles, _, _ = WeightStationaryGrid(4, 3, 1).run([(streamed, held, None)])
+    product = MaskedProduct(
+        mode=MatrixMode.I8.code, acc=ACC_BIT, m=m, n=n, k=k, masked=int(left), packed=len(parts), window=6, width=width
+    )
+    cost = product.cost(machine)
+    assert cost.busy + cost.fill == cycles
+    assert cost.events["mac.i8"] <= m * n * k
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 32), (2, 33), (5, 197)])
+def test_passes_of_the_sparse_engine(rows, columns):
+    shape = {"rows": rows, "columns": columns}
+    assert Top(**shape, format=0, keep=1).cost(EDGE).busy == rows * radix_selection_cycles(columns, 32)
+    single = -(-columns // 32)
+    assert Compact(**shape).cost(EDGE).busy == (rows + 1) * single
+    assert Pack(**shape, window=1, width=1).cost(EDGE).busy == rows * single
+    assert GatherRows(limit=9, count=rows, row_bytes=4 * columns - 3).cost(EDGE).busy == rows * single
 
 
 BYTES = {0: 4, 1: 2, 4: 1}

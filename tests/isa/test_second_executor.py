@@ -161,7 +161,7 @@ class SecondExecutor:
                     value -= 1 << width
                 if kind == "extent":
                     value = self.registers[value & 31] if value >> 16 else value
-                    zero |= value == 0
+                    zero |= value == 0 and (name, field) != ("mx.masked", "packed")
                 values[field] = value
             if not zero:
                 getattr(self, name.replace(".", "_"))(values, bits >> 8 & 15)
@@ -207,16 +207,16 @@ class SecondExecutor:
     def st_scatter(self, v, queue):
         self.rows(v, False)
 
-    def mx_product(self, v, queue):
+    def mx_product(self, v, queue, kept=lambda i, j, k: True):
         operand, result = MODES[v["mode"]]
         if BITS[operand] < 8:
-            self.packed_product(v, operand)
+            self.packed_product(v, operand, kept)
             return
         size = SIZES[operand]
         for i in range(v["m"]):
             for j in range(v["n"]):
                 total = 0
-                for k in range(v["k"]):
+                for k in filter(lambda k: kept(i, j, k), range(v["k"])):
                     row, column = (j, k) if v["transpose_b"] else (k, j)
                     left = self.read(("sram", v["a"] + i * v["a_stride"] + k * size), operand)
                     total += left * self.read(("sram", v["b"] + row * v["b_stride"] + column * size), operand)
@@ -225,7 +225,7 @@ class SecondExecutor:
                     total += self.read(place, result)
                 self.write(place, result, int32(total) if result == "i32" else float(total))
 
-    def packed_product(self, v, own):
+    def packed_product(self, v, own, kept):
         def operand(name, row, k):
             values, stored = VALUES[v[f"{name}_values"]]
             stored = own if values == "own" else stored
@@ -234,9 +234,49 @@ class SecondExecutor:
 
         for i in range(v["m"]):
             for j in range(v["n"]):
-                total = sum(operand("a", i, k) * operand("b", j, k) for k in range(v["k"]))
+                total = sum(operand("a", i, k) * operand("b", j, k) for k in range(v["k"]) if kept(i, j, k))
                 place = ("acc", v["acc"] - 2**31 + i * v["acc_stride"] + 4 * j)
                 self.write(place, "i32", int32(total + (self.read(place, "i32") if v["accumulate"] else 0)))
+
+    def bit(self, v, row, column):
+        return self.field(self.place(v["mask"] + row * v["mask_stride"]), "b1", column)
+
+    def mx_masked(self, v, queue):
+        left = v["masked"]
+        self.mx_product(v, queue, lambda i, j, k: self.bit(v, i, k if left else j))
+
+    def sx_top(self, v, queue):
+        for row in range(v["rows"]):
+            place = self.place(v["values"] + row * v["values_stride"])
+            values = [self.read(place, FORMATS[v["format"]], column) for column in range(v["columns"])]
+            best = sorted(range(len(values)), key=lambda column: (-values[column], column))[: v["keep"]]
+            target = self.place(v["mask"] + row * v["mask_stride"])
+            self.write_packed(target, "b1", [column in best for column in range(v["columns"])])
+
+    def sx_compact(self, v, queue):
+        columns = [c for c in range(v["columns"]) if any(self.bit(v, row, c) for row in range(v["rows"]))]
+        for place in range(v["columns"]):
+            value = columns[place] if place < len(columns) else 0
+            self.write(self.place(v["ids"] + 4 * place), "i32", value)
+        self.write(self.place(v["count"]), "i32", len(columns))
+
+    def sx_pack(self, v, queue):
+        total = 0
+        for row in range(v["rows"]):
+            for start in range(0, v["columns"], v["window"]):
+                window = range(start, min(start + v["window"], v["columns"]))
+                total += math.ceil(sum(self.bit(v, row, column) for column in window) / v["width"])
+        self.write(self.place(v["count"]), "i32", total)
+
+    def sx_gather(self, v, queue):
+        rows = []
+        for place in range(v["count"]):
+            memory, start = self.place(v["table"])
+            start += self.read(self.place(v["ids"] + 4 * place), "i32") * v["table_stride"]
+            rows.append(self.memory[memory][start : start + v["row_bytes"]].copy())
+        for place, row in enumerate(rows):
+            memory, start = self.place(v["out"] + place * v["out_stride"])
+            self.memory[memory][start : start + v["row_bytes"]] = row
 
     def vx_program(self, v, queue):
         self.slots[queue, v["slot"]] = v
@@ -453,6 +493,47 @@ class Generator:
         }
         self.builder.append("mx.product", 2, fields)
 
+    def masked_product(self):
+        left = self.pick(0, 1)
+        number, mode, acc, depth = ("i8", 3, 0, 32) if self.pick(0, 1) else ("f32", 0, 512, 4)
+        fields = {
+            "mode": mode,
+            "acc": ACC_BIT + acc,
+            "a": self.inside(number),
+            "b": self.inside(number),
+            "m": self.extent(),
+            "n": self.extent(),
+            "k": self.extent(),
+            "acc_stride": 32,
+            "a_stride": 32,
+            "b_stride": 32,
+            "accumulate": self.pick(0, 1),
+            "mask": self.inside("i8"),
+            "mask_stride": 8,
+            "masked": left,
+            "packed": 16,
+            "window": self.pick(1, 9),
+            "width": depth if left else 32,
+        }
+        self.builder.append("mx.masked", 2, fields)
+
+    def sparse(self):
+        mask = {"mask": self.inside("i8"), "mask_stride": 8, "rows": self.extent(), "columns": self.pick(1, 8)}
+        match self.pick(0, 3):
+            case 0:
+                number = ("f32", "i32")[self.pick(0, 1)]
+                values = {"values": self.inside(number), "values_stride": 32, "format": Format.parse(number).code}
+                self.builder.append("sx.top", 4, {**mask, **values, "keep": self.extent()})
+            case 1:
+                self.builder.append("sx.compact", 4, {**mask, "ids": IDS, "count": self.inside("i32")})
+            case 2:
+                counted = {"count": self.inside("i32"), "window": self.pick(1, 5), "width": self.pick(1, 3)}
+                self.builder.append("sx.pack", 4, {**mask, **counted})
+            case _:
+                fields = {"table": REGION["i8"], "table_stride": 20, "limit": 8, "ids": IDS, "count": self.extent()}
+                fields |= {"row_bytes": self.pick(1, 20), "out": REGION["i8"] + self.pick(0, 99), "out_stride": 24}
+                self.builder.append("sx.gather", 4, fields)
+
     def vector(self):
         open_ended = self.pick(0, 4) == 0
         if open_ended:
@@ -489,8 +570,9 @@ class Generator:
         self.builder.append("sync", 1, {})
 
     def table(self):
+        every = (self.copy, self.rows, self.product, self.masked_product, self.sparse, self.vector, self.vector)
         for _ in range(6):
-            (self.copy, self.rows, self.product, self.vector, self.vector, self.control)[self.pick(0, 5)]()
+            (*every, self.control)[self.pick(0, 7)]()
         return self.builder.build()
 
     def memory(self):
