@@ -27,7 +27,7 @@ class FewBitGraph(Graph):
         super().__init__(seed)
         self.bits = bits
         self._random_bits = np.random.default_rng(seed + 1)
-        for name, value in (("zero", 0.0), ("one", 1.0), ("minus_one", -1.0)):
+        for name, value in (("zero", 0.0), ("one", 1.0), ("minus_one", -1.0)) if bits == 1 else ():
             self.constant(name, np.array(value, np.float32))
 
     def quantized(self, x: str, name: str, deviation: float, unsigned: bool = False) -> str:
