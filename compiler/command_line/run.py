@@ -39,6 +39,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trace", metavar="OUT.perfetto-trace", type=Path, help="write the engines in time, for ui.perfetto.dev"
     )
+    parser.add_argument(
+        "--report", metavar="OUT.html", type=Path, help="write a page of tables and plots, for a browser"
+    )
+    parser.add_argument(
+        "--ir",
+        metavar="DIR",
+        type=Path,
+        help="with --report: show the phases in this folder of `compile --dump-ir` too",
+    )
     parser.add_argument("--log", action="store_true", help="print a line for each instruction as it starts")
     parser.add_argument("--until", metavar="N", type=int, help="with --log: only the first N instructions")
     add_quiet_option(parser)
@@ -47,7 +56,8 @@ def add_arguments(parser: ArgumentParser) -> None:
   attnc run model.attn --random 0 --mode timing
   attnc run model.attn --input inputs.npz --output outputs.npz --json report.json
   attnc run model.attn --random 0 --check --log --until 20
-  attnc run model.attn --random 0 --mode timing --trace model.perfetto-trace"""
+  attnc run model.attn --random 0 --mode timing --trace model.perfetto-trace
+  attnc run model.attn --input inputs.npz --report model.html"""
 
 
 def run(options: Namespace) -> int:
@@ -60,7 +70,8 @@ def run(options: Namespace) -> int:
     from ...runtime.summary import summary_text
 
     _check_consistent(options)
-    check_outputs([options.output, options.json, options.instructions, options.trace], [options.program, options.input])
+    outputs = [options.output, options.json, options.instructions, options.trace, options.report]
+    check_outputs(outputs, [options.program, options.input])
     session = load(options.program, options.machine)
 
     def progress(repetitions: Iterable[int]) -> Iterable[int]:
@@ -81,6 +92,10 @@ def run(options: Namespace) -> int:
         from ...runtime.trace import write_trace
 
         write_trace(result.measurement, options.trace)
+    if options.report is not None:
+        from ...runtime.pages.run_page import write_run_page
+
+        write_run_page(result, options.report, options.ir)
     if options.output is not None:
         _save_outputs(options.output, result)
     if options.json is not None:
@@ -97,8 +112,11 @@ def run(options: Namespace) -> int:
 
 
 def _check_consistent(options: Namespace) -> None:
-    if options.mode == "values" and (options.instructions is not None or options.trace is not None or options.log):
-        raise UsageError("--instructions, --trace and --log need timing", "leave out --mode values")
+    timed = (options.instructions, options.trace, options.report)
+    if options.mode == "values" and (options.log or any(path is not None for path in timed)):
+        raise UsageError("--instructions, --trace, --report and --log need timing", "leave out --mode values")
+    if options.ir is not None and options.report is None:
+        raise UsageError("--ir goes with --report")
     if options.mode == "timing" and options.output is not None:
         raise UsageError("--output needs values", "leave out --mode timing")
     if options.until is not None and not options.log:

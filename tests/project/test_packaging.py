@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("compiler", "dialects", "isa", "passes", "runtime")
-HEAVY = ("numpy", "onnx", "onnxruntime", "xdsl", "lark", "tqdm")
+HEAVY = ("numpy", "onnx", "onnxruntime", "xdsl", "lark", "tqdm", "jinja2", "plotly")
 
 
 def python(code: str) -> str:
