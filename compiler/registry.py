@@ -32,6 +32,7 @@ MADE_DIALECTS = {
 PASSES = {
     "decide-signs": "precision.decide_signs:DecideSigns",
     "fold-constants": "graph.fold_constants:FoldConstants",
+    "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",

@@ -13,10 +13,13 @@ class FewBitOptions:
 
     sign: what the zero of ONNX's Sign becomes where its result is an operand of an integer product. `"checked"`: the
     result is one bit, and an exact zero (or NaN) is a fault when the program runs. `"ternary"`: -1, 0 and 1.
-    `"assume-nonzero"`: one bit, and a zero is taken for +1.
+    `"assume-nonzero"`: one bit, and a zero is taken for +1. thresholds: what
+    stands between the integer sums of a product and one bit (scales, biases, norms, a comparison) is one comparison of
+    the integers with a threshold for each column, exactly.
     """
 
     sign: str = "checked"
+    thresholds: bool = True
 
 
 NO_CHANGE = FewBitOptions()

@@ -9,6 +9,7 @@ from ..graph.merge_products import MergeProducts
 from ..graph.pipeline import cleanup
 from ..graph.remove_unused import RemoveUnused
 from .decide_signs import DecideSigns
+from .fold_thresholds import FoldThresholds
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts
@@ -47,6 +48,8 @@ def precision(
     if "int8" in asked:
         passes.append(QuantizeProducts(default, layers))
     passes += cleanup()
+    if few_bits.thresholds:
+        passes += (FoldThresholds(), RemoveUnused())
     if merge_products:
         passes += (MergeProducts(), RemoveUnused())
     return (*passes, RepeatDequantization())
