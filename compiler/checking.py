@@ -1,4 +1,5 @@
-"""`attnc.check`: what of a model can run on the accelerator, what cannot and why, without compiling it."""
+"""`attnc.check`: what of a model can run on the accelerator, on which engine and in how much memory, what cannot and
+why: without compiling it."""
 
 from __future__ import annotations
 
@@ -8,103 +9,99 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr
-
-from ..dialects import nn, sattn
 from ..dialects.constants import Array
-from ..dialects.elements import element_type, shape_of
-from ..dialects.provenance import folded_nodes, module_nodes, nodes_of
+from ..dialects.provenance import folded_nodes, module_nodes
 from ..isa.errors import Blocking, UnsupportedError
+from ..isa.machine import Machine
 from ..passes.precision.unlowered import Unlowered, unlowered
-from .phases import PHASES
+from ..runtime.tables import data_frame, html_section, html_table
+from .compilation import imported, machine_of, recipe_of
 from .recipe import Recipe
-from .registry import new_context
+from .workload import EngineWork, Layer, MemoryNeed, engine_work, layers_of, memory_need, without_mode
 
 if TYPE_CHECKING:
     import onnx
+    from pandas import DataFrame
 
-_REACHED = next(index for index, phase in enumerate(PHASES) if phase.name == "precision")
-"""How far a model is compiled to be checked."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One matrix product or attention: its structural path, operator, number format, shape and ONNX nodes."""
-
-    path: str
-    operator: str
-    format: str
-    shape: tuple[int, ...]
-    nodes: tuple[str, ...]
+REACHED = "attention"
+"""How far a model is compiled to be checked: every format and form is decided, nothing is searched."""
 
 
 @dataclass(frozen=True)
 class CheckReport:
     """What `check` found. `operators` counts the model's nodes by operator; `folded` of them need no work when the
-    program runs; `blocking` cannot run on the accelerator. Where nothing blocks, `layers` are the products in the
-    formats that the model gives them, and `unlowered` those that it writes quantized and that compute in float."""
+    program runs; `blocking` cannot run on the accelerator. Where no operator blocks, `layers` are the products in the
+    formats that they will have, `unlowered` those that the model writes quantized and that compute in float, `engines`
+    what each engine of `machine` does, and `memory` what the model needs of memory."""
 
+    machine: str
     operators: Mapping[str, int]
     folded: int
     blocking: tuple[Blocking, ...]
     layers: tuple[Layer, ...] = ()
     unlowered: tuple[Unlowered, ...] = ()
+    engines: tuple[EngineWork, ...] = ()
+    memory: MemoryNeed | None = None
 
     @property
     def supported(self) -> bool:
-        """Whether the model compiles as far as its operators go."""
-        return not self.blocking
+        """Whether the machine can run the model, as far as that is known without compiling it."""
+        return not self.blocking and (self.memory is None or self.memory.fits)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "supported": self.supported,
-            "operators": dict(self.operators),
-            "folded": self.folded,
-            "blocking": [asdict(item) for item in self.blocking],
-            "layers": [asdict(layer) for layer in self.layers],
-            "unlowered": [asdict(item) for item in self.unlowered],
-        }
+        return {"supported": self.supported, **asdict(self)}
+
+    def to_dataframe(self) -> DataFrame:
+        """The layers as a pandas data frame. Raises UsageError without pandas."""
+        return data_frame(self.layers, Layer)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        answer = "supported" if self.supported else "not supported"
+        parts = [f"<p><b>{answer}</b> on {self.machine}</p>", html_table(self.blocking)]
+        parts.append(html_section("layers", html_table(self.layers)))
+        parts.append(html_section("engines", html_table(self.engines)))
+        parts.append(html_section("written quantized, computed in float", html_table(self.unlowered)))
+        parts.append(html_section("memory", html_table([] if self.memory is None else [self.memory])))
+        return "".join(parts)
 
 
 def check(
     model: str | Path | bytes | onnx.ModelProto,
     *,
+    machine: str | Path | Machine | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, Array] | None = None,
+    precision: str | None = None,
+    sign: str | None = None,
+    calibrate: str | Path | Mapping[str, Array] | None = None,
+    recipe: str | Path | Recipe | None = None,
 ) -> CheckReport:
-    """Import and lower a model, and report. All blocking nodes are listed, not the first.
+    """Import and lower a model, and report. The arguments are those of `attnc.compile`. All blocking nodes are listed,
+    not the first.
 
-    Raises InputError for a file that is no valid model or leaves a dimension open.
+    Raises InputError for a file that is no valid model or leaves a dimension open, UsageError for a wrong call.
     """
-    from .importer import import_model
-
-    context = new_context()
-    module = import_model(model, shapes or {}, constants or {}, context)
+    target = machine_of(machine)
+    result = imported(model, target, recipe_of(recipe, precision, sign), shapes or {}, constants or {})
+    result.calibrate = calibrate
+    module = result.module
     counts = Counter(node.operator for node in (*module_nodes(module), *folded_nodes(module)))
     operators = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     try:
-        for phase in PHASES[: _REACHED + 1]:
-            for step in phase.passes(Recipe()):
-                step.apply(context, module)
+        result.continue_to(REACHED)
     except UnsupportedError as error:
-        return CheckReport(operators, len(folded_nodes(module)), error.blocking)
-    return CheckReport(operators, len(folded_nodes(module)), (), tuple(_layers(module)), unlowered(module))
-
-
-def _layers(module: ModuleOp) -> list[Layer]:
-    layers: list[Layer] = []
-    for operation in module.walk():
-        if not isinstance(operation, nn.MatmulOp | sattn.AttentionOp):
-            continue
-        path = operation.attributes.get("path")
-        layers.append(
-            Layer(
-                path.data if isinstance(path, StringAttr) else "",
-                operation.name,
-                str(element_type(operation.operands[0])),
-                shape_of(operation.results[0]),
-                tuple(node.name for node in nodes_of(operation)),
-            )
-        )
-    return layers
+        return CheckReport(target.name, operators, len(folded_nodes(module)), error.blocking)
+    layers = layers_of(module)
+    need = memory_need(module, target)
+    return CheckReport(
+        target.name,
+        operators,
+        len(folded_nodes(module)),
+        without_mode(layers, target),
+        layers,
+        unlowered(module),
+        engine_work(module, layers, need, target),
+        need,
+    )

@@ -146,8 +146,8 @@ def compile(
     """
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
-        target = machine if isinstance(machine, Machine) else load_machine(machine or DEFAULT_MACHINE)
-        result = _imported(model, target, _recipe(recipe, precision, sign), shapes or {}, constants or {})
+        asked = recipe_of(recipe, precision, sign)
+        result = imported(model, machine_of(machine), asked, shapes or {}, constants or {})
     else:
         settled = {
             "machine": machine,
@@ -187,7 +187,13 @@ def _shown(names: Sequence[str]) -> Iterator[str]:
         yield name
 
 
-def _recipe(recipe: str | Path | Recipe | None, precision: str | None, sign: str | None) -> Recipe:
+def machine_of(machine: str | Path | Machine | None) -> Machine:
+    """The machine that a call names: a name, a file or a Machine; `edge` where it names none."""
+    return machine if isinstance(machine, Machine) else load_machine(machine or DEFAULT_MACHINE)
+
+
+def recipe_of(recipe: str | Path | Recipe | None, precision: str | None, sign: str | None) -> Recipe:
+    """The recipe that a call asks for: a file or a Recipe, changed by what the call says besides."""
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
     if sign is not None:
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
@@ -198,13 +204,14 @@ def _recipe(recipe: str | Path | Recipe | None, precision: str | None, sign: str
     return asked if precision is None else replace(asked, precision=precision)
 
 
-def _imported(
+def imported(
     model: str | Path | bytes | onnx.ModelProto,
     machine: Machine,
     recipe: Recipe,
     shapes: Mapping[str, Sequence[int]],
     constants: Mapping[str, Array],
 ) -> Compilation:
+    """A model behind the first phase. Arguments and errors are those of `compile`."""
     context = new_context()
     begin = perf_counter()
     from .importer import import_model

@@ -12,6 +12,7 @@ replace-gelu = "my_package.replace_gelu:ReplaceGelu"
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import cache
@@ -66,13 +67,20 @@ def extensions(group: str) -> tuple[Extension, ...]:
 
 @cache
 def _present() -> bool:
-    """Whether any installed package may extend attnc: importlib.metadata takes longer to load than this takes."""
-    for folder in sys.path:
-        for pattern in ("*.dist-info", "*.egg-info"):
-            for path in Path(folder).glob(f"{pattern}/entry_points.txt"):
-                try:
-                    if b"[attnc." in path.read_bytes():
-                        return True
-                except OSError:
-                    continue
-    return False
+    """Whether any installed package may extend attnc: importlib.metadata takes ten times as long to tell."""
+    return any(_extends(Path(entry.path)) for folder in sys.path for entry in _metadata(folder))
+
+
+def _metadata(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder or ".") as entries:
+            return [entry for entry in entries if entry.name.endswith((".dist-info", ".egg-info"))]
+    except OSError:
+        return []
+
+
+def _extends(metadata: Path) -> bool:
+    try:
+        return b"[attnc." in (metadata / "entry_points.txt").read_bytes()
+    except OSError:
+        return False

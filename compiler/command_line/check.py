@@ -1,55 +1,113 @@
-"""`attnc check`: supported or not, every blocking node with its reason, and the layers that recipes can name."""
+"""`attnc check`: supported or not, every blocking node with its reason, the layers that recipes can name, and what the
+machine would do."""
 
 from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .options import add_model_options, shapes_of
+from .options import add_machine_option, add_model_options, add_recipe_options, shapes_of
 
 if TYPE_CHECKING:
     from ..checking import CheckReport
+    from ..workload import MemoryNeed
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_model_options(parser)
+    add_machine_option(parser)
+    add_recipe_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.epilog = """examples:
   attnc check model.onnx
-  attnc check model.onnx --shape input_ids=1x128 --json"""
+  attnc check model.onnx --shape input_ids=1x128 --json
+  attnc check model.onnx --machine tiny --precision int8"""
 
 
 def run(options: Namespace) -> int:
-    """Print the report; 1 when something blocks."""
+    """Print the report; 1 when something blocks or does not fit."""
     from ..checking import check
 
-    report = check(options.model, shapes=shapes_of(options))
-    print(json.dumps(report.to_dict(), indent=2) if options.json else _text(report))
+    report = check(
+        options.model,
+        machine=options.machine,
+        shapes=shapes_of(options),
+        precision=options.precision,
+        sign=options.sign,
+        calibrate=options.calibrate,
+        recipe=options.recipe,
+    )
+    print(json.dumps(report.to_dict(), indent=2) if options.json else "\n".join(_lines(report)))
     return 0 if report.supported else 1
 
 
-def _text(report: CheckReport) -> str:
+def _lines(report: CheckReport) -> Iterator[str]:
     total = sum(report.operators.values())
-    lines = [f"{total} nodes, {report.folded} of them folded or recognised away before the program runs"]
-    lines.append("operators: " + ", ".join(f"{name} {count}" for name, count in report.operators.items()))
+    yield f"{total} nodes, {report.folded} of them folded or recognised away before the program runs"
+    yield "operators: " + ", ".join(f"{name} {count}" for name, count in report.operators.items())
     if report.blocking:
         counts = Counter(item.operator for item in report.blocking)
         kinds = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-        lines.append(f"not supported: {len(report.blocking)} nodes ({kinds})")
-        lines.extend(f"  {item}" for item in report.blocking)
-        return "\n".join(lines)
-    lines.append(f"supported; {len(report.layers)} products, by the path that a recipe names:")
-    width = max((len(layer.path) for layer in report.layers), default=0)
+        yield f"not supported on {report.machine}: {len(report.blocking)} nodes ({kinds})"
+        yield from (f"  {item}" for item in report.blocking)
+    elif report.supported:
+        yield f"supported on {report.machine}"
+    if report.layers:
+        yield from ("", f"{len(report.layers)} products, by the path that a recipe names", *_layers(report))
+    if report.unlowered:
+        yield from ("", f"written quantized, computed in float: {len(report.unlowered)} products")
+        yield from (f"  {item.node}: {item.reason}" for item in report.unlowered)
+    if report.engines:
+        yield from ("", *_engines(report))
+    if report.memory is not None:
+        yield from ("", *_memory(report.memory))
+
+
+def _layers(report: CheckReport) -> list[str]:
+    from ...runtime.summary import table
+
+    rows: list[tuple[str, ...]] = []
     for layer in report.layers:
-        shape = "x".join(map(str, layer.shape))
         # The last node is the product itself, those before it were taken into it.
         last = layer.nodes[-1] if layer.nodes else ""
         more = f" and {len(layer.nodes) - 1} more" if len(layer.nodes) > 1 else ""
-        lines.append(f"  {layer.path:{width}}  {layer.operator:15} {layer.format:5} {shape:16} {last}{more}")
-    if report.unlowered:
-        lines.append(f"written quantized, computed in float: {len(report.unlowered)} products")
-        lines.extend(f"  {item.node}: {item.reason}" for item in report.unlowered)
-    return "\n".join(lines)
+        modes, shape = "/".join(dict.fromkeys(layer.modes)), "x".join(map(str, layer.shape))
+        rows.append((layer.path, layer.operator, layer.format, modes, shape, last + more, f"{layer.macs:,}"))
+    return table(("path", "operator", "format", "mode", "shape", "nodes", "MACs"), rows, left=6)
+
+
+def _engines(report: CheckReport) -> list[str]:
+    from ...runtime.summary import table
+
+    rows = [
+        (
+            item.engine,
+            item.mode,
+            f"{item.operations:,}" if item.operations else "",
+            f"{item.amount:,} {item.unit}",
+            "" if item.least_cycles is None else f"{item.least_cycles:,}",
+        )
+        for item in report.engines
+    ]
+    return table(("engine", "mode", "operations", "work", "cycles at least"), rows, left=2)
+
+
+def _memory(need: MemoryNeed) -> list[str]:
+    by_format = ", ".join(f"{name} {count:,}" for name, count in need.weights.items())
+    verdict = "fits" if need.fits else "does not fit"
+    rows = [
+        ("weights", f"{sum(need.weights.values()):,}", by_format),
+        ("inputs", f"{need.input_bytes:,}", ""),
+        ("outputs", f"{need.output_bytes:,}", ""),
+        ("activations, at most", f"{need.activation_bytes:,}", "all that is alive at once, were nothing fused"),
+        ("DRAM", f"{need.dram_bytes:,}", f"weights, inputs and outputs: {verdict}"),
+        ("SRAM", f"{need.sram_bytes:,}", ""),
+        ("ACC", f"{need.acc_bytes:,}", ""),
+    ]
+    names = max(len(row[0]) for row in rows)
+    sizes = max(len(row[1]) for row in rows)
+    return ["memory, bytes", *(f"  {name:<{names}}  {size:>{sizes}}  {more}".rstrip() for name, size, more in rows)]

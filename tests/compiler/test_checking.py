@@ -1,12 +1,15 @@
 """check: what of a model runs, what does not and why, without compiling it."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+import attnc
 from attnc import check
+from attnc.isa.machine import load_machine, machine_from_dict
 
 
 def test_supported_model_lists_its_products_by_path(model, shapes) -> None:
@@ -77,6 +80,73 @@ def test_quantized_product_that_runs_in_float_is_told() -> None:
     assert [item.node for item in report.unlowered] == ["product"]
 
 
-def test_report_is_json(model, shapes) -> None:
-    found = json.loads(json.dumps(check(model, shapes=shapes).to_dict()))
-    assert set(found) == {"supported", "operators", "folded", "blocking", "layers", "unlowered"}
+def test_report_is_json_and_a_data_frame(model, shapes) -> None:
+    report = check(model, shapes=shapes)
+    found = json.loads(json.dumps(report.to_dict()))
+    parts = {"operators", "folded", "blocking", "layers", "unlowered", "engines", "memory"}
+    assert set(found) == {"supported", "machine", *parts}
+    assert report.to_dataframe()["path"].tolist() == [layer["path"] for layer in found["layers"]]
+    assert "encoder.0.ffn.up" in report._repr_html_()
+
+
+def test_work_is_that_of_the_program() -> None:
+    path = Path(__file__).parents[2] / "examples" / "digits_vit" / "model.onnx"
+    report = check(path)
+    measured = attnc.Session(attnc.compile(path).program).run(mode="timing").report.performance
+    work = {item.engine: item for item in report.engines}
+    assert work["mx"].amount == measured.macs
+    assert work["mx"].least_cycles == measured.bound_cycles["mx"]
+    assert work["dram"].amount == measured.dram_compulsory_bytes
+    assert report.memory is not None
+    assert report.memory.fits
+
+
+def test_of_a_table_only_the_rows_asked_for_move() -> None:
+    ids = helper.make_tensor_value_info("ids", TensorProto.INT64, [6])
+    rows = helper.make_tensor_value_info("rows", TensorProto.FLOAT, [6, 4])
+    table = numpy_helper.from_array(np.ones((10, 4), np.float32), "table")
+    graph = helper.make_graph([helper.make_node("Gather", ["table", "ids"], ["rows"])], "rows", [ids], [rows], [table])
+    report = check(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+    assert report.memory is not None
+    assert report.memory.weights == {"f32": 160}
+    assert report.engines[-1].amount == 4 * 6 + 16 * 6 + 16 * 6
+
+
+def test_values_live_from_where_they_are_made_to_their_last_use() -> None:
+    """x -> a -> b -> y, with a read again at the end: a, b and what comes of them are alive at once."""
+    nodes = [
+        helper.make_node("Exp", ["x"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["b"]),
+        helper.make_node("Reshape", ["b", "flat"], ["b_flat"]),
+        helper.make_node("Sin", ["b_flat"], ["c"]),
+        helper.make_node("Mul", ["a", "c"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 8]) for name in "xy"]
+    flat = numpy_helper.from_array(np.int64([1, 8]), "flat")
+    graph = helper.make_graph(nodes, "alive", values[:1], values[1:], [flat])
+    need = check(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)).memory
+    assert need is not None
+    assert (need.activation_bytes, need.input_bytes, need.output_bytes) == (3 * 32, 32, 32)
+
+
+def small_machine(tmp_path, text: str):
+    path = tmp_path / "small.toml"
+    path.write_text(f'extends = "edge"\nname = "small"\n{text}')
+    return path
+
+
+def test_a_model_larger_than_dram_is_no(model, shapes, tmp_path) -> None:
+    report = check(model, shapes=shapes, machine=small_machine(tmp_path, "[dram]\nbytes = 4096\n"))
+    assert report.blocking == ()
+    assert report.memory is not None
+    assert report.memory.compulsory_bytes > 4096
+    assert not report.supported
+
+
+def test_a_mode_that_the_machine_lacks_blocks_each_product(model, shapes) -> None:
+    bat = load_machine("edge").to_dict()
+    bat["matrix"]["rates"] = {"i8": "1"}
+    lacking = machine_from_dict(bat, "edge")
+    report = check(model, shapes=shapes, machine=lacking)
+    assert {item.reason for item in report.blocking} == {"the matrix engine of machine edge has no f32 mode"}
+    assert check(model, shapes=shapes, machine=lacking, precision="int8").supported
