@@ -63,7 +63,7 @@ def with_formats(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
     stayed float, and how many multiply-accumulates the model asks for."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
     attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
-    forms = {node.name: operation.form.data for operation in attentions for node in nodes_of(operation)}
+    forms = {node.name: operation.form.text for operation in attentions for node in nodes_of(operation)}
     macs = sum(_macs(operation) for operation in module.walk())
     return replace(facts, unlowered=notes, forms=forms, model={**facts.model, "macs": macs})
 

@@ -1,14 +1,18 @@
-"""The `sattn` dialect: attention as one operation, whose form (dense now; patterns, pruned and linear later)
-is decided level by level."""
+"""The `sattn` dialect: attention as one operation, whose `form` says what of it is computed.
+
+A form is a name with parameters (`window:64`), told and defined by one file of `dialects/forms`: which keys a query
+sees whatever the data (patterns, which unite), which scores stay (pruning), or other arithmetic in the softmax's place
+(linear). The attribute, its verifier and the operation's meaning ask `forms.registry` and know no form by name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite
 from typing import TypeAlias
 
 from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8, i32
-from xdsl.dialects.utils import EnumAttribute
-from xdsl.ir import Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
+from xdsl.ir import Data, Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
     irdl_attr_definition,
@@ -19,11 +23,19 @@ from xdsl.irdl import (
     prop_def,
     result_def,
 )
+from xdsl.parser import AttrParser
+from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
-from xdsl.utils.str_enum import StrEnum
 
+from ..isa.errors import UsageError
 from . import shapes
+from .constants import Array
 from .elements import Element, element_type, is_float, shape_of, tensor
+from .forms.bitmap import Bitmap
+from .forms.dense import Dense
+from .forms.form import Tokens
+from .forms.registry import Union
+from .key_runs import KeyRuns
 from .nn import FLOATS, INTEGER, REAL, EmptyRow, EmptyRowAttr, NnOperation, integer, real, tensors_of
 
 Value: TypeAlias = SSAValue | Operation
@@ -33,17 +45,40 @@ MASK = tensors_of(f32, f16, bf16, i1)
 FACTOR = tensors_of(f32)
 
 
-class Form(StrEnum):
-    """How an attention is computed."""
-
-    DENSE = "dense"
+DENSE = Union((Dense(),))
 
 
 @irdl_attr_definition
-class FormAttr(EnumAttribute[Form], SpacedOpaqueSyntaxAttribute):
-    """`dense`: every score is computed."""
+class FormAttr(Data[tuple[Union, ...]], SpacedOpaqueSyntaxAttribute):
+    """The form of all heads, or one for each: `"window:64,global:1"` or `["window:64", "dense"]`."""
 
     name = "sattn.form"
+
+    @classmethod
+    def parse_parameter(cls, parser: AttrParser) -> tuple[Union, ...]:
+        texts = parser.parse_optional_comma_separated_list(parser.Delimiter.SQUARE, parser.parse_str_literal)
+        position = parser.pos
+        try:
+            return tuple(map(Union.parse, [parser.parse_str_literal()] if texts is None else texts))
+        except UsageError as error:
+            parser.raise_error(str(error), position)
+
+    def print_parameter(self, printer: Printer) -> None:
+        if len(self.data) == 1:
+            printer.print_string_literal(str(self.data[0]))
+            return
+        with printer.in_square_brackets():
+            printer.print_list(self.data, lambda form: printer.print_string_literal(str(form)))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether every head sees every key."""
+        return all(form == DENSE for form in self.data)
+
+    @property
+    def text(self) -> str:
+        """The forms as a person reads them."""
+        return "; ".join(map(str, self.data))
 
 
 @irdl_op_definition
@@ -57,6 +92,10 @@ class AttentionOp(NnOperation):
     weights exp(score - maximum) are rounded to the format of v, and the product is divided by their sum.
     `empty_row` says what a row without any key to see gives: `nan` as IEEE does, `zero` (every NaN of the
     softmax becomes 0, the exporters' IsNaN guard), or `uniform`, which goes with a finite `fill`.
+
+    `form` is that of all heads, or one a head. What a pattern does not show is absent from the softmax, whatever masks
+    and `fill` say; a row to which it shows nothing gives zeros, NaN where `empty_row` is `nan`. i1 `pattern`
+    [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows.
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
     scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
@@ -72,7 +111,7 @@ class AttentionOp(NnOperation):
          : (tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>) -> tensor<1x4x17x16xf32>
     %5 = sattn.attention q %0 k %1 v %2 mask %4 : tensor<1x1x17x17xf32> scale 2.500000e-01 empty_row zero
          : (tensor<1x4x17x16xf32>, tensor<1x2x17x16xf32>, tensor<1x2x17x16xf32>) -> tensor<1x4x17x16xf32>
-    %6 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01 causal
+    %6 = sattn.attention q %0 k %1 v %2 form "window:4,global:1" scale 2.500000e-01 causal
          : (tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>) -> tensor<1x4x17x16xf32>
     ```
     """
@@ -82,6 +121,7 @@ class AttentionOp(NnOperation):
     k = operand_def(OPERAND)
     v = operand_def(OPERAND)
     mask = opt_operand_def(MASK)
+    pattern = opt_operand_def(tensors_of(i1))
     q_scale = opt_operand_def(FACTOR)
     k_scale = opt_operand_def(FACTOR)
     v_scale = opt_operand_def(FACTOR)
@@ -92,7 +132,7 @@ class AttentionOp(NnOperation):
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
     v_zero_point = prop_def(INTEGER, default_value=integer(0))
     key_block = prop_def(INTEGER, default_value=integer(0))
-    form = prop_def(FormAttr, default_value=FormAttr(Form.DENSE))
+    form = prop_def(FormAttr, default_value=FormAttr((DENSE,)))
     scale = prop_def(REAL)
     causal = opt_prop_def(UnitAttr)
     causal_offset = prop_def(INTEGER, default_value=integer(0))
@@ -102,7 +142,8 @@ class AttentionOp(NnOperation):
     result = result_def(FLOATS)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
-        "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))? (`q_scale` $q_scale^ `:` type($q_scale))?"
+        "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))?"
+        " (`pattern` $pattern^ `:` type($pattern))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
         " (`v_offset` $v_offset^ `:` type($v_offset))? (`q_offset` $q_offset^ `:` type($q_offset))?"
@@ -135,10 +176,12 @@ class AttentionOp(NnOperation):
         k_offset: Value | None = None,
         v_zero_point: int = 0,
         key_block: int = 0,
+        form: Sequence[Union] = (DENSE,),
+        pattern: Value | None = None,
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        given = (mask, q_scale, k_scale, v_scale, p_scale, v_offset, q_offset, k_offset)
+        given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, v_offset, q_offset, k_offset)
         optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
             element = f32 if element_type(queries) == i8 else element_type(queries)
@@ -148,7 +191,7 @@ class AttentionOp(NnOperation):
                 "p_zero_point": integer(p_zero_point),
                 "v_zero_point": integer(v_zero_point),
                 "key_block": integer(key_block),
-                "form": FormAttr(Form.DENSE),
+                "form": FormAttr(tuple(form)),
                 "scale": real(scale),
                 "causal": UnitAttr() if causal else None,
                 "causal_offset": integer(causal_offset),
@@ -186,6 +229,7 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"result is {shapes.dims(shape_of(self.result))}")
         for value, target, what in (
             (self.mask, (batch, heads, queries, keys), "mask"),
+            (self.pattern, (1, heads, queries, keys), "pattern"),
             (self.q_scale, (batch, heads, queries, 1), "q_scale"),
             (self.k_scale, (batch, groups, keys, 1), "k_scale"),
             (self.v_scale, (batch, groups, 1, value_width), "v_scale"),
@@ -215,6 +259,8 @@ class AttentionOp(NnOperation):
         if (self.q_offset is not None or self.k_offset is not None) and self.q_scale is None:
             raise VerifyException("q_offset and k_offset come with int8 q and k only")
         key_block = self.key_block.value.data
+        if key_block and not self.form.is_dense:
+            raise VerifyException("key_block comes with the form dense only")
         if key_block < 0 or (key_block and (self.p_scale is not None or element_type(self.v) != i8)):
             raise VerifyException("key_block comes with int8 v without p_scale only")
         if (
@@ -223,6 +269,38 @@ class AttentionOp(NnOperation):
             and element_type(self.q) != element_type(self.v)
         ):
             raise VerifyException(f"q is {element_type(self.q)}, v is {element_type(self.v)}")
+        self._verify_form()
+
+    def _verify_form(self) -> None:
+        forms = self.form.data
+        _, heads, _, queries, keys, _, _ = self.extents
+        if len(forms) not in (1, heads):
+            raise VerifyException(f"{len(forms)} forms for {heads} heads")
+        for form in forms:
+            reason = form.misfit(queries, keys)
+            if reason is not None:
+                raise VerifyException(reason)
+        shown = any(isinstance(part, Bitmap) for form in forms for part in form.forms)
+        if shown != (self.pattern is not None):
+            raise VerifyException("the operand `pattern` comes with the form bitmap, and only with it")
+        if self.pattern is not None and shape_of(self.pattern)[2:] != (queries, keys):
+            raise VerifyException(f"pattern {shapes.dims(shape_of(self.pattern))} has no bit for each query and key")
+
+    def runs(self, pattern: Array | None) -> tuple[KeyRuns, ...] | None:
+        """The keys that each query sees by the form, of all heads alike or of each, given the value of `pattern`; None
+        where the forms are no patterns."""
+        forms = self.form.data
+        if not all(form.patterns for form in forms):
+            return None
+        _, heads, _, queries, keys, _, _ = self.extents
+        alike = len(forms) == 1 and not any(part.by_head for part in forms[0].patterns)
+        if pattern is not None:
+            alike = len(forms) == 1 and forms[0].patterns == (Bitmap(),) and pattern.shape[1] == 1
+        found: list[KeyRuns] = []
+        for head in range(1 if alike else heads):
+            shown = None if pattern is None else pattern[0, head % pattern.shape[1]]
+            found.append(forms[head % len(forms)].runs(Tokens(head, queries, keys, shown)))
+        return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
 
 
 Sattn = Dialect("sattn", [AttentionOp], [FormAttr])

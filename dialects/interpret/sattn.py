@@ -30,6 +30,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
             shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
     scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
     scores = _masked(op, scores, operand(op.mask))
+    scores, shown = _shown(op, scores, operand(op.pattern))
     zero_nan = op.empty_row.data == EmptyRow.ZERO
     factor = _shared(operand(op.v_scale), share)
     with np.errstate(all="ignore"):
@@ -43,6 +44,8 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
                 offset = _shared(operand(op.v_offset), share)
                 total = _fixed_values(op, scores, values, p_scale)
                 result = (total if offset is None else total - offset).astype(np.float32) * p_scale * factor
+    if shown is not None and op.empty_row.data != EmptyRow.NAN:
+        result = np.where(shown.any(axis=-1, keepdims=True), result, np.float32(0))
     return (stored(result, op.result),)
 
 
@@ -70,6 +73,15 @@ def _masked(op: sattn.AttentionOp, scores: Array, mask: Array | None) -> Array:
         seen = np.tri(queries, keys, op.causal_offset.value.data, dtype=np.bool_)
         scores = np.where(seen, scores, hidden)
     return scores
+
+
+def _shown(op: sattn.AttentionOp, scores: Array, pattern: Array | None) -> tuple[Array, Array | None]:
+    """Scores without those that the form does not show, and which it shows (None: all)."""
+    runs = None if op.form.is_dense else op.runs(pattern)
+    if runs is None:
+        return scores, None
+    shown = np.stack([each.mask() for each in runs])
+    return np.where(shown, scores, np.float32(-np.inf)), shown
 
 
 def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:

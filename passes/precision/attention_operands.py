@@ -47,6 +47,8 @@ def integer_attention(
         k_offset=k_offset,
         v_zero_point=v_zero_point,
         key_block=key_block,
+        form=attention.form.data,
+        pattern=attention.pattern,
         element=element_type(attention.result),
     )
 

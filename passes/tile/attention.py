@@ -13,9 +13,10 @@ the 98 KB of the input and the weights' buffers; the output then goes to DRAM as
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
@@ -24,13 +25,24 @@ from xdsl.ir import SSAValue
 from ...dialects import nn, sattn
 from ...dialects.constants import RefAttr
 from ...dialects.elements import element_of, shape_of, tensor
+from ...dialects.key_runs import KeyRuns
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
 from .attention_merge import MergedEmission
-from .attention_plan import AttentionDecision, AttentionPlan, AttentionProblem, Matrix, Passes, ScoreForm
+from .attention_plan import (
+    AttentionDecision,
+    AttentionPart,
+    AttentionPlan,
+    AttentionProblem,
+    Matrix,
+    Passes,
+    ScoreForm,
+)
 from .attention_search import search_attention
+from .attention_shown_search import search_shown
+from .attention_sight import Prefix, Shown, zones
 from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
@@ -46,14 +58,9 @@ from .view import View
 
 @dataclass(frozen=True)
 class AttentionTiling(Plan):
-    """A plan with the tiling that it stands for."""
+    """A plan with the tilings that it stands for, one for each part."""
 
-    decision: AttentionDecision = field(kw_only=True)
-
-    @property
-    def tiling(self) -> AttentionPlan:
-        """The chosen tiling."""
-        return self.decision.chosen
+    parts: tuple[tuple[AttentionPart, AttentionPlan], ...] = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class Finish:
 
 
 class AttentionLowering(Lowering):
-    """Lowers a dense `sattn.attention` with the elementwise operations behind it."""
+    """Lowers an `sattn.attention` with the elementwise operations behind it. All patterns are one to it: the runs of
+    keys that each query sees."""
 
     def __init__(self, kernel: Kernel, scope: Scope) -> None:
         super().__init__(kernel, scope)
@@ -77,6 +85,7 @@ class AttentionLowering(Lowering):
         self.outer = (batch, groups, self.split.share)
         self.score_mode, self.value_mode = MODES[scope.form(op.q)], MODES[scope.form(op.v)]
         self._check_modes()
+        self.runs = self._runs()
         self.graphs = AttentionGraphs(
             op,
             self._factors(),
@@ -85,6 +94,8 @@ class AttentionLowering(Lowering):
             scope.form(op.v),
             self.value_mode.accumulator,
         )
+        self.hiding_graphs = replace(self.graphs, hiding=True)
+        self.divisions = self._divisions()
         by_key = self.split.of_groups(scope.view(op.k)).transpose((0, 1, 2, 4, 3))
         self.query = self._operand(op.q, self.split.of_heads(scope.view(op.q)), right=False)
         self.key = self._operand(op.k, by_key, right=True)
@@ -130,6 +141,51 @@ class AttentionLowering(Lowering):
             reason, remedy = reasons[0]
             raise UnsupportedError((Blocking(self.kernel.path or "?", "Attention", reason, remedy),))
 
+    def _runs(self) -> tuple[KeyRuns, ...] | None:
+        """What a pattern shows the queries of all heads alike or of each, a causal mask taken into it; None where the
+        first keys are all that is seen (see `visible`)."""
+        op = self.op
+        if op.form.is_dense:
+            return None
+        made = None if op.pattern is None else op.pattern.owner
+        if made is not None and not isinstance(made, nn.ConstantOp):
+            raise self._refused("pattern", "the pattern is no constant", "a bitmap that is known to the compiler")
+        runs = op.runs(None if made is None else self.scope.store.array(made.data))
+        if runs is None:
+            raise self._refused(op.form.text, f"attention form '{op.form.text}' has no lowering", "another form")
+        if op.causal is not None and math.isinf(op.fill.value.data):
+            ends = np.arange(self.queries, dtype=np.int64) + (op.causal_offset.value.data + 1)
+            causal = KeyRuns.one_each(self.keys, 0, ends)
+            runs = tuple(each.intersection(causal) for each in runs)
+        if all(each.is_full for each in runs):
+            return None
+        if op.p_zero_point.value.data:
+            raise self._refused(
+                op.form.text,
+                f"weights have the zero point {op.p_zero_point.value.data}, so that hidden keys count too",
+                "the form dense, or weights with a zero point of 0 as int8",
+            )
+        return runs
+
+    def _refused(self, subject: str, reason: str, remedy: str) -> UnsupportedError:
+        return UnsupportedError((Blocking(self.kernel.path or subject, "Attention", reason, remedy),))
+
+    def _divisions(self) -> tuple[tuple[AttentionPart, ...], ...]:
+        """Ways to divide heads and queries into parts that look at their keys with a plan each."""
+        if self.runs is None:
+            return ((AttentionPart(None, Prefix(self.queries, self.keys, self.visible)),),)
+        gap = self.scope.machine.matrix.columns // 2
+        each = [(None if len(self.runs) == 1 else head, runs) for head, runs in enumerate(self.runs)]
+
+        def parts(cut: Callable[[KeyRuns], list[int]]) -> tuple[AttentionPart, ...]:
+            return tuple(
+                AttentionPart(head, Shown(runs, first, last, gap))
+                for head, runs in each
+                for first, last in pairwise(cut(runs))
+            )
+
+        return tuple(dict.fromkeys((parts(lambda runs: [0, runs.queries]), parts(zones))))
+
     def _operand(self, value: SSAValue, view: View, right: bool) -> ProductOperand:
         form = self.scope.form(value)
         return ProductOperand.of(self.scope, (view,), (form,), None, form, right, packable=False)
@@ -158,7 +214,8 @@ class AttentionLowering(Lowering):
             view = split.of_heads(self.scope.view(op.mask).broadcast(scores))
             mask = Spread.of(view, self.scope.form(op.mask))
         key_index = last_key = None
-        if op.causal is not None and op.causal_offset.value.data < keys - 1:
+        absorbed = self.runs is not None and math.isinf(op.fill.value.data)
+        if op.causal is not None and op.causal_offset.value.data < keys - 1 and not absorbed:
             offset = op.causal_offset.value.data
             key_index = self._line(np.arange(keys, dtype=np.int32), column=True)
             last_key = self._line(np.arange(queries, dtype=np.int32) + np.int32(offset), column=False)
@@ -189,6 +246,8 @@ class AttentionLowering(Lowering):
         op = self.op
         if op.causal is None or not math.isinf(op.fill.value.data) or op.p_zero_point.value.data:
             return None
+        if self.runs is not None:
+            return None
         return op.causal_offset.value.data + 1
 
     @property
@@ -214,9 +273,9 @@ class AttentionLowering(Lowering):
         extents = tuple(next(given) if spread is None else spread.extent for spread in graph.spreads)
         return pack(graph.graph, extents, graph.accs)
 
-    def form_graphs(self, form: ScoreForm) -> tuple[Graph, ...]:
-        """The graphs over scores that a form runs, in order."""
-        graphs = self.graphs
+    def form_graphs(self, form: ScoreForm, hiding: bool = False) -> tuple[Graph, ...]:
+        """The graphs over scores that a form runs, in order; `hiding` what a mask tile does not show."""
+        graphs = self.hiding_graphs if hiding else self.graphs
         match form:
             case ScoreForm.WHOLE:
                 return (graphs.whole(),)
@@ -244,7 +303,8 @@ class AttentionLowering(Lowering):
     @cached_property
     def _form_passes(self) -> Mapping[ScoreForm, tuple[Passes, ...]]:
         """The passes over scores that each form takes, a part for each of its graphs."""
-        return {form: tuple(self._passes(graph) for graph in self.form_graphs(form)) for form in ScoreForm}
+        hiding = self.runs is not None
+        return {form: tuple(self._passes(graph) for graph in self.form_graphs(form, hiding)) for form in ScoreForm}
 
     @property
     def whole_bytes(self) -> int:
@@ -293,31 +353,34 @@ class AttentionLowering(Lowering):
         finish = self._epilogue
         leaves = (*self._leaves.leaves, *finish.leaves.leaves, finish.output)
         places = tuple((self.place_of(leaf.root), leaf.form, leaf.strides) for leaf in (*matrices, *leaves))
-        return AttentionLowering, self.problem, self.whole_bytes, places
+        return AttentionLowering, self.problem, self.divisions, self.whole_bytes, places
 
     def plan(self, budget: Budget) -> AttentionTiling:
         if 0 in (*self.outer, self.queries, self.value_width):
-            nothing = AttentionPlan(ScoreForm.WHOLE, self.queries, 1, self.keys, True)
-            return AttentionTiling(0, 0, 0, {}, decision=AttentionDecision(nothing, None, 0))
+            return AttentionTiling(0, 0, 0, {}, parts=())
         whole = self.whole_bytes
-        decision = search_attention(self.problem, self.rates, budget.sram - whole, budget.acc)
-        chosen = decision.chosen
-        details: dict[str, int | float | str] = {
-            "form": chosen.form.label,
-            "rows": chosen.rows,
-            "blocks": chosen.blocks,
-            "keys": chosen.keys,
-            "keys_held": int(chosen.held),
-            "array_cycles": chosen.array,
-            "dram_cycles": chosen.channel,
-            "vector_cycles": chosen.vector,
-            "idle_cycles": chosen.idle,
-            "candidates": decision.candidates,
-            "runner_up": decision.runner_up.text if decision.runner_up else "none",
-        }
+        room = Budget(budget.sram - whole, budget.acc)
+        ways = [[(part, self._decide(part, room)) for part in parts] for parts in self.divisions]
+        decided = min(ways, key=lambda way: sum(found.chosen.cycles + found.chosen.burden for _, found in way))
+        details: dict[str, int | float | str] = {}
+        for number, (_, decision) in enumerate(decided):
+            details |= _told(decision, f"{number}." if len(decided) > 1 else "")
+        plans = [(part, decision.chosen) for part, decision in decided]
+        chosen = [plan for _, plan in plans]
         return AttentionTiling(
-            chosen.sram + whole, chosen.acc, chosen.cycles, details, burden=chosen.burden, decision=decision
+            max(plan.sram for plan in chosen) + whole,
+            max(plan.acc for plan in chosen),
+            sum(plan.cycles for plan in chosen),
+            details,
+            burden=sum(plan.burden for plan in chosen),
+            parts=tuple(plans),
         )
+
+    def _decide(self, part: AttentionPart, room: Budget) -> AttentionDecision:
+        if isinstance(part.sight, Shown):
+            heads = self.outer[0] if part.head is not None else math.prod(self.outer)
+            return search_shown(self.problem, part.sight, heads, self.rates, room.sram, room.acc)
+        return search_attention(self.problem, self.rates, room.sram, room.acc)
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root
@@ -341,6 +404,25 @@ class AttentionLowering(Lowering):
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.queries, self.value_width):
             return
-        tiling = cast(AttentionTiling, plan).tiling
-        emission = MergedEmission if tiling.form is ScoreForm.MERGED else AttentionEmission
-        emission(self, tiling, builder).run()
+        for part, tiling in cast(AttentionTiling, plan).parts:
+            emission = MergedEmission if tiling.form is ScoreForm.MERGED else AttentionEmission
+            emission(self, part, tiling, builder).run()
+
+
+def _told(decision: AttentionDecision, prefix: str) -> dict[str, int | float | str]:
+    """What the plan dictionary says of a decision."""
+    chosen = decision.chosen
+    told: dict[str, int | float | str] = {
+        "form": chosen.form.label,
+        "rows": chosen.rows,
+        "blocks": chosen.blocks,
+        "keys": chosen.keys,
+        "keys_held": int(chosen.held),
+        "array_cycles": chosen.array,
+        "dram_cycles": chosen.channel,
+        "vector_cycles": chosen.vector,
+        "idle_cycles": chosen.idle,
+        "candidates": decision.candidates,
+        "runner_up": decision.runner_up.text if decision.runner_up else "none",
+    }
+    return {f"{prefix}{key}": value for key, value in told.items()}

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
 from .attention_graph import Graph
-from .attention_plan import AttentionPlan, ScoreForm
+from .attention_masks import MaskTiles
+from .attention_plan import AttentionPart, AttentionPlan, ScoreForm
+from .attention_sight import BlockSight, PanelLoop, PanelSight, Shown, Stretch
 from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held, emit_pass
@@ -33,44 +36,89 @@ ZERO = AffineForm()
 
 @dataclass(frozen=True)
 class Block:
-    """A block of queries: its rows, from where on in its panel, how many keys they see, its queries on chip, and where
-    its weights and their sums (or factors) go."""
+    """A block of queries: what it looks at, its queries on chip, the keys and values on chip that its panel's stretches
+    lie in (None where they come piece by piece), and where its weights and their sums (or factors) go."""
 
-    rows: Span
-    offset: int
-    seen: Minimum
+    sight: BlockSight
     query: Held
+    keys: Sequence[Held | None]
+    values: Sequence[Held | None]
     weights: Held
     column: Held
 
+    @property
+    def rows(self) -> Span:
+        """Its queries."""
+        return self.sight.rows
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Keys of a stretch that are computed at once: the number of the piece in its block, which keys, where they start
+    in the stretch, and the stretch."""
+
+    number: AffineForm
+    keys: Span
+    start: AffineForm
+    stretch: Stretch
+
+    @property
+    def place(self) -> AffineForm:
+        """Where its scores go in the block's row of scores."""
+        return self.start + self.stretch.place
+
 
 class AttentionEmission:
-    """Writes the tile operations of one attention."""
+    """Writes the tile operations of one part of an attention."""
 
-    def __init__(self, lowering: AttentionLowering, tiling: AttentionPlan, builder: TileBuilder) -> None:
+    def __init__(
+        self, lowering: AttentionLowering, part: AttentionPart, tiling: AttentionPlan, builder: TileBuilder
+    ) -> None:
         self.kernel = lowering
+        self.part = part
         self.tiling = tiling
         self.builder = builder
         self.graphs = lowering.form_graphs(tiling.form)
+        self.hiding_graphs = lowering.form_graphs(tiling.form, hiding=True)
         self.leaves = LeafRun(lowering.score_leaves(self.graphs), builder)
         self.finish = lowering.finish_of(tiling.form)
         self.epilogue = EpilogueRun(self.finish.epilogue, builder)
         self.indices: tuple[AffineForm, ...] = ()
         self.key: Held | None = None
         self.value: Held | None = None
+        self.masks: MaskTiles | None = None
+        if isinstance(part.sight, Shown):
+            layout = part.sight.layout(tiling.rows, tiling.blocks)
+            self.masks = MaskTiles(lowering.scope, layout, builder)
 
     def run(self) -> None:
         """All loops."""
         kernel, builder = self.kernel, self.builder
         with ExitStack() as stack:
             self._preload()
+            if self.masks is not None:
+                self.masks.preload()
             for depth, extent in enumerate(kernel.outer):
                 if depth == 2:
                     self.key = self._held(kernel.key)
                     self.value = self._held(kernel.value)
-                self.indices = (*self.indices, stack.enter_context(builder.loop(extent)))
+                if depth == 0 or self.part.head is None:
+                    index = stack.enter_context(builder.loop(extent))
+                else:
+                    index = AffineForm.of(kernel.split.place(self.part.head)[depth - 1])
+                self.indices = (*self.indices, index)
                 self._preload()
-            self.panel(stack.enter_context(builder.tiles(kernel.queries, self.tiling.panel)))
+            # Panels that are written out one by one follow one another as the panels of a loop do.
+            loops = self.part.sight.loops(self.tiling.rows, self.tiling.blocks)
+            groups = [list(group) for _, group in groupby(loops, lambda loop: loop.count > 1 and id(loop))]
+            for group in groups:
+                self._group(group, alone=len(groups) == 1)
+
+    def _group(self, loops: Sequence[PanelLoop], alone: bool) -> None:
+        """A loop over panels, or several panels written out; `alone` where the loops around have nothing else."""
+        with self.builder.loop(loops[0].count) as index:
+            around = self.builder.depth > 0 and (alone or loops[0].count > 1)
+            self.panels([loop.panel(index) for loop in loops], around)
 
     def _preload(self) -> None:
         self.leaves.preload(self.indices)
@@ -83,35 +131,44 @@ class AttentionEmission:
         rows, columns = operand.shape
         return operand.fetch(self.builder, (*self.indices, ZERO), Span.of(0, rows), Span.of(0, columns))
 
-    def panel(self, rows: Span) -> None:
-        """One panel of queries."""
-        query = self.queries(rows)
-        moved = [replace(query, offset=query.offset + offset * query.pitch) for offset, _ in self.parts(rows)]
+    def panels(self, panels: Sequence[PanelSight], around: bool) -> None:
+        """Panels of queries one after the other; `around`: the last values may wait for a loop's next iteration."""
         if self.tiling.form is ScoreForm.SWEEPS:
-            for block in self.blocks(rows, moved, min(self.tiling.keys, self.kernel.keys)):
-                self._sweeps(block)
-        else:
-            blocks = self.blocks(rows, moved, None)
-            self.stagger(blocks, self._weights, self._values, self.builder.depth > 0)
+            for panel in panels:
+                for block in self.blocks(panel, self._moved(panel), min(self.tiling.keys, self.kernel.keys)):
+                    self._sweeps(block)
+            return
+        blocks = [block for panel in panels for block in self.blocks(panel, self._moved(panel), None)]
+        self.stagger(blocks, self._weights, self._values, around)
 
-    def blocks(self, panel: Span, queries: Sequence[Held], columns: int | None) -> list[Block]:
+    def _moved(self, panel: PanelSight) -> list[Held]:
+        """The queries of each block of a panel, which come on chip together."""
+        query = self.queries(panel.rows)
+        return [replace(query, offset=query.offset + block.offset * query.pitch) for block in panel.blocks]
+
+    def blocks(self, panel: PanelSight, queries: Sequence[Held], columns: int | None) -> list[Block]:
         """The blocks of a panel, with room for the weights of `columns` keys (None: of all that a block sees)."""
+        keys, values = self._near(self.kernel.key, self.key, panel), self._near(self.kernel.value, self.value, panel)
         found: list[Block] = []
-        for (offset, rows), query in zip(self.parts(panel), queries, strict=True):
-            seen = self.seen(rows)
-            width = seen.bound if columns is None else columns
-            assert width is not None
-            weights = hold(self.builder, Extent.FULL, rows.limit, width, self.kernel.graphs.weight_form)
-            found.append(Block(rows, offset, seen, query, weights, self.column(rows)))
+        for sight, query in zip(panel.blocks, queries, strict=True):
+            width = sight.limit if columns is None else columns
+            weights = hold(self.builder, Extent.FULL, sight.rows.limit, width, self.kernel.graphs.weight_form)
+            found.append(Block(sight, query, keys, values, weights, self.column(sight.rows)))
         return found
 
-    def parts(self, panel: Span) -> Iterator[tuple[int, Span]]:
-        """The rows of each block of a panel, with where they are in it."""
-        size = self.tiling.rows
-        for offset in range(0, panel.limit, size):
-            left = tuple(form - offset for form in panel.size.forms)
-            rows = Span(panel.start + offset, Minimum((AffineForm.of(size), *left)))
-            yield offset, rows if rows.size.constant is None else Span.of(rows.start, rows.size.constant)
+    def _near(self, operand: ProductOperand, whole: Held | None, panel: PanelSight) -> list[Held | None]:
+        """What of the keys or values is on chip for each stretch of a panel, as if all of them began where key 0 would
+        be; None where pieces are fetched when they are needed."""
+        if whole is not None or operand.ready or self.masks is None or not self.tiling.near:
+            return [whole] * len(panel.stretches)
+        found: list[Held | None] = []
+        by_row = operand.turned == (operand is self.kernel.key)
+        for stretch in panel.stretches:
+            rows, columns = Span.of(0, operand.shape[0]), Span.of(0, operand.shape[1])
+            rows, columns = (stretch.keys, columns) if by_row else (rows, stretch.keys)
+            held = operand.fetch(self.builder, self.indices, rows, columns)
+            found.append(replace(held, offset=held.offset - stretch.keys.start * (held.pitch if by_row else 1)))
+        return found
 
     def stagger(
         self,
@@ -144,29 +201,22 @@ class AttentionEmission:
             return operand.place(self.indices, rows, columns)
         return operand.fetch(self.builder, self.indices, rows, columns)
 
-    def seen(self, rows: Span) -> Minimum:
-        """How many keys, from the first, some rows look at: all where a block of them sees none."""
-        keys, visible = self.kernel.keys, self.kernel.visible
-        least = min(rows.limit, self.tiling.rows)
-        if visible is None or rows.start.constant + least + visible - 1 < 1:
-            return Minimum.of(keys)
-        end = rows.start + (rows.limit + visible - 1)
-        if end.is_constant:
-            return Minimum.of(min(end.constant, keys))
-        return Minimum((AffineForm.of(keys), end))
-
-    def pieces(self, seen: Minimum, stage: int = 0) -> Iterator[tuple[AffineForm, Span]]:
-        """Pieces of the keys that are seen, as the body of a loop in a pipeline stage: (number, span)."""
-        size = self.tiling.keys
-        limit = seen.bound
-        assert limit is not None
-        if size >= limit and not stage:
-            yield ZERO, Span(ZERO, seen)
-            return
-        with self.builder.loop(-(-limit // size), stage) as index:
-            start = index * size
-            left = tuple(form - start for form in seen.forms)
-            yield index, Span(start, Minimum((AffineForm.of(size), *left)))
+    def pieces(self, stretches: Sequence[Stretch], stage: int = 0) -> Iterator[Piece]:
+        """Pieces of stretches of keys, each stretch's as the body of a loop in a pipeline stage."""
+        size, before = self.tiling.keys, 0
+        for stretch in stretches:
+            limit = stretch.keys.limit
+            if size >= limit and not stage:
+                yield Piece(AffineForm.of(before), stretch.keys, ZERO, stretch)
+                before += 1
+                continue
+            count = -(-limit // size)
+            with self.builder.loop(count, stage) as index:
+                start = index * size
+                left = tuple(form - start for form in stretch.keys.size.forms)
+                keys = Span(stretch.keys.start + start, Minimum((AffineForm.of(size), *left)))
+                yield Piece(index + before, keys, start, stretch)
+            before += count
 
     def right(self, operand: ProductOperand, whole: Held | None, columns: Span, depth: Span) -> Held:
         """A right operand's tile: `depth` of what is summed over, by `columns`."""
@@ -177,9 +227,13 @@ class AttentionEmission:
             return operand.fetch(self.builder, self.indices, rows, width)
         return replace(whole, offset=whole.offset + rows.start * whole.pitch + width.start)
 
-    def keys(self, span: Span) -> Held:
-        """A piece of the keys."""
-        return self.right(self.kernel.key, self.key, span, Span.of(0, self.kernel.key_width))
+    def keys(self, span: Span, whole: Held | None) -> Held:
+        """Some of the keys, out of those on chip if there are such."""
+        return self.right(self.kernel.key, whole, span, Span.of(0, self.kernel.key_width))
+
+    def values(self, span: Span, whole: Held | None) -> Held:
+        """Some of the values, likewise."""
+        return self.right(self.kernel.value, whole, Span.of(0, self.kernel.value_width), span)
 
     def scores(self, block: Block, span: Span, key: Held) -> Held:
         """q k^T of a block and a piece of keys, in ACC."""
@@ -233,46 +287,75 @@ class AttentionEmission:
             again = accumulate if plan.reductions else 0
             emit_pass(self.builder, plan, rows.size, columns.size, find, again, stage)
 
+    def score_passes(
+        self,
+        number: int,
+        block: Block,
+        piece: Piece,
+        given: Mapping[str, Held],
+        outputs: Mapping[int, Held],
+        accumulate: AffineForm | int = 0,
+    ) -> None:
+        """The passes of graph `number` over a piece of scores in ACC, with those hidden that a block does not see."""
+        graph, tile = self.graphs[number], piece.stretch.tile
+        if tile is not None:
+            assert self.masks is not None
+            graph = self.hiding_graphs[number]
+            given = {**given, "shown": self.masks.find(tile, piece.start, piece.keys.size)}
+        self.passes(graph, block.rows, piece.keys, given, outputs, accumulate)
+
+    def scored(self, block: Block, piece: Piece) -> Held:
+        """q k^T of a block and a piece of its keys, in ACC."""
+        return self.scores(block, piece.keys, self.keys(piece.keys, block.keys[piece.stretch.source]))
+
     def _weights(self, block: Block) -> None:
         """Scores of a block, and weights from them."""
         outputs = {0: block.weights, 1: block.column}
-        whole = Span(ZERO, block.seen)
+        sight = block.sight
         if self.tiling.form is ScoreForm.WHOLE:
-            acc = self.scores(block, whole, self.keys(whole))
-            self.passes(self.graphs[0], block.rows, whole, {"acc": acc}, outputs)
+            (stretch,) = sight.stretches
+            piece = Piece(ZERO, stretch.keys, ZERO, stretch)
+            self.score_passes(0, block, piece, {"acc": self.scored(block, piece)}, outputs)
             return
-        limit = block.seen.bound
-        assert limit is not None
-        kept = hold(self.builder, Extent.FULL, block.rows.limit, limit, Format.F32)
+        kept = hold(self.builder, Extent.FULL, block.rows.limit, sight.limit, Format.F32)
         maximum = self.column(block.rows)
-        for index, span in self.pieces(block.seen):
-            acc = self.scores(block, span, self.keys(span))
-            piece = replace(kept, offset=span.start)
-            self.passes(self.graphs[0], block.rows, span, {"acc": acc}, {0: piece, 1: maximum}, index)
+        for piece in self.pieces(sight.stretches):
+            acc = self.scored(block, piece)
+            here = replace(kept, offset=piece.place)
+            self.score_passes(0, block, piece, {"acc": acc}, {0: here, 1: maximum}, piece.number)
+        whole = Span(ZERO, sight.width)
         self.passes(self.graphs[1], block.rows, whole, {"score": kept, "maximum": maximum}, outputs)
 
     def _values(self, block: Block, stage: int) -> None:
         """Weights times values, finished and stored."""
-        kernel = self.kernel
-        columns = Span.of(0, kernel.value_width)
+        kernel, sight = self.kernel, block.sight
         acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
-        if self.value is None and not kernel.value.ready:
-            for index, span in self.pieces(block.seen, stage):
-                self.add_values(block, span, self.right(kernel.value, None, columns, span), acc, index)
+        if block.values[0] is None and not kernel.value.ready:
+            for piece in self.pieces(sight.stretches, stage):
+                self.add_values(block, piece.keys, piece.place, self.values(piece.keys, None), acc, piece.number)
         else:
-            span = Span(ZERO, block.seen)
-            self.add_values(block, span, self.right(kernel.value, self.value, columns, span), acc, ZERO, stage)
+            for number, stretch in enumerate(sight.stretches):
+                value = self.values(stretch.keys, block.values[stretch.source])
+                place = AffineForm.of(stretch.place)
+                self.add_values(block, stretch.keys, place, value, acc, AffineForm.of(number), stage)
         self.store(block.rows, {"acc": acc, "total": block.column}, stage)
 
     def add_values(
-        self, block: Block, span: Span, value: Held, acc: Held, index: AffineForm, stage: int = 0, start: int = 1
+        self,
+        block: Block,
+        span: Span,
+        place: AffineForm,
+        value: Held,
+        acc: Held,
+        index: AffineForm,
+        stage: int = 0,
     ) -> None:
-        """The weights of a piece of keys times their values, added to `acc` from the second piece on; the piece's
-        weights lie at its place in the row (`start` 1) or at the front (0)."""
+        """The weights of a piece of keys, at `place` in the block's row of weights, times their values, added to `acc`
+        from the second piece on."""
         kernel = self.kernel
         columns = Minimum.of(kernel.value_width)
         turned = kernel.value.turned
-        piece = replace(block.weights, offset=block.weights.offset + span.start * start)
+        piece = replace(block.weights, offset=block.weights.offset + place)
         self.builder.product(
             piece.full(block.rows.size, span.size),
             value.full(columns, span.size) if turned else value.full(span.size, columns),
@@ -294,19 +377,21 @@ class AttentionEmission:
         names = ("maximum", "total")
         columns = Span.of(0, self.kernel.value_width)
         given: dict[str, Held] = {}
-        for name, graph in zip(names, self.graphs[:-1], strict=False):
-            given[name] = self.column(block.rows)
-            for index, span in self.pieces(block.seen):
-                acc = self.scores(block, span, self.keys(span))
-                known = {key: held for key, held in given.items() if key != name}
-                self.passes(graph, block.rows, span, {"acc": acc, **known}, {0: given[name]}, index)
+        last = len(self.graphs) - 1
+        for number in range(last):
+            given[names[number]] = self.column(block.rows)
+            for piece in self.pieces(block.sight.stretches):
+                acc = self.scored(block, piece)
+                known = {key: held for key, held in given.items() if key != names[number]}
+                found = {0: given[names[number]]}
+                self.score_passes(number, block, piece, {"acc": acc, **known}, found, piece.number)
         result = self.accumulator(block.rows, columns.limit, self.kernel.value_mode.accumulator)
         outputs = {0: block.weights}
         if len(self.graphs[-1].graph.outputs) > 1:
             outputs[1] = block.column
-        for index, span in self.pieces(block.seen):
-            acc = self.scores(block, span, self.keys(span))
-            self.passes(self.graphs[-1], block.rows, span, {"acc": acc, **given}, outputs, index)
-            value = self.right(self.kernel.value, self.value, columns, span)
-            self.add_values(block, span, value, result, index, start=0)
+        for piece in self.pieces(block.sight.stretches):
+            acc = self.scored(block, piece)
+            self.score_passes(last, block, piece, {"acc": acc, **given}, outputs, piece.number)
+            value = self.values(piece.keys, block.values[piece.stretch.source])
+            self.add_values(block, piece.keys, ZERO, value, result, piece.number)
         self.store(block.rows, {"acc": result, "total": block.column}, 0)

@@ -6,6 +6,7 @@ row of scores is walked twice. Where int8 weights have a fixed scale the divisio
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ...dialects import sattn
@@ -39,6 +40,10 @@ class HeadSplit:
 
     groups: int
     share: int
+
+    def place(self, head: int) -> tuple[int, int]:
+        """The key head of a query head, and its place among those that share it."""
+        return divmod(head, self.share)
 
     def of_heads(self, view: View) -> View:
         """[B, H, rows, columns] as [B, groups, share, rows, columns]."""
@@ -128,7 +133,8 @@ class _Maker:
 @dataclass(frozen=True, eq=False)
 class AttentionGraphs:
     """Makes the graphs of one attention: `factors` are its stored values, `score_form` and `value_form` the formats of
-    the two accumulators, `weight_form` that of the weights in between."""
+    the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that a tile of bools named
+    `shown` does not show are hidden."""
 
     op: sattn.AttentionOp
     factors: Factors
@@ -136,13 +142,16 @@ class AttentionGraphs:
     score_form: Format
     weight_form: Format
     value_form: Format
+    hiding: bool = False
 
     @property
     def _zero_nan(self) -> bool:
-        return self.op.empty_row.data == EmptyRow.ZERO
+        # A row to which a pattern shows nothing gives zeros even where masked rows are uniform.
+        shown = not self.op.form.is_dense and self.op.empty_row.data == EmptyRow.UNIFORM
+        return shown or self.op.empty_row.data == EmptyRow.ZERO
 
     def _score(self, make: _Maker) -> int:
-        """q k^T as the array left it, with its factors, scale, cap and masks."""
+        """q k^T as the array left it, with its factors, scale, cap and masks; of a pattern, those shown."""
         b, factors = make.builder, self.factors
         score = make.given("acc", self.score_form, Extent.FULL)
         for offset in (factors.query_offset, factors.key_offset):
@@ -168,6 +177,8 @@ class AttentionGraphs:
         if factors.key_index is not None and factors.last_key is not None:
             seen = b.apply("le", make.stored(factors.key_index), make.stored(factors.last_key))
             score = b.apply("select", seen, score, hidden)
+        if self.hiding:
+            score = b.apply("select", make.given("shown", Format.BOOL, Extent.FULL), score, b.immediate(-math.inf))
         return score
 
     def _finish_weights(self, make: _Maker, score: int, maximum: int, total: int | None) -> None:

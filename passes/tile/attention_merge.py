@@ -11,6 +11,7 @@ is seen get weights of zero: a row that sees nothing at all has l = 0 in the end
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ import numpy as np
 from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
 from ...isa.lanes import LaneProgram
-from .attention_emit import ZERO, AttentionEmission, Block
-from .attention_plan import AT_ONCE, AttentionPlan
+from .attention_emit import ZERO, AttentionEmission, Block, Piece
+from .attention_plan import AT_ONCE, AttentionPart, AttentionPlan
+from .attention_sight import PanelSight, Prefix
 from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import ONE, Held
@@ -61,30 +63,37 @@ class _State:
 class MergedEmission(AttentionEmission):
     """Writes the tile operations of an attention whose keys come in pieces."""
 
-    def __init__(self, lowering: AttentionLowering, tiling: AttentionPlan, builder: TileBuilder) -> None:
-        super().__init__(lowering, tiling, builder)
+    def __init__(
+        self, lowering: AttentionLowering, part: AttentionPart, tiling: AttentionPlan, builder: TileBuilder
+    ) -> None:
+        super().__init__(lowering, part, tiling, builder)
         self._merge = lowering.graphs.merged()
 
-    def panel(self, rows: Span) -> None:
+    def panels(self, panels: Sequence[PanelSight], around: bool) -> None:
+        for panel in panels:
+            self._panel(panel)
+
+    def _panel(self, panel: PanelSight) -> None:
+        rows = panel.rows
         state = self._begin(rows)
         # Block by block, so that a panel need not wait for all of its queries.
-        queries = [self.queries(part) for _, part in self.parts(rows)]
-        width = Span.of(0, self.kernel.value_width)
+        queries = [self.queries(block.rows) for block in panel.blocks]
         outside = self.builder.depth
-        for _, span in self.pieces(self.seen(rows)):
-            key = self.keys(span)
-            value = self.right(self.kernel.value, self.value, width, span)
+        for piece in self.pieces(panel.stretches):
+            key, value = self.keys(piece.keys, self.key), self.values(piece.keys, self.value)
 
-            def scored(block: Block, span: Span = span, key: Held = key) -> None:
-                self._piece_weights(block, self._of(block, span), key, state.at(block.offset))
+            def scored(block: Block, piece: Piece = piece, key: Held = key) -> None:
+                self._piece_weights(block, self._of(block, piece), key, state.at(block.sight.offset))
 
-            def multiplied(block: Block, stage: int, span: Span = span, value: Held = value) -> None:
-                self._piece_values(block, self._of(block, span), value, state.at(block.offset), stage)
+            def multiplied(block: Block, stage: int, piece: Piece = piece, value: Held = value) -> None:
+                self._piece_values(block, self._of(block, piece), value, state.at(block.sight.offset), stage)
 
-            self.stagger(self.blocks(rows, queries, span.limit), scored, multiplied, self.builder.depth > outside)
+            blocks = self.blocks(panel, queries, piece.keys.limit)
+            self.stagger(blocks, scored, multiplied, self.builder.depth > outside)
         stored = 0 if self.finish.epilogue.stores_in_place else self.finish.epilogue.output.form.bytes
         at_once = self.tiling.panel * self.kernel.value_width * stored <= AT_ONCE
-        for offset, part in [(0, rows)] if at_once else self.parts(rows):
+        parts = [(0, rows)] if at_once else [(block.offset, block.rows) for block in panel.blocks]
+        for offset, part in parts:
             done = state.at(offset)
             self.store(part, {"output": done.output, "total": done.total}, 0)
 
@@ -97,19 +106,24 @@ class MergedEmission(AttentionEmission):
         builder.lane_pass(NOTHING, rows.size, width, out=output.full(rows.size, Minimum.of(width)))
         return state
 
-    def _of(self, block: Block, span: Span) -> Span:
-        """The part of a piece of keys that a block sees."""
-        if self.kernel.visible is None:
-            return span
-        left = tuple(form - span.start for form in block.seen.forms)
-        return Span(span.start, Minimum((*span.size.forms, *left)))
+    @property
+    def _causal(self) -> bool:
+        return isinstance(self.part.sight, Prefix) and self.part.sight.visible is not None
 
-    def _piece_weights(self, block: Block, span: Span, key: Held, state: _State) -> None:
+    def _of(self, block: Block, piece: Piece) -> Piece:
+        """The part of a piece of a panel's keys that a block sees."""
+        if not self._causal:
+            return piece
+        left = tuple(form - piece.keys.start for form in block.sight.width.forms)
+        return replace(piece, keys=Span(piece.keys.start, Minimum((*piece.keys.size.forms, *left))))
+
+    def _piece_weights(self, block: Block, piece: Piece, key: Held, state: _State) -> None:
         """Scores of a block and a piece, the maximum and the sum so far, and the weights."""
+        span = piece.keys
         acc = self.scores(block, span, key)
-        first, second = self.graphs
+        second = self.graphs[1]
         kept = hold(self.builder, Extent.FULL, block.rows.limit, span.limit, Format.F32)
-        self.passes(first, block.rows, span, {"acc": acc}, {0: kept, 1: state.maximum}, 1)
+        self.score_passes(0, block, piece, {"acc": acc}, {0: kept, 1: state.maximum}, 1)
         rows = self._rows(block, span)
         self.builder.lane_pass(
             RESCALE,
@@ -123,19 +137,19 @@ class MergedEmission(AttentionEmission):
         given = {"score": kept, "maximum": state.maximum}
         self.passes(second, block.rows, span, given, {0: block.weights, 1: state.total}, 1)
 
-    def _piece_values(self, block: Block, span: Span, value: Held, state: _State, stage: int) -> None:
+    def _piece_values(self, block: Block, piece: Piece, value: Held, state: _State, stage: int) -> None:
         """The piece's weights times its values, and what came before."""
-        kernel = self.kernel
+        kernel, span = self.kernel, piece.keys
         columns = Span.of(0, kernel.value_width)
         acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
-        self.add_values(block, span, value, acc, ZERO, stage, start=0)
+        self.add_values(block, span, ZERO, value, acc, ZERO, stage)
         given = {"acc": acc, "output": state.output, "factor": block.column}
         self.passes(self._merge, self._rows(block, span), columns, given, {0: state.output}, stage=stage)
 
     def _rows(self, block: Block, span: Span) -> Span:
         """The rows of a block, none where it sees none of the piece."""
-        if self.kernel.visible is None:
+        if not self._causal:
             return block.rows
         limit = block.rows.limit
-        seen = tuple((form - span.start) * limit for form in block.seen.forms)
+        seen = tuple((form - span.start) * limit for form in block.sight.width.forms)
         return Span(block.rows.start, Minimum((*block.rows.size.forms, *(AffineForm.of(form) for form in seen))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from .attention_sight import Sight
 from .rates import Column
 from .search import ceil
 
@@ -37,6 +38,15 @@ class Passes:
     def joined(parts: tuple[Passes, ...]) -> Passes:
         """One after the other."""
         return Passes(sum(part.count for part in parts), max((part.kept for part in parts), default=0))
+
+
+@dataclass(frozen=True)
+class AttentionPart:
+    """Some of the heads of a batch (`head`: the number of a query head, None: all, which look at the same keys) and
+    some of their queries: what is written out with one plan."""
+
+    head: int | None
+    sight: Sight
 
 
 @dataclass(frozen=True)
@@ -94,8 +104,8 @@ class AttentionProblem:
 @dataclass(frozen=True)
 class AttentionPlan:
     """Blocks of `rows` queries, of which `blocks` are written out one by one, by pieces of `keys`; `held` where all
-    keys and values of a head are on chip at once. `idle` cycles the array waits at the ends of loops; `burden` is what
-    counted beside the cycles."""
+    keys and values of a head are on chip at once, `near` where those are that the blocks look at. `idle` cycles the
+    array waits at the ends of loops; `burden` is what counted beside the cycles."""
 
     form: ScoreForm
     rows: int
@@ -110,6 +120,7 @@ class AttentionPlan:
     sram: int = 0
     acc: int = 0
     burden: int = 0
+    near: bool = False
 
     @property
     def panel(self) -> int:
@@ -119,7 +130,7 @@ class AttentionPlan:
     @property
     def text(self) -> str:
         """One line for the plan dictionary."""
-        held = "held" if self.held else "streamed"
+        held = "held" if self.held else "near" if self.near else "streamed"
         return (
             f"{self.form.label} {self.blocks} x {self.rows} rows by {self.keys} keys, {held}: {self.cycles} cycles"
             f" (array {self.array}, dram {self.channel}, vector {self.vector}, idle {self.idle}),"

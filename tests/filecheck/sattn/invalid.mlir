@@ -1,4 +1,4 @@
-// RUN: attnc-opt %s --allow-unregistered-dialect --verify-diagnostics --split-input-file | filecheck %s
+// RUN: attnc-opt %s --allow-unregistered-dialect --verify-diagnostics --parsing-diagnostics --split-input-file | filecheck %s
 
 // CHECK: 3 query heads do not share 2 key heads
 %q, %k = "test.op"() : () -> (tensor<1x3x4x8xf32>, tensor<1x2x4x8xf32>)
@@ -57,3 +57,27 @@
 // CHECK: q_offset and k_offset come with int8 q and k only
 %q, %o = "test.op"() : () -> (tensor<1x2x4x8xf32>, tensor<1x2x4x1xi32>)
 %0 = sattn.attention q %q k %q v %q q_offset %o : tensor<1x2x4x1xi32> scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: there is no attention form 'wimdow'
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q form "wimdow:3" scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: 3 forms for 2 heads
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q form ["dense", "dense", "causal"] scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: attention form 'global:9': its tokens end at 9, and there are 4 keys
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q form "global:9" scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: the operand `pattern` comes with the form bitmap, and only with it
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q form "bitmap" scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>

@@ -1,0 +1,129 @@
+"""What a form of attention is: parameters with a spelling, a definition in numpy, and counts.
+
+A form is a frozen dataclass whose fields are its parameters (int, float or str). It is spelled `name`, `name:value`
+with a value of its first parameter, or `name:value,parameter=value`; the same spelling stands in recipes, in the IR and
+in the program file. There are three kinds of forms:
+
+- A `Pattern` says which keys a query sees whatever the data: scores of other keys are absent from its softmax. Patterns
+  unite: `window:64,global:1`. All that lowering asks of them are their runs of keys (`dialects/key_runs.py`), so that a
+  pattern needs no lowering of its own.
+- A `Pruning` says by the scores themselves which of them are kept.
+- A `Linear` form puts other arithmetic in the softmax's place: it gives the `nn` operations that compute it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import MISSING, Field, dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from ...isa.errors import UsageError
+from ..constants import Array
+from ..key_runs import Bools, Ints, KeyRuns
+
+PARAMETER_TYPES = {"int": int, "float": float, "str": str}
+
+
+@dataclass(frozen=True)
+class Form(ABC):
+    """A form of attention; `label` is its name in recipes, its docstring's first paragraph what it means."""
+
+    label: ClassVar[str]
+
+    @classmethod
+    def read(cls, settings: tuple[tuple[str, str], ...]) -> Self:
+        """From the settings of a spelling: pairs of a parameter, or "" for the first one, and a value.
+
+        Raises UsageError for a parameter that is unknown, given twice, missing or of another type.
+        """
+        known = {field.name: field for field in fields(cls)}
+        found: dict[str, Any] = {}
+        for name, text in settings:
+            field = known.get(name or next(iter(known), ""))
+            if field is None:
+                told = f"its parameters are {', '.join(known)}" if known else "it has no parameters"
+                raise UsageError(f"attention form {cls.label!r} has no parameter {name or text!r}", told)
+            if field.name in found:
+                raise UsageError(f"attention form {cls.label!r} has {field.name!r} twice")
+            found[field.name] = _number(cls.label, field, text)
+        missing = [name for name, field in known.items() if field.default is MISSING and name not in found]
+        if missing:
+            raise UsageError(f"attention form {cls.label!r} lacks {missing[0]!r}", f"write {cls.label}:VALUE")
+        return cls(**found)
+
+    def refuse(self, condition: bool, reason: str) -> None:
+        """Raise UsageError where parameters are out of their range: for `__post_init__`."""
+        if condition:
+            raise UsageError(f"attention form '{self}': {reason}")
+
+    def misfit(self, queries: int, keys: int) -> str | None:
+        """Why the form cannot be that of so many queries and keys; None where it can."""
+        return None
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        for place, field in enumerate(fields(self)):
+            value = getattr(self, field.name)
+            if place == 0 and field.default is MISSING:
+                parts.append(f":{value}")
+            elif value != field.default:
+                parts.append(f"{',' if parts else ':'}{field.name}={value}")
+        return self.label + "".join(parts)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a pattern is asked about: the queries and keys of one head, and the bitmap [queries, keys] that comes with
+    the attention, if one does. Query i stands at key i + keys - queries: where there are more keys than queries, these
+    are the last."""
+
+    head: int
+    queries: int
+    keys: int
+    shown: Bools | None = None
+
+    @cached_property
+    def positions(self) -> Ints:
+        """Which key each query stands at; below 0 where there are fewer keys."""
+        return np.arange(self.queries, dtype=np.int64) + (self.keys - self.queries)
+
+
+@dataclass(frozen=True)
+class Pattern(Form):
+    """A form that shows the same keys whatever the data. `by_head`: whether heads differ."""
+
+    by_head: ClassVar[bool] = False
+
+    @abstractmethod
+    def runs(self, tokens: Tokens) -> KeyRuns:
+        """The definition: the keys that each query sees."""
+
+
+@dataclass(frozen=True)
+class Pruning(Form):
+    """A form that keeps some of the scores, by their values."""
+
+    @abstractmethod
+    def kept(self, scores: Array) -> Bools:
+        """The definition: which of the scores [..., queries, keys] (scaled and masked, float32) stay in the softmax."""
+
+
+@dataclass(frozen=True)
+class Linear(Form):
+    """A form without the softmax over scores, whose work grows with the number of keys, not of pairs."""
+
+    @abstractmethod
+    def attend(self, q: Array, k: Array, v: Array, scale: float) -> Array:
+        """The definition: float32 [B, H, Lq, Dk], [B, H, Lk, Dk] and [B, H, Lk, Dv] to [B, H, Lq, Dv]."""
+
+
+def _number(label: str, field: Field[Any], text: str) -> int | float | str:
+    kind = PARAMETER_TYPES[str(field.type)]
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise UsageError(f"{field.name!r} of attention form {label!r} is {what}, not {text!r}") from None

@@ -1,0 +1,305 @@
+"""How a part of an attention whose keys a pattern shows is tiled: what its blocks look at is counted, not averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ...dialects.key_runs import Ints
+from ...isa.errors import CapacityError
+from .attention_masks import tiles_stay
+from .attention_plan import AT_ONCE, AttentionDecision, AttentionPlan, AttentionProblem, ScoreForm
+from .attention_sight import Shown, ShownLayout
+from .rates import Column, Rates, TileCost
+from .search import ALIGNMENT, CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces
+
+MOST_BLOCKS = 8
+"""The most blocks that a panel has."""
+
+MOST_ROWS = 1024
+"""The most rows of a block: what a pattern shows to so many is nearly all."""
+
+RUNS = 2
+"""The runs of panels of one head: its pattern looks alike between its ends."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    form: ScoreForm
+    rows: int
+    blocks: int
+    keys: int
+    held: bool
+
+
+@lru_cache(maxsize=1024)
+def search_shown(
+    problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, sram: int, acc: int
+) -> AttentionDecision:
+    """The cheapest tiling in `sram` and `acc` bytes of what `sight` shows `heads` query heads (in all batches).
+
+    Raises CapacityError where none fits.
+    """
+    plans: list[AttentionPlan] = []
+    for small in (False, True):
+        plans = [found.plan(sram, acc) for found in _evaluated(problem, sight, heads, rates, small)]
+        fitting = [plan for plan in plans if plan.sram <= sram and plan.acc <= acc]
+        if fitting:
+            order = sorted(fitting, key=lambda plan: plan.cycles + plan.burden)
+            best = order[0]
+            others = (plan for plan in order if (plan.form, plan.rows) != (best.form, best.rows))
+            return AttentionDecision(best, next(others, None), len(fitting))
+    raise CapacityError(
+        f"SRAM for the least tile of attention over {sight.runs.keys} keys, of which a pattern shows some",
+        need=min(plan.sram for plan in plans),
+        limit=sram,
+        levers=("a machine with more of it",),
+    )
+
+
+@lru_cache(maxsize=64)
+def _evaluated(
+    problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, small: bool
+) -> tuple[_Evaluation, ...]:
+    return tuple(_Evaluation(problem, sight, heads, rates, choice) for choice in _choices(problem, sight, rates, small))
+
+
+def _row_sizes(count: int, least: int, small: bool) -> list[int]:
+    """Rows of a block worth trying: pieces of all rows and those that meet a pattern's blocks, or few rows only."""
+    if not small:
+        sizes = {*row_pieces(count, least), 2 * least, least}
+        return sorted(size for size in sizes if min(least, count) <= size <= min(count, MOST_ROWS))
+    sizes = set[int]()
+    rows = min(least, count)
+    while rows > 1:
+        rows = ceil(rows, 2)
+        sizes.add(rows)
+    return sorted(sizes or {1})
+
+
+def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool) -> Iterator[_Choice]:
+    count = sight.last - sight.first
+    for rows in _row_sizes(count, rates.least_rows, small):
+        layout = sight.layout(rows, 1)
+        single = int(np.diff(layout.stretches.first).max()) == 1
+        widest = int((layout.stretches.stops - layout.stretches.starts).max())
+        cut = [size for size in pieces(widest, rates.columns) if size < widest]
+        for blocks in (1, 2, 4, MOST_BLOCKS):
+            if rows * blocks >= 2 * count and blocks > 1:
+                break
+            for held in (True, False):
+                if single:
+                    yield _Choice(ScoreForm.WHOLE, rows, blocks, widest, held)
+                for keys in (widest, *cut[:3]):
+                    yield _Choice(ScoreForm.ROWS, rows, blocks, keys, held)
+                if blocks == 1:
+                    form = ScoreForm.MERGED if problem.mergeable else ScoreForm.SWEEPS
+                    for keys in cut or [widest]:
+                        yield _Choice(form, rows, 1, keys, held)
+
+
+@dataclass(frozen=True, eq=False)
+class _Counted:
+    """Tiles of a layout: how often each (rows, columns) occurs."""
+
+    times: Ints
+    rows: Ints
+    columns: Ints
+
+    @staticmethod
+    def of(rows: Ints, columns: Ints) -> _Counted:
+        """From one pair of sizes a tile."""
+        sizes, times = np.unique(np.stack([rows, columns]), axis=1, return_counts=True)
+        return _Counted(times.astype(np.int64), sizes[0], sizes[1])
+
+    def cut(self, keys: int) -> _Counted:
+        """With columns in pieces of `keys`."""
+        whole, rest = self.columns // keys, self.columns % keys
+        times = np.concatenate([self.times * whole, self.times * (rest > 0)])
+        columns = np.concatenate([np.full_like(rest, keys), np.maximum(rest, 1)])
+        return _Counted(times, np.tile(self.rows, 2), columns)
+
+    def total(self, cost: Callable[[Column, Column], Column]) -> int:
+        """`cost(rows, columns)` over all tiles."""
+        return int((self.times * cost(self.rows, self.columns)).sum())
+
+
+@lru_cache(maxsize=512)
+def _counted(layout: ShownLayout) -> tuple[_Counted, _Counted, _Counted]:
+    """The stretches of blocks, the rows of blocks as wide as all their stretches, and the stretches of panels."""
+    heights = np.diff(layout.bounds)
+    stretches, panels = layout.stretches, layout.panel_stretches
+    widths = stretches.stops - stretches.starts
+    fetched = panels.stops - panels.starts
+    return (
+        _Counted.of(heights[stretches.rows], widths),
+        _Counted.of(heights, stretches.counts),
+        _Counted.of(fetched, np.ones_like(fetched)),
+    )
+
+
+class _Evaluation:
+    """One choice: its cycles and its on-chip bytes."""
+
+    def __init__(self, problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, choice: _Choice) -> None:
+        self.problem = problem
+        self.rates = rates
+        self.choice = choice
+        self.heads = heads
+        self.layout = sight.layout(choice.rows, choice.blocks)
+        self.stretches, self.blocks, self.panels = _counted(self.layout)
+        self.near = not choice.held and choice.form in (ScoreForm.WHOLE, ScoreForm.ROWS)
+        self.widest = int(self.blocks.columns.max())
+        self.piece = min(choice.keys, int(self.stretches.columns.max()))
+        self.queries = sight.last - sight.first
+        self.keys = sight.runs.keys
+
+        tiles = self.stretches.cut(choice.keys)
+        self.sweeps = problem.sweeps if choice.form is ScoreForm.SWEEPS else 1
+        array = self._array(tiles)
+        vector, finish = self._vector(tiles)
+        self.busy = tuple(heads * part for part in (array, self._channel(), vector + finish))
+        blocks = int(self.blocks.times.sum())
+        # Where a run of panels begins and ends, nothing else covers the vector passes of one block.
+        self.idle = (vector // blocks + finish // blocks + rates.fill) * RUNS * heads
+        passes = problem.passes[choice.form].count
+        instructions = int(tiles.times.sum()) * (self.sweeps + 1 + passes) + blocks * (problem.finish.count + 3)
+        instructions += int(self.panels.times.sum()) * (0 if choice.held else 2)
+        self.burden = int(CHANNEL_SHARE * self.busy[1]) + INSTRUCTION_CYCLES * instructions * heads
+        self.single, self.double = self._sram()
+
+    def plan(self, sram: int, acc: int) -> AttentionPlan:
+        """The plan; its bytes are those with two of what changes where these fit."""
+        choice = self.choice
+        results = choice.rows * self.problem.value_width * 4
+        scores = choice.rows * self.piece * 4
+        doubled = self.problem.staggered and self.double <= sram and 2 * scores + results <= acc
+        cycles = (max(self.busy) + self.idle if doubled else sum(self.busy)) + self.rates.start
+        return AttentionPlan(
+            choice.form,
+            choice.rows,
+            choice.blocks,
+            choice.keys,
+            choice.held,
+            cycles,
+            *self.busy,
+            idle=self.idle,
+            sram=self.double if doubled else self.single,
+            acc=(2 if doubled else 1) * scores + results,
+            burden=self.burden,
+            near=self.near,
+        )
+
+    def _array(self, tiles: _Counted) -> int:
+        """Array cycles of one head."""
+        problem, rates = self.problem, self.rates
+
+        def scores(rows: Column, keys: Column) -> Column:
+            return rates.product(problem.score_mode, rows, keys, np.full_like(rows, problem.key_width))
+
+        def values(rows: Column, keys: Column) -> Column:
+            return rates.product(problem.value_mode, rows, np.full_like(rows, problem.value_width), keys)
+
+        return tiles.total(scores) * self.sweeps + tiles.total(values)
+
+    def _vector(self, tiles: _Counted) -> tuple[int, int]:
+        """Vector cycles of one head between the scores and the product with the values, and behind it."""
+        problem, rates, form = self.problem, self.rates, self.choice.form
+
+        def output(rows: Column, _: Column) -> Column:
+            return rates.vector(rows, np.full_like(rows, problem.value_width))
+
+        def column(rows: Column, _: Column) -> Column:
+            return rates.vector(np.ones_like(rows), rows)
+
+        softmax = tiles.total(rates.vector) * problem.passes[form].count
+        if form is ScoreForm.ROWS:
+            softmax += self.blocks.total(rates.vector) * problem.over_rows.count
+        finish = self.blocks.total(output) * problem.finish.count
+        if form is ScoreForm.MERGED:
+            softmax, finish = softmax + tiles.total(column), finish + tiles.total(output)
+        return softmax, finish
+
+    def _channel(self) -> int:
+        """DRAM cycles of one head."""
+        problem, rates, choice = self.problem, self.rates, self.choice
+
+        def moved(cost: TileCost, rows: Column, columns: int) -> Column:
+            return cost(rows, np.full_like(rows, columns))[0]
+
+        total = 0
+        for matrix, width, times in (
+            (problem.key, problem.key_width, self.sweeps),
+            (problem.value, problem.value_width, 1),
+        ):
+            if matrix.resident:
+                continue
+            cost = rates.copies(matrix.pitch, matrix.bytes)
+            if choice.held:
+                total += ceil(int(moved(cost, np.array([self.keys]), width)[0]), problem.share)
+            else:
+                fetched = self.panels if self.near else self.stretches_by_keys
+                total += times * int((fetched.times * moved(cost, fetched.rows, width)).sum())
+        if not problem.query.resident:
+            cost = rates.copies(problem.query.pitch, problem.query.bytes)
+            total += int(moved(cost, np.array([self.queries]), problem.key_width)[0])
+        if problem.masked:
+            cost = rates.copies(self.keys, problem.masked)
+            total += self.sweeps * self.stretches.total(lambda m, n: cost(m, n)[0])
+        if not tiles_stay(self.layout, rates.sram_bytes):
+            total += self.sweeps * self.layout.tile_bytes // rates.machine.dram.bytes_per_cycle
+        for size in (problem.loaded, problem.stored):
+            if size:
+                cost = rates.copies(problem.value_width, size)
+                total += int(moved(cost, np.array([self.queries]), problem.value_width)[0])
+        return int(total)
+
+    @property
+    def stretches_by_keys(self) -> _Counted:
+        """The stretches of blocks as rows of keys."""
+        return _Counted(self.stretches.times, self.stretches.columns, np.ones_like(self.stretches.columns))
+
+    def _sram(self) -> tuple[int, int]:
+        """Bytes with one and with two of what changes while the kernel runs."""
+        problem, choice, layout = self.problem, self.choice, self.layout
+        held = int(layout.panel_stretches.counts.max()) if self.near else self.keys if choice.held else self.piece
+        single = double = 0
+        for matrix, width in ((problem.key, problem.key_width), (problem.value, problem.value_width)):
+            if not matrix.resident:
+                tile = _aligned(held * width * matrix.bytes)
+                several = self.heads > 1 if choice.held else True
+                # The last values of a panel, or of a piece, come behind the next one's first scores.
+                late = problem.staggered and matrix is problem.value
+                single, double = single + tile * (2 if late and several else 1), double + tile * (1 + several)
+        panel = min(choice.rows * choice.blocks, self.queries)
+        if not problem.query.resident:
+            query = _aligned(panel * problem.key_width * problem.query.bytes)
+            single, double = single + query, double + 2 * query
+        merged, sweeps = choice.form is ScoreForm.MERGED, choice.form is ScoreForm.SWEEPS
+        weights = _aligned(choice.rows * (self.piece if merged or sweeps else self.widest) * problem.weight_bytes)
+        single, double = single + weights * (1 if sweeps else 2), double + 2 * weights
+        kept = _aligned(choice.rows * self.piece * (problem.passes[choice.form].kept + 4 * merged))
+        if choice.form is ScoreForm.ROWS:
+            kept += _aligned(choice.rows * self.widest * (4 + problem.over_rows.kept))
+        masks = _aligned(choice.rows * self.piece * problem.masked)
+        if tiles_stay(layout, self.rates.sram_bytes):
+            single, double = single + _aligned(layout.tile_bytes), double + _aligned(layout.tile_bytes)
+        else:
+            masks += _aligned(choice.rows * self.piece)
+        single, double = single + kept + masks, double + kept + 2 * masks
+        at_once = merged and panel * problem.value_width * problem.stored <= AT_ONCE
+        tile = (panel if at_once else choice.rows) * problem.value_width
+        out, stored = _aligned(tile * (problem.finish.kept + problem.loaded)), _aligned(tile * problem.stored)
+        small = 8 * _aligned(choice.rows * 4)
+        single, double = single + out + stored + small, double + out + 2 * stored + small
+        if merged:
+            state = _aligned(panel * problem.value_width * 4) + 3 * _aligned(panel * 4)
+            single, double = single + state, double + 2 * state
+        return single, double
+
+
+def _aligned(size: int) -> int:
+    return ceil(size, ALIGNMENT) * ALIGNMENT
