@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from math import isfinite
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +23,10 @@ from ..runtime.inputs import prepare, random_inputs
 from ..runtime.values import Executor
 from .arguments import arguments_of, check_names
 from .compilation import Compilation, compile
+from .deviations import Comparison, Yardstick
 from .recipe import Recipe
 from .reference import reference_values
+from .saved_values import SavedValues
 
 if TYPE_CHECKING:
     import onnx
@@ -37,32 +38,6 @@ PHASES = (*GRAPH_PHASES, "tile", SIMULATOR)
 
 RTOL, ATOL = 1e-3, 1e-4
 """Default tolerances: |given - reference| <= atol + rtol * |reference|, element by element."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One ONNX value at one phase: the nodes that made it, whether it agrees, and how far it is off.
-
-    `max_abs_error` is absolute; `relative_error` is that over the reference's greatest magnitude; `cosine` is of the
-    flattened values (NaN where they are not finite); `mismatches` counts elements outside the tolerance of `elements`.
-    """
-
-    phase: str
-    value: str
-    nodes: tuple[str, ...]
-    agrees: bool
-    max_abs_error: float
-    relative_error: float
-    cosine: float
-    mismatches: int
-    elements: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: figures that are not finite become None."""
-        fields = asdict(self)
-        return {
-            name: None if isinstance(value, float) and not isfinite(value) else value for name, value in fields.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -87,6 +62,19 @@ class CompareReport:
         """The first comparison that fails, in the order of phases and of execution."""
         return next((item for item in self.comparisons if not item.agrees), None)
 
+    @property
+    def first_by_phase(self) -> dict[str, Comparison | None]:
+        """For each phase, in their order, the first comparison that fails there."""
+        return {phase: next((item for item in self.at(phase) if not item.agrees), None) for phase in self.phases}
+
+    @property
+    def by_value(self) -> dict[str, dict[str, Comparison]]:
+        """For each value that was compared, in the order of execution, its comparisons by phase."""
+        found: dict[str, dict[str, Comparison]] = {}
+        for item in self.comparisons:
+            found.setdefault(item.value, {})[item.phase] = item
+        return found
+
     def at(self, phase: str) -> tuple[Comparison, ...]:
         """The comparisons of one phase."""
         return tuple(item for item in self.comparisons if item.phase == phase)
@@ -97,6 +85,7 @@ class CompareReport:
             "agrees": self.agrees,
             "values": self.values,
             "first": None if self.first is None else self.first.to_dict(),
+            "first_by_phase": {phase: item and item.value for phase, item in self.first_by_phase.items()},
             "comparisons": [item.to_dict() for item in self.comparisons],
         }
 
@@ -114,13 +103,16 @@ def compare(
     recipe: str | Path | Recipe | None = None,
     rtol: float = RTOL,
     atol: float = ATOL,
+    save: str | Path | None = None,
     progress: bool = False,
 ) -> CompareReport:
     """Compile a model, execute every phase on `inputs`, and compare each value that still is an ONNX value.
 
     inputs: one array an input; the model is compiled for their shapes unless `shapes` gives others. None stands for
-    random ones within their valid ranges, the same for the same `seed`. The other options are `compile`'s. Raises
-    InputError where the inputs do not fit or nothing can run the model for reference, and what `compile` raises.
+    random ones within their valid ranges, the same for the same `seed`. save: a folder for the values, an npz file for
+    the reference and for each phase (`SavedValues`). The other options are `compile`'s. Raises InputError where the
+    inputs do not fit or nothing can run the model for reference, OutputError where values cannot be saved, and what
+    `compile` raises.
     """
     from tqdm import tqdm
 
@@ -142,12 +134,18 @@ def compare(
         inputs = random_inputs(_signatures(result), seed)
     arguments = _arguments(result, inputs)
     expected = reference_values(model, inputs)
+    yardstick = Yardstick(expected, rtol, atol)
+    saved = None if save is None else SavedValues(Path(save))
+    if saved is not None:
+        for name, array in expected.items():
+            saved.add(name, array)
+        saved.write("reference")
     found: list[Comparison] = []
     bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=not progress)
     for phase in bar:
         bar.set_postfix_str(phase, refresh=False)
         result.continue_to("schedule" if phase == SIMULATOR else phase)
-        found += _compared(phase, _values(phase, result, arguments, inputs), expected, rtol, atol)
+        found += _compared(phase, _values(phase, result, arguments, inputs), yardstick, saved)
     return CompareReport(tuple(found), len(expected))
 
 
@@ -239,29 +237,14 @@ def _simulated_values(result: Compilation, inputs: Mapping[str, Array]) -> Itera
 
 
 def _compared(
-    phase: str, values: Iterable[_Value], expected: Mapping[str, Array], rtol: float, atol: float
-) -> Iterator[Comparison]:
+    phase: str, values: Iterable[_Value], yardstick: Yardstick, saved: SavedValues | None
+) -> list[Comparison]:
+    found: list[Comparison] = []
     for name, nodes, array in values:
-        if name in expected:
-            yield _comparison(phase, name, nodes, array, expected[name], rtol, atol)
-
-
-def _comparison(
-    phase: str, value: str, nodes: tuple[str, ...], given: Array, expected: Array, rtol: float, atol: float
-) -> Comparison:
-    if given.shape != expected.shape:
-        size = expected.size
-        return Comparison(phase, value, nodes, False, np.inf, np.inf, np.nan, size, size)
-    left, right = given.astype(np.float64), expected.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(left - right)
-        # Infinities of one sign and NaN agree with their like.
-        error[(left == right) | (np.isnan(left) & np.isnan(right))] = 0
-        error[np.isnan(error)] = np.inf
-        bad = int((error > atol + rtol * np.abs(np.where(np.isfinite(right), right, 0))).sum())
-        norm = float(np.linalg.norm(left) * np.linalg.norm(right))
-        cosine = float(left.ravel() @ right.ravel() / norm) if norm else float(bad == 0)
-    worst = float(error.max(initial=0))
-    magnitude = float(np.abs(right[np.isfinite(right)]).max(initial=0))
-    relative = worst / magnitude if magnitude else worst
-    return Comparison(phase, value, nodes, bad == 0, worst, relative, cosine, bad, right.size)
+        if name in yardstick.expected:
+            found.append(yardstick.compared(phase, name, nodes, array))
+            if saved is not None:
+                saved.add(name, array)
+    if saved is not None:
+        saved.write(phase)
+    return found

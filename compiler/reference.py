@@ -22,8 +22,8 @@ NUMBERS = "biuf"
 def reference_values(model: str | Path | bytes | onnx.ModelProto, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Every tensor of numbers that a node of the main graph gives, by name, for one run of the model.
 
-    ONNX Runtime with all optimizations off; where it refuses the model (a newer operator set), the reference evaluator
-    of the onnx package. Raises InputError where neither can run it.
+    ONNX Runtime with all optimizations off; where it refuses the model (a newer operator set, the quantizers of QONNX),
+    the reference evaluator of the onnx package. Raises InputError where neither can run it.
     """
     proto = _loaded(model)
     names = list(dict.fromkeys(name for node in proto.graph.node for name in node.output if name))
@@ -73,8 +73,10 @@ def _by_evaluator(
 ) -> dict[str, Any]:
     from onnx.reference import ReferenceEvaluator
 
-    evaluator: Any = ReferenceEvaluator(proto)
+    from .qonnx_reference import quantizers
+
     try:
+        evaluator: Any = ReferenceEvaluator(proto, new_ops=quantizers())
         return dict(zip(names, evaluator.run(list(names), dict(inputs)), strict=True))
     except Exception as error:
         reasons = f"ONNX Runtime says {_first_line(refused)}, the onnx package says {_first_line(error)}"

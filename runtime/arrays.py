@@ -1,15 +1,18 @@
-"""Named arrays from npz files: inputs and calibration data."""
+"""Named arrays in npz files: inputs, calibration data, outputs and values."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..isa.errors import InputError
+from ..isa.files import write_beside
 from ..isa.formats import Array
 
 _DAMAGES = (ValueError, EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -30,3 +33,18 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except _DAMAGES as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(str(path), f"is not an npz file of plain arrays: {reason}") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Write named arrays to an npz file, whole or not at all. Raises OutputError where it cannot be written.
+
+    npz knows no bfloat16: such arrays are written as float32, which holds them exactly.
+    """
+    # Not numpy.savez, for which some names would be its own arguments.
+    content = BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            plain = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, plain, allow_pickle=False)
+    write_beside(path, content.getvalue())

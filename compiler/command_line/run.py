@@ -6,18 +6,14 @@ import json
 import warnings
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import ZipFile
 
 from ...isa.errors import UsageError
-from ...isa.files import write_beside
 from .options import STDOUT, add_machine_option, add_quiet_option, check_outputs, warn, write_text
 
 if TYPE_CHECKING:
     from ...isa.formats import Array
-    from ...runtime.session import Result
 
 SHOWN_VALUES = 10
 """Values of an output that the answer prints."""
@@ -64,7 +60,7 @@ def run(options: Namespace) -> int:
     """Run the program and print the answer and the summary."""
     from tqdm import tqdm
 
-    from ...runtime.arrays import read_arrays
+    from ...runtime.arrays import read_arrays, write_arrays
     from ...runtime.instruction_log import log_lines, write_instructions
     from ...runtime.session import load
     from ...runtime.summary import summary_text
@@ -97,7 +93,7 @@ def run(options: Namespace) -> int:
 
         write_run_page(result, options.report, options.ir)
     if options.output is not None:
-        _save_outputs(options.output, result)
+        write_arrays(options.output, result.outputs)
     if options.json is not None:
         write_text(options.json, json.dumps(result.to_dict(), indent=2) + "\n")
     if options.json == STDOUT:
@@ -125,23 +121,6 @@ def _check_consistent(options: Namespace) -> None:
         raise UsageError("--until counts instructions", "give a number from 0 up")
     if options.log and options.json == STDOUT:
         raise UsageError("--log and --json - would both write to stdout", "name a file for the report")
-
-
-def _save_outputs(path: Path, result: Result) -> None:
-    import numpy as np
-
-    # npz knows no bfloat16: such outputs are saved as float32, which holds them exactly.
-    arrays = {
-        name: array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-        for name, array in result.outputs.items()
-    }
-    # Not numpy.savez, for which some output names would be its own arguments.
-    content = BytesIO()
-    with ZipFile(content, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, array, allow_pickle=False)
-    write_beside(path, content.getvalue())
 
 
 def _answer(name: str, array: Array) -> str:

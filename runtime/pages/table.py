@@ -13,7 +13,10 @@ Cell = str | float | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its title, its unit, and what it means. `digits` behind the point for numbers; None for text."""
+    """A column: its title, its unit, and what it means.
+
+    digits: of numbers, behind the point; negative for so many significant ones; None for a column of text.
+    """
 
     title: str
     unit: str = ""
@@ -26,7 +29,10 @@ class Column:
             return "-"
         if isinstance(cell, str):
             return cell
-        return f"{cell:,.{self.digits or 0}f}" if isfinite(cell) else "not finite"
+        if not isfinite(cell):
+            return "not finite"
+        digits = self.digits or 0
+        return f"{cell:.{-digits}g}" if digits < 0 else f"{cell:,.{digits}f}"
 
 
 @dataclass(frozen=True)
