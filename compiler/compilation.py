@@ -19,6 +19,7 @@ from ..isa.errors import UsageError
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
 from ..passes.emit.emit import ModelFacts
+from .collection import without_collection
 from .facts import graph_facts, with_formats
 from .phases import EMIT, IMPORT, PHASE_NAMES, PHASES, Phase, checked_phase
 from .recipe import Recipe
@@ -116,6 +117,7 @@ class Compilation:
         self.program = emit(self.module, self.context, self.facts, self.recipe.schedule)
 
 
+@without_collection()
 def compile(
     model: str | Path | bytes | onnx.ModelProto,
     *,

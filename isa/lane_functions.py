@@ -159,7 +159,7 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
     ("reciprocal", 19, True, "1 / a", (_float(values.reciprocal),)),
     ("exp", 20, True, "e to the power a", (_float(np.exp),)),
     ("log", 21, True, "natural logarithm", (_float(np.log),)),
-    ("erf", 22, True, "error function", (_float(values.filled(values.erf)),)),
+    ("erf", 22, True, "error function", (_float(values.in_pieces(values.filled(values.erf))),)),
     ("tanh", 23, True, "hyperbolic tangent", (_float(np.tanh),)),
     ("sigmoid", 24, True, "1 / (1 + exp(-a))", (_float(values.sigmoid),)),
     ("gelu", 25, True, "0.5 * a * (1 + erf(a / sqrt(2)))", (_float(values.gelu),)),

@@ -8,6 +8,7 @@ the axis that goes, and the 1-D array for its result. Float values are float32; 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import update_wrapper
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,9 @@ def _constant(value: float) -> Array:
 def _constants(*values: float) -> tuple[Array, ...]:
     return tuple(_constant(value) for value in values)
 
+
+_PIECE = 16384
+"""Elements of a piece."""
 
 _HALF = _constant(0.5)
 _ONE = _constant(1.0)
@@ -95,6 +99,19 @@ def filled(function: Evaluate) -> Evaluate:
     return evaluate
 
 
+def in_pieces(function: Evaluate) -> Evaluate:
+    """`function` of one operand, on a few rows after another, so that what it keeps meanwhile stays in the cache."""
+
+    def evaluate(x: Array, out: Array) -> None:
+        while len(x) == 1 < x.ndim:
+            x, out = x[0], out[0]
+        rows = max(1, _PIECE * len(x) // max(1, x.size))
+        for start in range(0, len(x), rows):
+            function(x[start : start + rows], out[start : start + rows])
+
+    return update_wrapper(evaluate, function)
+
+
 def identity(x: Array, out: Array) -> None:
     """The operand itself; a lane program makes no copy for it."""
     out[...] = x
@@ -143,6 +160,7 @@ def erf(x: Array) -> Array:
     return np.where(magnitude < _ERF_SPLIT, small, large)
 
 
+@in_pieces
 def gelu(x: Array, out: Array) -> None:
     """0.5 * x * (1 + erf(x / sqrt(2))), as h + |h| - |h| * (1 - erf(|h| * sqrt(2))) for h = x / 2.
 
@@ -161,6 +179,7 @@ def gelu(x: Array, out: Array) -> None:
     np.subtract(total, tail, out)
 
 
+@in_pieces
 def gelu_tanh(x: Array, out: Array) -> None:
     """0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))."""
     inner = np.multiply(x, _GELU_CUBE)

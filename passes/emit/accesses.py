@@ -29,6 +29,9 @@ DRAM_FIELD_BITS = 40
 
 REGISTER_BYTES = 4
 
+_MULTIPLIER = 0x5851F42D4C957F2D
+"""An odd number whose powers modulo 2^64 look random (the multiplier of Knuth's MMIX generator)."""
+
 REGISTER_FIELD, MAXIMUM_FIELD = "register", "maximum"
 """The fields by which records say that they set an extent register, and how high."""
 
@@ -227,8 +230,8 @@ def _check_bounds(stream: Stream, row: Ints, buffer: Ints, block: Ints) -> None:
 
 def _distinct(table: Ints) -> tuple[Ints, Ints]:
     """Which distinct row each row of a table is, and a row that shows each distinct one."""
-    random = np.random.default_rng(0xA70)
-    weights = np.array(random.integers(1, 1 << 62, table.shape[1]), dtype=np.int64) | 1
+    # Odd powers of an odd number are as good as random weights, without the start-up of a generator.
+    weights = np.multiply.accumulate(np.full(table.shape[1], _MULTIPLIER, dtype=np.int64))
     # Rows are told apart by a 64-bit product sum; it is checked that no two different rows share one.
     key: Ints = np.asarray(table @ weights, dtype=np.int64)
     order = np.argsort(key, kind="stable")

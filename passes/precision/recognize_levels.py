@@ -126,7 +126,8 @@ def scale_of_levels(array: Array, axis: int) -> Array | None:
 def _has_many_magnitudes(array: Array, axis: int) -> bool:
     """What a glance at a few elements of one index of `axis` tells; most weights need no closer look."""
     sample = np.abs(array.take(0, axis).ravel()[:SAMPLED])
-    return len(np.unique(sample[sample > 0])) > 1 and not (sample == np.floor(sample)).all()
+    present = sample[sample > 0]
+    return bool((present != present[:1]).any() and (sample != np.floor(sample)).any())
 
 
 @dataclass

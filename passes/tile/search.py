@@ -77,14 +77,13 @@ def total(cost: TileCost, *axes: tuple[int, Column]) -> Column:
     """
 
     def summed(*sizes: Column) -> Column:
-        result = np.zeros_like(sizes[0])
-        for choice in product(*(_tiles(extent, size) for (extent, _), size in zip(axes, sizes, strict=True))):
-            count: Any = 1
-            for number, _ in choice:
-                count = count * number
-            if np.any(count):
-                result = result + count * distinct(cost, *(size for _, size in choice))
-        return result
+        corners = product(*(_tiles(extent, size) for (extent, _), size in zip(axes, sizes, strict=True)))
+        counted = [(np.multiply.reduce([count for count, _ in corner]), corner) for corner in corners]
+        found = [(count, corner) for count, corner in counted if count.any()] or counted[:1]
+        tiles = (np.concatenate([corner[axis][1] for _, corner in found]) for axis in range(len(axes)))
+        costs = np.asarray(cost(*tiles))
+        costs = costs.reshape(*costs.shape[:-1], len(found), -1)
+        return (costs * np.stack([count for count, _ in found])).sum(axis=-2)
 
     return distinct(summed, *(size for _, size in axes))
 
