@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -13,10 +12,11 @@ from ..dialects.constants import Array
 from ..dialects.elements import dtype_of, element_type, shape_of
 from ..dialects.onnx_interface import Interface, inputs_of, main_of
 from ..isa.errors import InputError
+from ..isa.frozen import frozen
 from ..runtime.inputs import ELEMENT_DTYPES
 
 
-@dataclass(frozen=True)
+@frozen
 class Argument:
     """One input of a graph-level module: what the model declares of it, and the value that stands for it."""
 

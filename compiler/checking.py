@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dialects.constants import Array
 from ..dialects.provenance import folded_nodes, module_nodes
 from ..isa.errors import Blocking, UnsupportedError
+from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from ..passes.precision.unlowered import Unlowered, unlowered
 from ..runtime.tables import data_frame, html_section, html_table
@@ -27,7 +28,7 @@ REACHED = "attention"
 """How far a model is compiled to be checked: every format and form is decided, nothing is searched."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CheckReport:
     """What `check` found. `operators` counts the model's nodes by operator; `folded` of them need no work when the
     program runs; `blocking` cannot run on the accelerator. Where no operator blocks, `layers` are the products in the

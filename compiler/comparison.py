@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from ..dialects.interpret import function, tile
 from ..dialects.provenance import nodes_of
 from ..dialects.tile import KernelOp
 from ..isa.errors import InputError
+from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from ..isa.program import Signature
 from ..runtime.inputs import prepare, random_inputs
@@ -40,7 +41,7 @@ RTOL, ATOL = 1e-3, 1e-4
 """Default tolerances: |given - reference| <= atol + rtol * |reference|, element by element."""
 
 
-@dataclass(frozen=True)
+@frozen
 class CompareReport:
     """All comparisons, phase by phase in the order of execution. `values` is how many values the model's nodes give."""
 

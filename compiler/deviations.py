@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from ..dialects.constants import Array
+from ..isa.frozen import frozen
 
 _SAMPLE = 4096
 """Elements that are looked at first, to see whether a value can have two levels only."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Comparison:
     """One ONNX value at one phase: the nodes that made it, whether it agrees, and how far it is off.
 
@@ -46,7 +47,7 @@ class Comparison:
         }
 
 
-@dataclass(frozen=True)
+@frozen
 class Yardstick:
     """What values are compared with: the reference by name, and the tolerance element by element."""
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -20,6 +19,7 @@ import numpy as np
 from ..isa.container import is_container
 from ..isa.errors import InputError, UsageError
 from ..isa.formats import Array
+from ..isa.frozen import frozen
 from ..isa.program import Program
 from ..runtime.report import Report
 from ..runtime.session import Result, Session, load
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MAGIC_BYTES = 64
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeArg:
     """An input or output: `type` as ONNX Runtime writes it ("tensor(float)"); an extent of `shape` that is open is its
     name, or None."""

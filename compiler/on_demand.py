@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 from onnx import ValueInfoProto
 
 from ..dialects.constants import Array
+from ..isa.frozen import frozen
 from ..passes.graph.lower.lower_onnx import inputs_to_know
 from ..runtime.session import Session
 from . import compilation
@@ -27,7 +27,7 @@ KEPT = 4
 """Programs that a model keeps, those of the last runs."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Compiled:
     """A session, and the shapes and bound inputs that it was compiled for."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from xdsl.passes import ModulePass
 
 from ..isa.errors import UsageError
+from ..isa.frozen import frozen
 from .recipe import Recipe
 
 IMPORT = "import"
@@ -15,7 +15,7 @@ EMIT = "emit"
 """The first phase reads a file and the last writes one; between them every phase is passes over a module."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Phase:
     """A named phase and what makes its passes."""
 

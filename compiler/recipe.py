@@ -27,11 +27,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from ..isa.errors import InputError, UsageError
+from ..isa.frozen import frozen
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
@@ -42,7 +43,7 @@ PRECISIONS = ("model", "fp16", "bf16", "int8")
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
 
 
-@dataclass(frozen=True)
+@frozen
 class LayerRule:
     """What a recipe says of the layers whose path or node name matches the shell pattern `match`."""
 
@@ -53,7 +54,7 @@ class LayerRule:
         return f"{self.match}={self.precision}"
 
 
-@dataclass(frozen=True)
+@frozen
 class PassRule:
     """A pass that runs behind the phase `after`; `run` is its name, with options as `attnc-opt` takes them."""
 
@@ -61,7 +62,7 @@ class PassRule:
     run: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Recipe:
     """A parsed recipe; the empty one changes nothing. A `residual` of None is what goes with the precision."""
 

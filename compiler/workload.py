@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from math import ceil, prod
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
@@ -17,6 +16,7 @@ from ..dialects.onnx_interface import main_of
 from ..dialects.provenance import nodes_of
 from ..isa.engines import Engine
 from ..isa.errors import Blocking
+from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from ..isa.matrix import MatrixMode
 
@@ -30,7 +30,7 @@ PRODUCTS = (nn.MatmulOp, bnn.MatmulOp, sattn.AttentionOp)
 """Operations of the matrix engine."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Layer:
     """One matrix product or attention: its structural path, operator, number format, shape and ONNX nodes. `modes` are
     those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates."""
@@ -44,7 +44,7 @@ class Layer:
     macs: int
 
 
-@dataclass(frozen=True)
+@frozen
 class EngineWork:
     """What one engine does, for the matrix engine in one mode: `amount` in `unit` by so many operations.
 
@@ -60,7 +60,7 @@ class EngineWork:
     least_cycles: int | None
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryNeed:
     """Bytes that a module needs, and what the machine has.
 

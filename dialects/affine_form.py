@@ -8,13 +8,14 @@ expansion - wants the coefficients and nothing else.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdsl.parser import AttrParser
 
+from ..isa.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class AffineForm:
     """`constant + sum(coefficients[i] * d_i)`; trailing zero coefficients are never stored."""
 
@@ -113,7 +114,7 @@ def _parse_term(parser: AttrParser) -> AffineForm:
     return AffineForm.index(int(name[1:])) * (1 if factor is None else factor)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Minimum:
     """The least of one or more affine forms: the size of a tile whose last instance may be cut short.
 
@@ -171,7 +172,7 @@ class Minimum:
         return Minimum(tuple(forms))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Access:
     """A strided block of a buffer: `offset`, `strides` in elements of its dense layout, outermost dimension first."""
 

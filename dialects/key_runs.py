@@ -7,18 +7,19 @@ blocks, counts or mask tiles asks the runs, in time linear in their number.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.frozen import frozen
+
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class KeyRuns:
     """For each query the runs [start, stop) of keys that it sees: in order, disjoint, not touching one another.
 

@@ -11,12 +11,13 @@ func.func @main(%x: tensor<1x8xf32> {onnx.name = "x", onnx.element = "FLOAT", on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
 from xdsl.dialects.builtin import ArrayAttr, DictionaryAttr, ModuleOp, StringAttr
 from xdsl.dialects.func import FuncOp
 from xdsl.ir import Attribute
+
+from ..isa.frozen import frozen
 
 NAME, ELEMENT, DIMENSIONS = "onnx.name", "onnx.element", "onnx.dims"
 
@@ -24,7 +25,7 @@ UNKNOWN = "UNKNOWN"
 """The element type of an input or output that was not described."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Interface:
     """One input or output: its ONNX name, its ONNX element type (`INT64`), and its type in the IR now.
 

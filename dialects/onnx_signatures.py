@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from functools import cache
 from typing import Any, TypeAlias
+
+from ..isa.frozen import frozen
 
 Value: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 """A plain attribute value; tensors, graphs and types are not plain."""
@@ -23,7 +25,7 @@ class Option(Enum):
     VARIADIC = "variadic"
 
 
-@dataclass(frozen=True)
+@frozen
 class Formal:
     """A formal input or output."""
 
@@ -31,7 +33,7 @@ class Formal:
     option: Option = Option.SINGLE
 
 
-@dataclass(frozen=True)
+@frozen
 class AttributeForm:
     """An attribute of an operator: ONNX's kind (`INT`, `TENSOR`, ...), and its default, None without one."""
 
@@ -41,7 +43,7 @@ class AttributeForm:
     default: Value | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Signature:
     """An operator's form: inputs, outputs and attributes; `since` is the version that brought this form."""
 

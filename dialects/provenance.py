@@ -8,7 +8,7 @@ phase and the reason, so that at every phase the nodes in the IR and the nodes l
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import cast
 
 from xdsl.dialects.builtin import (
@@ -23,11 +23,13 @@ from xdsl.dialects.builtin import (
 )
 from xdsl.ir import Attribute, Operation
 
+from ..isa.frozen import frozen
+
 FOLDED = "folded"
 """The module's attribute that lists the nodes that are no longer in its IR."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """A node of the ONNX model: its unique name and its operator (`MatMul`, `com.microsoft::MatMulNBits`)."""
 
@@ -35,7 +37,7 @@ class Node:
     operator: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class FoldedNode:
     """A node that is not in the IR any more: which phase took it out (`import`, `graph`, ...), and why."""
 

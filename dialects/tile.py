@@ -12,7 +12,6 @@ slot of an operation is the iteration plus its optional `stage` (software pipeli
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.dialects.builtin import (
@@ -54,6 +53,7 @@ from xdsl.traits import NoTerminator
 from xdsl.utils.exceptions import VerifyException
 
 from ..isa.formats import Format
+from ..isa.frozen import frozen
 from ..isa.lanes import LaneProgram
 from .affine_form import Access, Minimum
 from .elements import element_of, format_of
@@ -155,7 +155,7 @@ class ExtentAttr(Data[Minimum]):
         printer.print_string(f"<{self.data}>")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredValue:
     """An ONNX value that operand `operand` of a kernel holds once the kernel is done.
 
@@ -716,7 +716,7 @@ class ProductOp(TileOperation):
         _tail(self, printer)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """An operand of an operation being built: a buffer and where in it."""
 

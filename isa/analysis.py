@@ -7,7 +7,6 @@ and vector passes with the lane program that the latest earlier `vx.program` wro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +16,7 @@ from .blocks import Block, Space
 from .columns import Column, Int64Array
 from .errors import Fault
 from .fields import EXTENT_REGISTERS
+from .frozen import frozen
 from .instructions import VectorPass, VectorProgram
 from .lanes import LaneProgram
 from .machine import Machine
@@ -24,7 +24,7 @@ from .record import Instruction
 from .table import Table
 
 
-@dataclass(frozen=True)
+@frozen
 class Costs:
     """The cost of every row: int64 vectors as in `Cost`; `events` by action, those that happen at all."""
 
@@ -37,7 +37,7 @@ class Costs:
     events: Mapping[str, Int64Array]
 
 
-@dataclass(frozen=True)
+@frozen
 class Access:
     """One operand of all rows of an instruction kind: block columns that belong to `rows`."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 
@@ -21,6 +20,7 @@ from .columns import (
     larger,
     smaller,
 )
+from .frozen import frozen
 
 
 class Space(IntEnum):
@@ -37,7 +37,7 @@ class Space(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True)
+@frozen
 class Block:
     """`run` contiguous bytes at `address`, repeated over `extents` with byte `strides` (outer first, signed).
 

@@ -8,7 +8,9 @@ returns: 1 when the answer is no (unsupported, does not fit, faults, races), 2 w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from .frozen import frozen
 
 
 class AttncError(Exception):
@@ -109,7 +111,7 @@ class ExtensionError(AttncError):
         super().__init__(f"extension {name!r} of package {package}: {reason}")
 
 
-@dataclass(frozen=True)
+@frozen
 class Blocking:
     """One node that cannot be compiled: which (`node`, `operator`), why, and what would help."""
 
@@ -189,7 +191,7 @@ class Fault(AttncError):  # noqa: N818 - what a machine does; the word of the ma
         return Fault(self.reason, row, instruction or self.instruction, node or self.node)
 
 
-@dataclass(frozen=True)
+@frozen
 class Party:
     """One of the two instructions of a race: its row, assembly text, node, and whether it reads or writes."""
 

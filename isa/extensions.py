@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ExtensionError
+from .frozen import frozen
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -29,7 +29,7 @@ INSTRUCTIONS = "attnc.instructions"
 PASSES = "attnc.passes"
 
 
-@dataclass(frozen=True)
+@frozen
 class Extension:
     """An entry point: its name, and the package (distribution) that has it."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +16,7 @@ from .blocks import Space
 from .columns import Column, Int64Array
 from .errors import UsageError
 from .formats import FORMATS_BY_CODE, NO_FORMAT
+from .frozen import frozen
 
 ACC_BIT = 1 << 31
 """The bit of an on-chip address that selects ACC (set) or SRAM (clear)."""
@@ -84,7 +84,7 @@ def parse_integer(text: str) -> int:
         raise UsageError(f"{text!r} is not a whole number") from None
 
 
-@dataclass(frozen=True)
+@frozen
 class FieldKind:
     """Base: an unsigned number of `bits` bits."""
 
@@ -137,12 +137,12 @@ class FieldKind:
         return f"{self.low}..{self.high}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Unsigned(FieldKind):
     """A count or a size."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Signed(FieldKind):
     """A number in two's complement."""
 
@@ -171,7 +171,7 @@ class Signed(FieldKind):
         return values - ((values >> (self.bits - 1)) << self.bits)
 
 
-@dataclass(frozen=True)
+@frozen
 class Stride(Signed):
     """A distance in bytes."""
 
@@ -181,7 +181,7 @@ class Stride(Signed):
         return f"stride {self.bits}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Flag(FieldKind):
     """One bit; in text its name alone when set."""
 
@@ -193,7 +193,7 @@ class Flag(FieldKind):
         return "flag"
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice(FieldKind):
     """One of a few named codes."""
 
@@ -235,7 +235,7 @@ FORMAT_KIND = Choice(4, (*((c, f.label) for c, f in FORMATS_BY_CODE.items()), (N
 """A number format, or none."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DramAddress(FieldKind):
     """A byte address in DRAM."""
 
@@ -258,7 +258,7 @@ class DramAddress(FieldKind):
         return self._in_range(address, text)
 
 
-@dataclass(frozen=True)
+@frozen
 class OnChip(FieldKind):
     """A byte address in SRAM or ACC; the top bit selects ACC."""
 
@@ -311,7 +311,7 @@ def _parse_place(text: str, names: AddressNames) -> tuple[Space, int]:
     return space, base + parse_integer(rest[1:])
 
 
-@dataclass(frozen=True)
+@frozen
 class Extent(FieldKind):
     """How many: an immediate of 16 bits, or an extent register (selector bit set).
 
@@ -369,7 +369,7 @@ def extent_register(number: int) -> int:
     return -1 - number
 
 
-@dataclass(frozen=True)
+@frozen
 class Bits(FieldKind):
     """Raw bits that the instruction's own syntax writes."""
 
@@ -379,7 +379,7 @@ class Bits(FieldKind):
         return f"bits {self.bits}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Wait(FieldKind):
     """A wait: valid 1, queue 3, count 16. Columns hold count * 8 + queue with the whole count, or -1.
 

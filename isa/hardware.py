@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import log2
@@ -15,6 +15,7 @@ from .blocks import Space
 from .columns import Int64Array
 from .engines import Engine
 from .errors import MachineError
+from .frozen import frozen
 from .matrix import MODE_NAMES
 
 MATRIX_LAWS = ("pipelined_ws", "plain_ws", "plain_os")
@@ -48,7 +49,7 @@ AREAS: dict[str, str] = {
 """Everything that takes area and what one of it is."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Queue:
     """One engine with its in-order queue: `index` stands in instruction words, `name` in text."""
 
@@ -57,7 +58,7 @@ class Queue:
     engine: Engine
 
 
-@dataclass(frozen=True)
+@frozen
 class Engines:
     """How many engines of each kind."""
 
@@ -68,7 +69,7 @@ class Engines:
     sx: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Memory:
     """An on-chip memory. hazard_line_bytes: two accesses to one line are ordered as if they touched."""
 
@@ -76,7 +77,7 @@ class Memory:
     hazard_line_bytes: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Dram:
     """DRAM: its channel is shared by all LD and ST engines."""
 
@@ -87,14 +88,14 @@ class Dram:
     hazard_line_bytes: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Transfer:
     """The on-chip side of LD and ST: one access of so many bytes a cycle."""
 
     access_bytes: int
 
 
-@dataclass(frozen=True)
+@frozen
 class MatrixEngine:
     """The matrix engine. rates: products a PE and cycle by mode, relative to int8."""
 
@@ -118,7 +119,7 @@ class MatrixEngine:
         return np.array([self.depth(name) for name in MODE_NAMES] + [0] * 9, dtype=np.int64)[:16]
 
 
-@dataclass(frozen=True)
+@frozen
 class VectorEngine:
     """The vector engine: stream bytes are what its ports give each lane in a cycle."""
 
@@ -129,7 +130,7 @@ class VectorEngine:
     acc_bytes_per_lane: int
 
 
-@dataclass(frozen=True)
+@frozen
 class SparseEngine:
     """The sparse and index engine. `window`: among how many columns the matrix engine can choose those that a row of a
     masked product keeps."""
@@ -138,7 +139,7 @@ class SparseEngine:
     window: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Figure:
     """A figure with its source; `assumed` where the source is an estimate of ours.
 
@@ -157,7 +158,7 @@ class Figure:
         return self.value * self.per_doubling ** log2(size / self.at_bytes) if self.at_bytes else self.value
 
 
-@dataclass(frozen=True)
+@frozen
 class Machine:
     """A machine as its file describes it."""
 

@@ -7,19 +7,19 @@ takes it from `LANE_FUNCTIONS`. How each computes stands in `lane_values`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from . import lane_values as values
 from .errors import UsageError
 from .formats import KIND_DTYPES, Array, Kind, kind_of_dtype
+from .frozen import frozen
 from .lane_values import Evaluate
 
 Kinds = tuple[Kind, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class LaneFunction:
     """One element function of the vector engine.
 
@@ -56,7 +56,7 @@ class LaneFunction:
         return result
 
 
-@dataclass(frozen=True)
+@frozen
 class Reduction:
     """A reduction of a pass: `signatures` from kind to kind; `accumulates` if the old value may join in.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from .errors import UsageError
 from .formats import KIND_DTYPES, Array, Kind
+from .frozen import frozen
 from .kernels import Number
 from .lane_functions import (
     LANE_FUNCTIONS,
@@ -114,7 +115,7 @@ _STATEMENT = re.compile(
 _INTEGER = re.compile(r"[+-]?\d+")
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class LaneProgram:
     """What a pass does to each element; checked when made (UsageError), equal and hashable by its text.
 

@@ -9,13 +9,13 @@ arrays of the literature (the analytical runtimes of SCALE-Sim, Samajdar et al.,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from .columns import Column, ceiling, larger
+from .frozen import frozen
 from .machine import MatrixEngine
 
 
-@dataclass(frozen=True)
+@frozen
 class ProductTraffic:
     """Cycles of a product, and how many elements pass the operand and accumulator ports."""
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from .blocks import Space
 from .columns import Int64Array
+from .frozen import frozen
 
 
 def _none() -> Int64Array:
     return np.zeros(0, dtype=np.int64)
 
 
-@dataclass(frozen=True)
+@frozen
 class ChipBuffer:
     """A buffer on chip, which may come and go many times: its name, memory and bytes; `resident` if no kernel owns
     it."""
@@ -25,7 +26,7 @@ class ChipBuffer:
     resident: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Occupancy:
     """Every stay of a buffer on chip, by column, in the order of their first rows.
 

@@ -7,7 +7,7 @@ and every range are checked, and a wrong file is one ProgramFileError.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -22,6 +22,7 @@ from .container import container_parts, stored_digest
 from .errors import Fault, ProgramFileError
 from .files import write_beside
 from .formats import Array, Format
+from .frozen import frozen
 from .instructions import FURTHER, ISA_HASH
 from .machine import Machine
 from .occupancy import Occupancy
@@ -34,7 +35,7 @@ SEGMENT_PREFIX = "weight:"
 """Weights stand in the file as tensors named so plus their own name."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Signature:
     """An input or output of a program.
 
@@ -63,7 +64,7 @@ class Signature:
         return prod(self.shape) * self.format.bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class Segment:
     """Constant bytes in DRAM at `address`: an array in its stored format, dense."""
 
@@ -72,7 +73,7 @@ class Segment:
     array: Array
 
 
-@dataclass(frozen=True)
+@frozen
 class Node:
     """An ONNX node of the model: name, operator, structural path, and the form it was given (attention)."""
 
@@ -82,7 +83,7 @@ class Node:
     form: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryEntry:
     """A named place: role is weight, input, output, temporary, resident or buffer."""
 
@@ -93,7 +94,7 @@ class MemoryEntry:
     role: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Note:
     """A node that was not lowered to its engine, or that folding removed: which, by what, and why."""
 
@@ -102,7 +103,7 @@ class Note:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Program:
     """A program for one machine; see the module. Row numbers are places in `table`.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -37,6 +37,7 @@ from .fields import (
     Wait,
     choice,
 )
+from .frozen import frozen
 from .kernels import Kernel, nothing
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def rows_overlap(what: str, rows: Column, stride: Column, run: Column) -> Condit
     return (both(rows > 1, abs(stride) < run), f"{what} overlap: the distance is less than a row")
 
 
-@dataclass(frozen=True)
+@frozen
 class Cost:
     """What an instruction costs. Cycles and bytes are numbers or columns.
 
@@ -83,7 +84,7 @@ class Cost:
     events: Mapping[str, Column] = field(default_factory=dict[str, Column])
 
 
-@dataclass(frozen=True)
+@frozen
 class Field:
     """A declared field: `offset` is its first bit in the word, bit 0 being the lowest of byte 0.
 
@@ -98,7 +99,7 @@ class Field:
     offset: int
 
 
-@dataclass(frozen=True)
+@frozen
 class _Declared:
     kind: FieldKind
     doc: str

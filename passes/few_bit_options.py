@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from ..isa.frozen import frozen
 
 SIGNS = ("checked", "ternary", "assume-nonzero")
 
 
-@dataclass(frozen=True)
+@frozen
 class FewBitOptions:
     """How layers of few bits run, as it is unless a recipe's `[few_bits]` table says otherwise.
 

@@ -6,21 +6,20 @@ wraps modulo 2**32, so it is exact wherever the result fits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from xdsl.dialects.builtin import i8, i32
 from xdsl.ir import SSAValue
 
 from ..dialects.constants import Array
 from ..dialects.elements import element_type, shape_of, ui8
+from ..isa.frozen import frozen
 from .builder import Builder
 
 SHIFT = 128
 """What takes unsigned bytes to signed ones."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Bytes:
     """Signed bytes that stand for `value - zero`: `zero` is i32, an array if it is known, None if it is 0."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from ..isa.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class ScheduleOptions:
     """The measures, as they are unless a recipe's `[schedule]` table says otherwise. Values stay the same without them.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from ..isa.errors import UsageError
+from ..isa.frozen import frozen
 
 AXES = "bijk"
 MAXIMUM_SIZE = 65535
 RULE = re.compile(r"(?P<match>.+?)=(?P<settings>\w+=\w+(?:,\w+=\w+)*)")
 
 
-@dataclass(frozen=True)
+@frozen
 class TileChoice:
     """A loop order ("bkij"; None leaves it to the search) and sizes of tiles (0: the search's), cut to the product's
     extents where they are larger."""
@@ -36,7 +37,7 @@ FREE = TileChoice()
 """Everything is left to the search."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TileRule:
     """What is forced for the products whose path or node name matches the shell pattern `match`.
 

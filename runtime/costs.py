@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..isa.columns import Int64Array, as_vector
 from ..isa.engines import Engine
+from ..isa.frozen import frozen
 from ..isa.machine import ACTIONS, Machine
 from ..isa.matrix import MODE_NAMES
 from ..isa.record import WORD_BYTES, Instruction
@@ -20,7 +20,7 @@ ACTION_NAMES = tuple(ACTIONS)
 """Energy actions in the order of `ProgramCosts.events`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class ProgramCosts:
     """Costs by row, int64 arrays; see `isa.record.Cost` for the first six.
 

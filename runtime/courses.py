@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
+from ..isa.frozen import frozen
 from .measure import Measurement
 from .memory_use import course_of_use
 
 
-@dataclass(frozen=True)
+@frozen
 class Course:
     """A quantity over time: `values` in `unit`, each from the cycle in `times` on, which ascend."""
 

@@ -8,14 +8,13 @@ engine's own order comes first, so that of several chains the one that changes e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ..isa.frozen import frozen
 from .timing import Schedule, Timeline, Times
 
 
-@dataclass(frozen=True)
+@frozen
 class CriticalPath:
     """Cycles by row that lie on the path; int64 arrays, whose sum over rows and parts is the latency.
 

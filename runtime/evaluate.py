@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from ..isa.errors import InputError, UsageError
 from ..isa.formats import Array
+from ..isa.frozen import frozen
 from ..isa.program import Signature
 from .report import Report
 from .session import Session
@@ -19,7 +19,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps the runs, as `tqdm.tqdm` does."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Evaluation:
     """How often the greatest of an output's last axis is the label: `correct` of `samples`.
 

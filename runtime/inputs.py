@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..isa.errors import Fault, InputError
 from ..isa.formats import Array, Format
+from ..isa.frozen import frozen
 from ..isa.program import Program, Signature
 
 ELEMENT_DTYPES: Mapping[str, np.dtype[Any]] = {
@@ -30,7 +30,7 @@ ELEMENT_DTYPES: Mapping[str, np.dtype[Any]] = {
 """The numpy dtype of each ONNX element type that a signature may name."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Batches:
     """Inputs as they go to DRAM: `arrays` by name in stored formats, their first axis `count` times the
     program's.

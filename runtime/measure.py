@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from ..isa.analysis import Analysis
 from ..isa.columns import as_vector
 from ..isa.engines import Engine
+from ..isa.frozen import frozen
 from ..isa.instructions import Gather, LoadBlock, Product
 from ..isa.machine import Machine
 from ..isa.place_names import PlaceNames
@@ -36,7 +36,7 @@ from .values import Observed
 from .waits import Waits, waited_rows
 
 
-@dataclass(frozen=True)
+@frozen
 class StaticFacts:
     """What is known of a program without running it, kept for all its runs."""
 
@@ -67,7 +67,7 @@ class StaticFacts:
         return self.program.table.text(row, self.names)
 
 
-@dataclass(frozen=True)
+@frozen
 class Measurement:
     """One inference of `program` on `machine` in time. Arrays have an entry a row of the program's table."""
 

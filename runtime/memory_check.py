@@ -4,18 +4,18 @@ overwrites a weight; and every byte of the outputs is written in the end."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.blocks import Space
 from ..isa.columns import Int64Array
+from ..isa.frozen import frozen
 from ..isa.program import Program
 from .accesses import Accesses, Place
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryFinding:
     """What is wrong with the accesses of `row`; None for what is wrong when all rows are done."""
 

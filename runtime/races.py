@@ -10,20 +10,20 @@ read and wrote it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.blocks import Space
+from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from .accesses import Accesses, Place
 
 Counts = NDArray[np.int32]
 
 
-@dataclass(frozen=True)
+@frozen
 class Race:
     """Rows `first` < `second` touch the same line of `space` at byte `address`; the flags say who writes."""
 

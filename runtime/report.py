@@ -9,11 +9,12 @@ uses allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..isa.errors import UsageError
+from ..isa.frozen import frozen
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 
 
-@dataclass(frozen=True)
+@frozen
 class Performance:
     """Figures of one inference; see the module for `cycles` and `steady_cycles`.
 
@@ -59,7 +60,7 @@ class Performance:
     limited_by: str
 
 
-@dataclass(frozen=True)
+@frozen
 class NodeRow:
     """One ONNX node's share of the run.
 
@@ -93,7 +94,7 @@ class NodeRow:
     energy_pj: float = 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class KernelRow:
     """Instructions made from the same ONNX nodes, taken together; the sums over kernels are those of the run.
 
@@ -113,7 +114,7 @@ class KernelRow:
     energy_pj: float
 
 
-@dataclass(frozen=True)
+@frozen
 class CriticalRow:
     """Cycles of the critical path on one engine: "busy", "fill" (of the array) or "latency" (until a result is there
     that another engine waits for). The sum over all rows is the latency."""
@@ -123,7 +124,7 @@ class CriticalRow:
     cycles: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Change:
     """One thing changed and the same instructions placed in time again: `cycles` then, `saved_cycles` against the run.
 
@@ -137,7 +138,7 @@ class Change:
     saved_cycles: int
 
 
-@dataclass(frozen=True)
+@frozen
 class EngineRow:
     """One engine (an in-order queue): what its `cycles` (the run's latency) went to; the parts sum to the
     whole."""
@@ -154,7 +155,7 @@ class EngineRow:
     energy_pj: float
 
 
-@dataclass(frozen=True)
+@frozen
 class StallRow:
     """Cycles that `engine` lost to `cause`: "dependency" (on engine `on`), "fill", "channel" or
     "finished"."""
@@ -165,7 +166,7 @@ class StallRow:
     cycles: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Unlowered:
     """A layer written binary or quantized that does not run on the engine meant for it: which, and why."""
 
@@ -174,7 +175,7 @@ class Unlowered:
     reason: str
 
 
-@dataclass(frozen=True)
+@frozen
 class Occupant:
     """A buffer on chip: its name, its first byte in its memory, and its bytes."""
 
@@ -183,7 +184,7 @@ class Occupant:
     bytes: int
 
 
-@dataclass(frozen=True)
+@frozen
 class MemoryRow:
     """One memory on chip over time.
 
@@ -203,7 +204,7 @@ class MemoryRow:
     interval_mean_bytes: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Summary:
     """What was run: `performance` is None where timing was not asked for. `wall_seconds` is this host's time
     by part."""
@@ -218,7 +219,7 @@ class Summary:
     performance: Performance | None = None
 
 
-@dataclass(frozen=True)
+@frozen
 class Report:
     """The report of a run: `summary`, and rows by node, kernel, engine, stall, memory on chip and part of the critical
     path (empty without timing). `make_changes` gives `changes` when they are asked for: each is a run of its own."""

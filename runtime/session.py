@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -14,6 +14,7 @@ import numpy as np
 
 from ..isa.errors import InputError, ProgramFileError, UsageError
 from ..isa.formats import Array
+from ..isa.frozen import frozen
 from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
 from .changes import changes
@@ -34,7 +35,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 """Wraps the repetitions of a batch, as `tqdm.tqdm` does."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Result:
     """What a run gave: `outputs` by the model's names (empty without values), and `measurement`, the instructions in
     time (None without timing)."""

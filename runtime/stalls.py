@@ -4,16 +4,16 @@ finished."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.frozen import frozen
 from .report import StallRow
 from .timing import Schedule, Timeline, Times
 
 
-@dataclass(frozen=True)
+@frozen
 class EngineTime:
     """One engine's cycles; `busy + fill + dependency + channel + finished` is the run's latency.
 
@@ -62,7 +62,7 @@ def _one(rows: Times, is_transfer: NDArray[np.bool_], timeline: Timeline, queues
     )
 
 
-@dataclass(frozen=True)
+@frozen
 class RowStalls:
     """Cycles for which each row kept its engine waiting, by cause; int64 arrays.
 

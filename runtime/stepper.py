@@ -4,13 +4,13 @@ node."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..isa.blocks import Space
 from ..isa.errors import UsageError
 from ..isa.formats import Array, Format
+from ..isa.frozen import frozen
 from ..isa.program import MemoryEntry
 from .inputs import prepare
 from .instruction_log import log_line
@@ -19,7 +19,7 @@ from .session import Session
 from .values import Executor, Observed
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """An instruction that was performed: its `row`, `text`, ONNX `nodes`, and where it lies in time
     (cycles)."""

@@ -27,6 +27,7 @@ from heapq import heappop, heappush
 import numpy as np
 from numpy.typing import NDArray
 
+from ..isa.frozen import frozen
 from .waits import Waits
 
 NOT_PLACED = -1
@@ -34,7 +35,7 @@ NOT_PLACED = -1
 Times = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@frozen
 class Schedule:
     """What timing needs of a program: int64 arrays with one entry a row in file order.
 
@@ -89,7 +90,7 @@ class Placing:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Timeline:
     """Where every row came to lie, in cycles; int64 arrays with one entry a row in file order.
 

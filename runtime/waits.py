@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 
 from ..isa.columns import Int64Array
+from ..isa.frozen import frozen
 from ..isa.table import Table
 
 
-@dataclass(frozen=True)
+@frozen
 class Waits:
     """Row r waits for `rows[first[r]:first[r + 1]]`; int64 arrays."""
 

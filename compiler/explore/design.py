@@ -10,12 +10,13 @@ import json
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...isa.errors import AttncError
+from ...isa.frozen import frozen
 from .objectives import FIGURES
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from ..compilation import Compilation
 
 
-@dataclass(frozen=True)
+@frozen
 class Work:
     """What every design of a study has in common: files by their paths, shapes, and how answers are compared."""
 
@@ -45,7 +46,7 @@ class Work:
         return replace(Work(**data), shapes=shapes)
 
 
-@dataclass(frozen=True)
+@frozen
 class Design:
     """A model file for a machine by a recipe, both as plain tables."""
 
@@ -59,7 +60,7 @@ class Design:
         return _digest(json.dumps([self.model, self.machine, self.recipe], sort_keys=True))
 
 
-@dataclass(frozen=True)
+@frozen
 class Outcome:
     """What became of a design.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from io import StringIO
 
+from ...isa.frozen import frozen
 from .objectives import FIGURES, Figure, Figures, dominates
 from .setup import Setup
 from .study import Trial
 
 
-@dataclass(frozen=True)
+@frozen
 class Point:
     """A trial of the front, and the numbers of the others whose objectives are the same."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...isa.errors import UsageError
+from ...isa.frozen import frozen
 
 if TYPE_CHECKING:
     from ...isa.machine import Machine
@@ -18,7 +18,7 @@ Figures = Mapping[str, float]
 """Figures of a design by name, in the units of `FIGURES`."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Figure:
     """A figure that designs are compared by.
 
@@ -82,7 +82,7 @@ FIGURES = {
 """Every figure there is; the manual page, objectives, limits and tables are made from them."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Limit:
     """A figure that must be at most, or at least, `bound`."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, cast
 
 from ...isa.errors import UsageError
+from ...isa.frozen import frozen
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -19,7 +20,7 @@ KINDS = ("choice", "int", "float", "same")
 """The keys that make a table a declaration."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Parameter:
     """One thing to choose.
 
@@ -55,7 +56,7 @@ class Parameter:
         return source.uniform(low, high)
 
 
-@dataclass(frozen=True)
+@frozen
 class Same:
     """The value of the parameter `name`, `times` as much where it is a number."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...isa.errors import InputError, UsageError
+from ...isa.frozen import frozen
 from .design import Design, Work
 from .objectives import Figure, Limit, figure_of
 from .parameters import Parameter, Scalar
@@ -21,7 +21,7 @@ MODEL = "model"
 """The parameter that chooses among several models."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Setup:
     """See the module. models: files by the labels that assignments use."""
 

@@ -19,11 +19,12 @@ from __future__ import annotations
 import random
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, cast
 
 from ...isa.errors import AttncError, InputError, UsageError
+from ...isa.frozen import frozen
 from ...isa.machine import Machine, machine_from_dict, machine_tables, merge_tables
 from ..compilation import DEFAULT_MACHINE
 from ..recipe import Recipe
@@ -36,7 +37,7 @@ ATTEMPTS = 200
 """So many designs are drawn to find one that a value fits into, before the value counts as wrong."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Space:
     """What is fixed and what is open. base: the tables of the machine that `machine` changes. subject: for errors."""
 

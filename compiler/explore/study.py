@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ...isa.errors import InputError, OutputError, UsageError
+from ...isa.frozen import frozen
 from .design import Outcome
 from .parameters import Scalar
 from .setup import Setup
@@ -32,7 +33,7 @@ REFUSED = 1e6
 NAME = "attnc"
 
 
-@dataclass(frozen=True)
+@frozen
 class Trial:
     """A design on trial: its number in the study, its parameters' values, and what became of it (nothing yet)."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from onnx import AttributeProto, NodeProto, TensorProto, TypeProto, helper
 
 from ...dialects.onnx_signatures import QONNX_DOMAINS, normal_domain, signature
+from ...isa.frozen import frozen
 from .evaluate import attribute_value
 from .prototypes import Extents, code_of, shape_of, tensor_proto_type
 from .values import Known, Value
@@ -17,7 +18,7 @@ from .values import Known, Value
 Types: TypeAlias = list[TypeProto | None]
 
 
-@dataclass(frozen=True)
+@frozen
 class Call:
     """A node and what is known of its inputs, by position."""
 

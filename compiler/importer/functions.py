@@ -9,9 +9,10 @@ from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto
 
 from ...dialects.onnx_signatures import normal_domain
 from ...isa.errors import InputError
+from ...isa.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class Functions:
     """The local functions of a model."""
 

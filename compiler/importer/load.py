@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,13 +15,14 @@ from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from ...dialects.onnx_signatures import normal_domain
 from ...isa.errors import InputError
+from ...isa.frozen import frozen
 from .wire import DamagedError, Stripped, strip_weights
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | ModelProto
 """What a model can be read from: a path, the bytes of a file, or the model itself."""
 
 
-@dataclass(frozen=True)
+@frozen
 class LoadedModel:
     """A model as read: `name` is what errors call it, `folder` holds its external data (None: nowhere).
 

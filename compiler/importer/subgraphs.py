@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from xdsl.ir import Block, Region
 
 from ...dialects.onnx import YieldOp
 from ...dialects.onnx_signatures import normal_domain, signature
+from ...isa.frozen import frozen
 from .inference import InferenceError, infer
 from .order import subgraphs
 from .prototypes import attribute_of, code_of, merged, shape_of, tensor_proto_type
@@ -27,7 +28,7 @@ _ROUNDS = 3
 """Types of values carried around a loop are widened at most so often before they are given up as unknown."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Body:
     """A subgraph built as a region, and what it yields: each output's value and type."""
 
@@ -60,7 +61,7 @@ def import_subgraphs(builder: GraphBuilder, node: NodeProto, name: str, opsets: 
     return True
 
 
-@dataclass(frozen=True)
+@frozen
 class ControlFlow:
     """One node that holds graphs, being imported."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -13,13 +12,14 @@ from xdsl.ir import Attribute
 from ...dialects import onnx_types as types
 from ...dialects.constants import Array
 from ...isa.errors import InputError
+from ...isa.frozen import frozen
 from .external import ExternalData
 
 _LARGEST = 2**40
 """Elements of the largest tensor that is taken for one; a greater count is a damaged file."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TensorReader:
     """Reads the tensors of one model. Every method raises InputError naming the tensor that is not valid."""
 

@@ -13,12 +13,13 @@ from xdsl.ir import SSAValue
 
 from ...dialects import onnx_types as types
 from ...dialects.constants import Array, ConstantStore
+from ...isa.frozen import frozen
 from .prototypes import tensor_proto_type
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_]+")
 
 
-@dataclass(frozen=True)
+@frozen
 class Known:
     """A value known at compile time: `key` is its name in the store, `array` its value if it was made
     already.
@@ -45,7 +46,7 @@ class Known:
         return tensor_proto_type(types.code_of(types.element_of_dtype(self.dtype)), self.shape)
 
 
-@dataclass(frozen=True)
+@frozen
 class Live:
     """A value that the run computes; its type may have unknown extents."""
 

@@ -7,7 +7,6 @@ meaning, and the table here says how. A node without a rule keeps its old form a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from onnx import NodeProto, helper
 from ...dialects import onnx_types as types
 from ...dialects.constants import Array
 from ...dialects.onnx_signatures import MEANING_SINCE, Signature
+from ...isa.frozen import frozen
 from .evaluate import attribute_value
 from .prototypes import code_of, shape_of
 from .values import Value
@@ -24,7 +24,7 @@ OLDEST_OPSET = 7
 """Nodes of forms that were replaced before this version are refused: most broadcast by attributes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class OldNode:
     """A node in an old form, its inputs, and `constant`.
 

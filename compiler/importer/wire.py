@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ...isa.frozen import frozen
+
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 """Field numbers: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data."""
 
@@ -59,7 +61,7 @@ def strip_weights(data: memoryview) -> Stripped:
     return Stripped(b"".join((head, *pieces, bytes(data[graph.end :]))), weights)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Field:
     """A field of a message: where its tag is, and where its contents start and end."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class Bitmap(Pattern):
     """A query sees the keys that the attention's operand `pattern` shows it."""
 

@@ -3,13 +3,12 @@ D)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class Block(Pattern):
     """A query at a place in block b of `size` tokens sees the keys of blocks b - neighbours to b + neighbours."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class Causal(Pattern):
     """A query at place p sees the keys j <= p."""
 

@@ -14,20 +14,21 @@ in the program file. There are three kinds of forms:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, Field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ...isa.errors import UsageError
+from ...isa.frozen import frozen
 from ..constants import Array
 from ..key_runs import Bools, Ints, KeyRuns
 
 PARAMETER_TYPES = {"int": int, "float": float, "str": str}
 
 
-@dataclass(frozen=True)
+@frozen
 class Form(ABC):
     """A form of attention; `label` is its name in recipes, its docstring's first paragraph what it means."""
 
@@ -74,7 +75,7 @@ class Form(ABC):
         return self.label + "".join(parts)
 
 
-@dataclass(frozen=True)
+@frozen
 class Tokens:
     """What a pattern is asked about: the queries and keys of one head, and the bitmap [queries, keys] that comes with
     the attention, if one does. Query i stands at key i + keys - queries: where there are more keys than queries, these
@@ -91,7 +92,7 @@ class Tokens:
         return np.arange(self.queries, dtype=np.int64) + (self.keys - self.queries)
 
 
-@dataclass(frozen=True)
+@frozen
 class Pattern(Form):
     """A form that shows the same keys whatever the data. `by_head`: whether heads differ."""
 
@@ -102,7 +103,7 @@ class Pattern(Form):
         """The definition: the keys that each query sees."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Pruning(Form):
     """A form that keeps some of the scores, by their values."""
 
@@ -111,7 +112,7 @@ class Pruning(Form):
         """The definition: which of the scores [..., queries, keys] (scaled and masked, float32) stay in the softmax."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Linear(Form):
     """A form without the softmax over scores, whose work grows with the number of keys, not of pairs."""
 

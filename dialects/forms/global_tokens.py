@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class GlobalTokens(Pattern):
     """Every query sees the `count` keys from `first` on, and the queries at these places see every key."""
 

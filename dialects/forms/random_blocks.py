@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 
-@dataclass(frozen=True)
+@frozen
 class RandomBlocks(Pattern):
     """The queries at places of one block of `size` tokens see `count` different blocks of keys, drawn anew for each
     block of queries and each head. The same seed draws the same blocks."""

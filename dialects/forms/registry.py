@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 
 from ...isa.errors import UsageError
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Form, Pattern, Tokens
 
@@ -27,7 +27,7 @@ def registered_forms() -> Mapping[str, type[Form]]:
     return dict(sorted(found.items()))
 
 
-@dataclass(frozen=True)
+@frozen
 class Union:
     """What one head computes: a single form, or several patterns at once."""
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Pattern, Tokens
 
 AS_BEFORE = -1
 
 
-@dataclass(frozen=True)
+@frozen
 class Window(Pattern):
     """A query at place p sees the keys p + d * t for -before <= t <= after, d being the dilation; `after` is `before`
     unless given. Longformer's window of w tokens is `before` = w / 2."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..extensions import INSTRUCTIONS, extensions
+from ..frozen import frozen
 from ..record import OPCODE_BITS, Instruction, describe_encoding
 
 FURTHER_OPCODES = range(0xC0, 1 << OPCODE_BITS)
 """The opcodes that attnc leaves to other packages."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Further:
     """A record, the package that brought it, and the hash of its encoding and semantics version."""
 

@@ -9,12 +9,12 @@ instance, they belong to, and the offset within it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...isa.blocks import Block, Space
 from ...isa.fields import DramAddress, on_chip
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from ...isa.record import Instruction
 from .dependence import Accesses, Instances
@@ -36,7 +36,7 @@ REGISTER_FIELD, MAXIMUM_FIELD = "register", "maximum"
 """The fields by which records say that they set an extent register, and how high."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Touched:
     """All accesses of a stream that can matter for order, and the atoms they touch.
 
@@ -49,7 +49,7 @@ class Touched:
     atoms: Atoms
 
 
-@dataclass(frozen=True)
+@frozen
 class _Event:
     """The accesses of one block of one group: by column, empty ones left out."""
 

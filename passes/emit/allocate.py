@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from .footprint import Ints, numbers
 from .slots import Stays, lowest_run, mask
 
@@ -19,7 +18,7 @@ PATIENCE = 20
 """So often at most is an order of placing tried, those without a place moved to its front."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Demand:
     """Buffers of one memory: `size` (bytes, or slots of it), alive from `first` to `last`."""
 

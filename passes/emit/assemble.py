@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 
 from ...isa.blocks import Space
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from ...isa.table import Table
 from ..schedule_options import EVERYTHING, ScheduleOptions
@@ -23,7 +22,7 @@ from .stream import Stream, permuted
 from .waits import needed_waits
 
 
-@dataclass(frozen=True)
+@frozen
 class Assembled:
     """A finished table with what the program file tells of it.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from .accesses import placed_columns
 from .footprint import Ints
 from .stream import Stream
 
 
-@dataclass(frozen=True)
+@frozen
 class RowCosts:
     """Cycles by row, as `isa.record.Cost` has them: `busy` on the engine, `latency` from then to retirement, `fill`
     after a gap, and on the DRAM `channel`."""

@@ -7,16 +7,16 @@ and queue only the last conflicting instruction of that queue matters, since a q
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.frozen import frozen
 from .footprint import Atoms, Ints, ranges
 from .inheritance import Placed, inherited
 
 
-@dataclass(frozen=True)
+@frozen
 class Accesses:
     """Every access of every instruction, by column: `row` does it, to `instance`, through `footprint`; or
     writes."""
@@ -30,7 +30,7 @@ class Accesses:
         return len(self.row)
 
 
-@dataclass(frozen=True)
+@frozen
 class Instances:
     """The buffers as they exist while the program runs: one per loop iteration of an allocation.
 
@@ -45,7 +45,7 @@ class Instances:
         return len(self.buffer)
 
 
-@dataclass(frozen=True)
+@frozen
 class Order:
     """A file order of the rows: `position[row]`, each row's `queue` and its `number` there, from 1."""
 

@@ -3,12 +3,11 @@ liveness."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...isa.blocks import Space
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from .allocate import Demand, aligned, place_lowest
 from .footprint import Ints, numbers
@@ -22,7 +21,7 @@ UNITS = 16384
 """Temporaries are placed in units of so many at most."""
 
 
-@dataclass(frozen=True)
+@frozen
 class DramLayout:
     """First byte of each buffer (0 for those on chip and those that nothing uses), and the bytes that all
     take."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.provenance import folded_nodes, module_nodes
 from ...isa.blocks import Space
 from ...isa.formats import Array, Format
+from ...isa.frozen import frozen
 from ...isa.occupancy import ChipBuffer, Occupancy
 from ...isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
 from ..schedule_options import EVERYTHING, ScheduleOptions
@@ -24,7 +25,7 @@ from .stream import Buffer
 PHASE = "emit"
 
 
-@dataclass(frozen=True)
+@frozen
 class ModelFacts:
     """What a program tells of its model beyond the module itself.
 

@@ -7,15 +7,15 @@ dependences are then decided on (instruction, atom) pairs, which is exact and sm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
+
+from ...isa.frozen import frozen
 
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@frozen
 class Footprints:
     """Distinct strided byte blocks within buffers, by column.
 
@@ -34,7 +34,7 @@ class Footprints:
         return len(self.buffer)
 
 
-@dataclass(frozen=True)
+@frozen
 class Atoms:
     """The partition of every buffer's lines.
 

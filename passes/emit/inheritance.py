@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.frozen import frozen
 from .footprint import Atoms, Ints, distinct, numbers, ranges
 
 Stretch = tuple[int, int]
@@ -50,7 +51,7 @@ class _Owners:
         starts[begin:end], ends[begin:end], owners[begin:end] = new_starts, new_ends, new_owners
 
 
-@dataclass(frozen=True)
+@frozen
 class Placed:
     """Instances with their addresses (first line in their memory), sizes in lines, and division into atoms.
 

@@ -3,11 +3,10 @@ all."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...isa.fields import ABSENT
+from ...isa.frozen import frozen
 from ...isa.instructions.control import SYNC_WAITS, Sync
 from ...isa.record import HEADER_WAITS
 from ...isa.table import Group as TableGroup
@@ -19,7 +18,7 @@ from .stream import Stream
 from .waits import Waits
 
 
-@dataclass(frozen=True)
+@frozen
 class Linked:
     """The table, and for each of its rows the stream's row that it comes from (a `sync`: the row that it is
     for)."""

@@ -7,7 +7,7 @@ the beginning of the program, and the one that is done with it soonest orders al
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...isa.blocks import Space
 from ...isa.engines import Engine
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from ..schedule_options import ScheduleOptions
 from .accesses import Touched
@@ -38,7 +39,7 @@ TRIAL = 3000
 """So many rows at the beginning decide between several ways to choose."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Placement:
     """Rows of the stream in file order, and the first byte in its memory of every instance on chip that is used (0 for
     others)."""
@@ -47,7 +48,7 @@ class Placement:
     address: Ints
 
 
-@dataclass(frozen=True)
+@frozen
 class _Choice:
     """What an engine takes first: by cycles or only by the product that waits; loads likewise or in natural order, and
     so many of them are tried when there is no room for the first.
@@ -97,7 +98,7 @@ def _in_queues(stream: Stream, machine: Machine, engine: Engine) -> NDArray[np.b
     return np.isin(stream.queue, [queue.index for queue in machine.queues if queue.engine is engine])
 
 
-@dataclass(frozen=True)
+@frozen
 class _Rows:
     """All rows in natural order, by column, with what limits their order."""
 

@@ -5,13 +5,12 @@ The natural order is that of the loops, each load as late as it may stand.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.blocks import Space
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from .accesses import Touched
 from .allocate import ALIGNMENT, NO_PLACE, Demand, aligned, place
@@ -27,7 +26,7 @@ SLOTS = 4096
 """A memory is divided into so many slots at most, unless only smaller ones find places for all buffers."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Uses:
     """Which instances on chip each row touches, as pairs of `row` and `instance`, by row; and each instance's `first`
     and `last` row (-1: none). Rows are places in the natural order."""
@@ -38,7 +37,7 @@ class Uses:
     last: Ints
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """A memory in the natural order: instance `members[b]` is its buffer b, which lies at slot `start[b]` of those of
     `unit` bytes. Buffers are in the order of their first rows."""

@@ -7,15 +7,14 @@ a write with all reads back to the write before.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from .dependence import AtomEvents
 from .footprint import Ints, distinct
 
 
-@dataclass(frozen=True)
+@frozen
 class Precedence:
     """Pairs of rows: `before[i]` must come before `after[i]`. What pairs imply is left out where that is seen."""
 

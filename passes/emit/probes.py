@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import SSAValue
@@ -12,10 +10,11 @@ from ...dialects.provenance import nodes_of
 from ...dialects.tile import AllocOp, KernelOp, TensorOp
 from ...isa.blocks import Space
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .assemble import Assembled
 
 
-@dataclass(frozen=True)
+@frozen
 class Probe:
     """ONNX value `name`, made by the ONNX nodes `nodes`, stands complete after row `row` of the table: an array of
     `shape` and `strides` (bytes) from byte `address` of `space`."""

@@ -7,17 +7,18 @@ in the slots the one used least recently goes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ...dialects.isa import SLOT
+from ...isa.frozen import frozen
 from ...isa.instructions.vector import SLOTS, VectorPass, VectorProgram
 from .footprint import Ints
 from .stream import Group, Stream
 
 
-@dataclass(frozen=True)
+@frozen
 class _Load:
     """A lane program to be written into a slot ahead of row `row`, in the row's queue."""
 

@@ -11,15 +11,15 @@ This is Graham's list scheduling; that memories cannot deadlock is due to their 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
+from ...isa.frozen import frozen
 from .memory import Memory
 
 NEVER = 1 << 62
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """Rows in natural order, and what limits their order.
 

@@ -3,7 +3,7 @@ reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ...dialects.provenance import Node
 from ...isa.blocks import Space
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from ...isa.record import Instruction
 from .footprint import Ints
@@ -19,7 +20,7 @@ NO_INSTANCE = -1
 """Stands for the instance of an address field that an instruction does not use."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Buffer:
     """A `tile.tensor` or `tile.alloc`: its name for people, memory, size and contents.
 
@@ -37,7 +38,7 @@ class Buffer:
     resident: bool = False
 
 
-@dataclass(frozen=True)
+@frozen
 class Group:
     """All instructions of one record, by column, in the order of the program.
 
@@ -71,7 +72,7 @@ class Group:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Origin:
     """Where instructions come from: a kernel's name and path, and the ONNX nodes it does."""
 
@@ -80,7 +81,7 @@ class Origin:
     nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Stream:
     """The instructions of a program in their natural order (as the loops say), before addresses and waits.
 

@@ -14,12 +14,13 @@ from ...dialects.isa import InstructionOperation
 from ...dialects.provenance import Node, nodes_of
 from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
 from ...isa.blocks import Space
+from ...isa.frozen import frozen
 from .stream import Buffer, Origin
 
 SPACES = {"dram": Space.DRAM, "sram": Space.SRAM, "acc": Space.ACC}
 
 
-@dataclass(frozen=True)
+@frozen
 class Level:
     """One level of the order: a constant position in a block, or the time slot of loop `depth`."""
 
@@ -27,7 +28,7 @@ class Level:
     depth: int = -1
 
 
-@dataclass(frozen=True)
+@frozen
 class _Kernel:
     """A kernel and the ONNX nodes that it is located at."""
 
@@ -35,7 +36,7 @@ class _Kernel:
     nodes: tuple[Node, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Template:
     """An instruction operation with its loops: trip counts, order levels, section (top-level operation),
     origin."""

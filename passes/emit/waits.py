@@ -8,10 +8,9 @@ before the next is asked about.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from .dependence import Order, conflicts_beyond_queue
 from .footprint import Ints, numbers
 
@@ -19,7 +18,7 @@ WINDOW = 1 << 15
 """A wait names an instruction fewer than so many retirements behind the newest in file order of its queue."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Waits:
     """Every wait: `row` waits for instruction `number` of `queue`. By column, a row's waits together."""
 

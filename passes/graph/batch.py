@@ -4,7 +4,6 @@ the inputs' axis 0 only?"""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from xdsl.dialects.builtin import ModuleOp
@@ -14,9 +13,10 @@ from xdsl.ir import Operation, SSAValue
 from ...dialects import nn, sattn, shapes
 from ...dialects.constants import ConstantStore
 from ...dialects.elements import shape_of
+from ...isa.frozen import frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class BatchDependence:
     """The answer: `is_batchable`, or the `reason` why not."""
 
@@ -24,7 +24,7 @@ class BatchDependence:
     reason: str = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Along:
     """A value that holds one sample after another along `axis`, each `size` elements of it."""
 

@@ -9,6 +9,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn, sattn
+from ...isa.frozen import frozen
 from .matching import users
 
 LAYOUT = (nn.ReshapeOp, nn.TransposeOp, nn.BroadcastOp, nn.CastOp, nn.QuantizeOp, nn.DequantizeOp)
@@ -133,7 +134,7 @@ def _feeds_softmax(op: Operation) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionParts:
     """The operations an attention is made of (one if fused) and what they read."""
 

@@ -23,6 +23,7 @@ from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import Builder
 from ..rewrite import carry
 
@@ -55,7 +56,7 @@ class MergeProducts(ModulePass):
                 _Merger(store, branches).run()
 
 
-@dataclass(frozen=True)
+@frozen
 class _Branch:
     """A product and the elementwise operations behind it, each the only reader of the one before."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -13,12 +12,13 @@ from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.elements import element_type, is_float, shape_of, ui8
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import Builder
 from ..integer_product import SHIFT, Bytes
 from .retype import LAYOUT, through_layout
 
 
-@dataclass(frozen=True)
+@frozen
 class Dequantized:
     """A float value that is (source - zero_point) * scale, `source` being 8-bit and shown through `steps`.
 

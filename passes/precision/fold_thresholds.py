@@ -21,6 +21,7 @@ from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, tensor, ui8
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import INT32, Builder
 from .monotone import Monotone, running_operand
 from .retype import before_layout, replace, through_layout
@@ -44,7 +45,7 @@ HALVES = 1 << 22
 """Up to here, float32 tells a whole number from those half a step beside it."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Threshold:
     """A truth value of integer sums: `sums` >= `level` (with `is_checked`, > level and a fault where they are equal),
     turned over where `flip` says so. Level and flip stretch to the sums."""

@@ -23,6 +23,7 @@ from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, ui8
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import Builder
 from ..graph.recognize.attention import Fused, SpelledAttention, softmax_of, stand_for
 from ..integer_product import SHIFT, sums
@@ -52,7 +53,7 @@ class IntegerAttention(ModulePass):
                 _rewrite(store, product, found, weights, operands)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Weights:
     """A quantized and dequantized softmax: its scale and its zero point as int8."""
 

@@ -7,8 +7,6 @@ with the values that the interpreter gives them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from xdsl.dialects.builtin import i32
 from xdsl.ir import Operation, SSAValue
@@ -17,6 +15,7 @@ from ...dialects import bnn, nn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.elements import element_type, is_float, shape_of
 from ...dialects.interpret.nn import SEMANTICS
+from ...isa.frozen import frozen
 from ..builder import INT32
 from .retype import before_layout
 
@@ -29,7 +28,7 @@ MOST = 1 << 14
 """The largest product of two signed bytes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One operation on the running value, its operand number `place`; the others are constants that stretch to the
     sums (None for the running value)."""
@@ -72,7 +71,7 @@ def is_float_array(array: Array) -> bool:
     return array.dtype.kind not in "iub"
 
 
-@dataclass(frozen=True)
+@frozen
 class Monotone:
     """A value that is a monotone function of `sums` (i32) and constants: `steps` from the sums on, shown through
     `layout`. `low` and `high` are the least and greatest value that the sums can have."""

@@ -17,6 +17,7 @@ from ...dialects import nn
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, ui8
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import Builder
 from .retype import replace
 
@@ -50,7 +51,7 @@ def _is_narrow_table(table: SSAValue) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@frozen
 class _Rows:
     """Writes what the operations on a table make of the rows that `gather` picks."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from xdsl.dialects.builtin import ModuleOp, i8
 from xdsl.ir import SSAValue
@@ -11,10 +10,11 @@ from xdsl.ir import SSAValue
 from ...dialects import nn, sattn
 from ...dialects.elements import element_type, is_float, ui8
 from ...dialects.provenance import nodes_of
+from ...isa.frozen import frozen
 from .retype import LAYOUT
 
 
-@dataclass(frozen=True)
+@frozen
 class Unlowered:
     """One such product: its nodes (the last is the product itself) and why it is not on the integer
     engine."""

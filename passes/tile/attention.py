@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import cast
@@ -28,6 +28,7 @@ from ...dialects.elements import element_of, shape_of, tensor
 from ...dialects.key_runs import KeyRuns
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
 from .attention_merge import MergedEmission
@@ -56,14 +57,14 @@ from .tiles import Spread
 from .view import View
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionTiling(Plan):
     """A plan with the tilings that it stands for, one for each part."""
 
     parts: tuple[tuple[AttentionPart, AttentionPlan], ...] = field(kw_only=True)
 
 
-@dataclass(frozen=True)
+@frozen
 class Finish:
     """What is made of weights times values, as a graph and as the passes and the store of a tile."""
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .attention_graph import Graph
 from .attention_masks import MaskTiles
 from .attention_plan import AttentionPart, AttentionPlan, ScoreForm
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 ZERO = AffineForm()
 
 
-@dataclass(frozen=True)
+@frozen
 class Block:
     """A block of queries: what it looks at, its queries on chip, the keys and values on chip that its panel's stretches
     lie in (None where they come piece by piece), and where its weights and their sums (or factors) go."""
@@ -52,7 +53,7 @@ class Block:
         return self.sight.rows
 
 
-@dataclass(frozen=True)
+@frozen
 class Piece:
     """Keys of a stretch that are computed at once: the number of the piece in its block, which keys, where they start
     in the stretch, and the stretch."""

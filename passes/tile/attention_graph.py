@@ -7,11 +7,11 @@ row of scores is walked twice. Where int8 weights have a fixed scale the divisio
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ...dialects import sattn
 from ...dialects.nn import EmptyRow
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .cluster import Cluster
 from .expand import divided
 from .lane_graph import (
@@ -34,7 +34,7 @@ LEVELS = 127.0
 """int8 weights are 127 times exp(score - maximum), whose greatest is 1."""
 
 
-@dataclass(frozen=True)
+@frozen
 class HeadSplit:
     """Query heads as `groups` key heads that `share` queries each: views of four axes become views of five."""
 
@@ -60,7 +60,7 @@ class HeadSplit:
         return View(view.root, view.offset, shape, (outer, group, 0, row, column))
 
 
-@dataclass(frozen=True)
+@frozen
 class Factors:
     """The stored values of an attention besides its matrices, spread over [B, Hkv, G, queries, keys] (`value` and
     `value_offset` over the output): None where absent, a number where all elements are the same. Offsets are integers.
@@ -78,7 +78,7 @@ class Factors:
     last_key: Spread | None
 
 
-@dataclass(frozen=True)
+@frozen
 class Graph:
     """A lane graph with what stands behind each leaf: a stored value, or the name of what the kernel gives."""
 
@@ -130,7 +130,7 @@ class _Maker:
         return Graph(self.builder.build(), tuple(self._sources), tuple(self._given))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class AttentionGraphs:
     """Makes the graphs of one attention: `factors` are its stored values, `score_form` and `value_form` the formats of
     the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that a tile of bools named

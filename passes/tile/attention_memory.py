@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...isa.frozen import frozen
 from .attention_plan import AT_ONCE, AttentionProblem, Candidates, ScoreForm
 from .rates import Column
 from .search import aligned, where
 
 
-@dataclass(frozen=True)
+@frozen
 class Memory:
     """SRAM and ACC bytes, each with one and with two of what changes while the kernel runs."""
 

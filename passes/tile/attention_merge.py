@@ -12,13 +12,14 @@ is seen get weights of zero: a row that sees nothing at all has l = 0 in the end
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from .attention_emit import ZERO, AttentionEmission, Block, Piece
 from .attention_plan import AT_ONCE, AttentionPart, AttentionPlan
@@ -42,7 +43,7 @@ RESCALE = LaneProgram.parse("r0 = sub(a, b); r1 = exp(r0); r2 = mul(r1, c0); out
 the maximum, as the maximum before from now on."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _State:
     """What the pieces of a panel are merged into: a value for each row, and the output."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from ...isa.frozen import frozen
 from .attention_sight import Sight
 from .rates import Column
 from .search import ceil
@@ -27,7 +27,7 @@ class ScoreForm(IntEnum):
         return self.name.lower()
 
 
-@dataclass(frozen=True)
+@frozen
 class Passes:
     """Full vector passes over a tile, and bytes an element of what they keep in SRAM meanwhile."""
 
@@ -40,7 +40,7 @@ class Passes:
         return Passes(sum(part.count for part in parts), max((part.kept for part in parts), default=0))
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionPart:
     """Some of the heads of a batch (`head`: the number of a query head, None: all, which look at the same keys) and
     some of their queries: what is written out with one plan."""
@@ -49,7 +49,7 @@ class AttentionPart:
     sight: Sight
 
 
-@dataclass(frozen=True)
+@frozen
 class Matrix:
     """An operand of the products: bytes of an element as stored, distance between its rows in elements, and whether
     it is read where it lies on chip."""
@@ -59,7 +59,7 @@ class Matrix:
     resident: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionProblem:
     """`batches` x `groups` key heads, each shared by `share` query heads.
 
@@ -101,7 +101,7 @@ class AttentionProblem:
         return self.batches * self.groups * self.share
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionPlan:
     """Blocks of `rows` queries, of which `blocks` are written out one by one, by pieces of `keys`; `held` where all
     keys and values of a head are on chip at once, `near` where those are that the blocks look at. `idle` cycles the
@@ -138,7 +138,7 @@ class AttentionPlan:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class AttentionDecision:
     """The plan that was chosen, and the best one of another form or block size."""
 
@@ -147,7 +147,7 @@ class AttentionDecision:
     candidates: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidates:
     """A column of each choice."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from ...dialects.key_runs import Ints
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from .attention_masks import tiles_stay
 from .attention_plan import AT_ONCE, AttentionDecision, AttentionPlan, AttentionProblem, ScoreForm
 from .attention_sight import Shown, ShownLayout
@@ -26,7 +26,7 @@ RUNS = 2
 """The runs of panels of one head: its pattern looks alike between its ends."""
 
 
-@dataclass(frozen=True)
+@frozen
 class _Choice:
     form: ScoreForm
     rows: int
@@ -101,7 +101,7 @@ def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool)
                         yield _Choice(form, rows, 1, keys, held)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Counted:
     """Tiles of a layout: how often each (rows, columns) occurs."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.key_runs import Bools, Ints, KeyRuns
+from ...isa.frozen import frozen
 from .build import Span, tile_span
 
 ZERO = AffineForm()
@@ -31,7 +31,7 @@ MOST_CUTS = 6
 """More pieces than that are not worth their ends."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Stretch:
     """Adjacent keys that a block looks at: which, where their scores go in the block's row of scores, and the number of
     the mask tile that hides some of them (None: the block's queries see them all). `source` is the stretch of the panel
@@ -43,7 +43,7 @@ class Stretch:
     source: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class BlockSight:
     """A block of queries: from where on in its panel, its rows, what it looks at, and how many keys that is."""
 
@@ -60,7 +60,7 @@ class BlockSight:
         return bound
 
 
-@dataclass(frozen=True)
+@frozen
 class PanelSight:
     """Blocks that are written out together: their rows, and all stretches of keys that any of them looks at (with mask
     tiles where there is one block only)."""
@@ -78,7 +78,7 @@ class Sight(ABC):
         """The loops over panels of `blocks` blocks of `rows` queries, one after the other."""
 
 
-@dataclass(frozen=True)
+@frozen
 class PanelLoop(ABC):
     """`count` panels that one loop body serves."""
 
@@ -89,7 +89,7 @@ class PanelLoop(ABC):
         """The panel at a loop index."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Prefix(Sight):
     """Query i sees the first i + `visible` of `keys`, all of them where that is None."""
 
@@ -111,7 +111,7 @@ class Prefix(Sight):
         return Minimum((AffineForm.of(self.keys), end))
 
 
-@dataclass(frozen=True)
+@frozen
 class _PrefixLoop(PanelLoop):
     sight: Prefix
     rows: int
@@ -131,7 +131,7 @@ class _PrefixLoop(PanelLoop):
             yield BlockSight(offset, rows, (Stretch(Span(ZERO, seen)),), seen)
 
 
-@dataclass(frozen=True)
+@frozen
 class Shown(Sight):
     """What a pattern shows the queries `first` to `last`. Stretches that are less than `gap` keys apart count as one:
     the array would pay for the keys between them anyway."""
@@ -162,7 +162,7 @@ def _layout(sight: Shown, rows: int, blocks: int) -> ShownLayout:
     return ShownLayout(sight, rows, blocks)
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class ShownLayout:
     """A pattern seen by blocks of `rows` queries, `blocks` of them a panel."""
 
@@ -320,7 +320,7 @@ _BlockKind = tuple[int, int, tuple[_StretchKind, ...]]
 """(offset in the panel, rows, stretches)."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Panel:
     """A panel: what panels of one loop have in common, and where its queries and stretches of keys start."""
 
@@ -328,7 +328,7 @@ class _Panel:
     starts: Ints
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class ShownLoop(PanelLoop):
     """Panels alike: those of `first`, moved on by `step` each time."""
 

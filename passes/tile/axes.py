@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 
+from ...isa.frozen import frozen
 from .view import View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Axis:
     """An axis of the domain: its extent, and the stride along it of each view (0 where a view repeats)."""
 
@@ -18,7 +18,7 @@ class Axis:
     strides: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@frozen
 class Axes:
     """Row axes, then column axes, outermost first; there is at least one of each (of extent 1 if need be)."""
 

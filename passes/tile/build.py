@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.builder import Builder
@@ -26,6 +25,7 @@ from ...dialects.tile import (
     TensorOp,
 )
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 
 MAXIMUM_COPY_RANK = 4
@@ -35,7 +35,7 @@ MAXIMUM_EXTENT = 65535
 Size = Minimum | AffineForm | int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """A piece of an axis: where it starts, and how long it is (the last piece of an axis may be shorter)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import Operation, SSAValue
@@ -12,13 +11,14 @@ from ...dialects import nn
 from ...dialects.elements import shape_of
 from ...dialects.shapes import broadcast
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .expand import EXPANSIONS, Lanes, domain_of, reduced_axes
 from .kernel import Scope
 from .lane_graph import LaneGraph, LaneGraphBuilder
 from .view import View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterLeaf:
     """A leaf of the graph: the value, its format, and its view stretched to the cluster's domain (stride 0 where it
     repeats); `view` is None for a value that is given on chip (the accumulator of a product)."""
@@ -28,7 +28,7 @@ class ClusterLeaf:
     view: View | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClusterOutput:
     """An output of the graph: the value, its format, whether it has all columns, and its view over the domain.
 
@@ -41,7 +41,7 @@ class ClusterOutput:
     view: View
 
 
-@dataclass(frozen=True)
+@frozen
 class Cluster:
     """Operations as a lane graph over `domain`, which `reduced` axes make the columns of (none: no reductions)."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from xdsl.ir import Operation as IrOperation
@@ -13,6 +12,7 @@ from xdsl.ir import SSAValue
 from ...dialects import nn
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .lane_graph import LaneGraphBuilder
 
 # Functions whose result lies in the range of their operands, so that narrow integers need no wrapping after them.
@@ -20,7 +20,7 @@ _KEEP_RANGE = frozenset({"min", "max", "select", "bit_and", "bit_or", "bit_xor",
 _RANGES = {Format.I8: (-128.0, 127.0), Format.U8: (0.0, 255.0)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lanes:
     """A value of the tensor program as nodes: `exact` has the value's own kind and range, for whoever computes with
     it; `store` gives the same stored bytes when written in the value's format (a write saturates and wraps by

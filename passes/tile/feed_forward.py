@@ -8,13 +8,14 @@ products. Weights pass by once for each block of rows.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
 from xdsl.dialects.builtin import StringAttr, UnrealizedConversionCastOp
 from xdsl.ir import SSAValue
 
 from ...dialects.elements import element_of, tensor
+from ...isa.frozen import frozen
 from .build import TileBuilder
 from .feed_forward_emit import FeedForwardEmission
 from .feed_forward_problem import FeedForwardDecision, FeedForwardProblem, FeedForwardTiling, UpProduct
@@ -29,7 +30,7 @@ from .tile_leaves import TileLeaves
 from .tiles import Spread, tile_bytes
 
 
-@dataclass(frozen=True)
+@frozen
 class FeedForwardPlan(Plan):
     """A plan with the tiling that it stands for."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
+from ...isa.frozen import frozen
 from .build import Span, TileBuilder
 from .lane_passes import Held
 from .product_operand import PackedOperand
@@ -136,7 +136,7 @@ class FeedForwardEmission:
                     yield _Tile(rows, columns, weights)
 
 
-@dataclass(frozen=True)
+@frozen
 class _Tile:
     """A tile of products of the same rows and columns, and the weights of each (None: to be brought)."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from ...isa.frozen import frozen
 from .feed_forward_problem import FeedForwardProblem
 from .feed_forward_sums import Rest
 from .matmul_problem import Epilogue, Operand
@@ -14,7 +14,7 @@ from .rates import Column
 from .search import aligned, ceil, where
 
 
-@dataclass(frozen=True)
+@frozen
 class Candidates:
     """Columns of candidates: sizes as in `FeedForwardTiling`."""
 
@@ -30,7 +30,7 @@ class Candidates:
     rest: Column
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Edge:
     """Bytes of SRAM at one end of a pair: `chunk` of the weights of a chunk of columns, and `beside` those."""
 
@@ -38,7 +38,7 @@ class Edge:
     beside: Column
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Memory:
     """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs, and at its ends,
     where weights of whole chunks of columns are on chip."""

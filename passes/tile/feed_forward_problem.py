@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...isa.frozen import frozen
 from .feed_forward_sums import Rest
 from .matmul_problem import Epilogue, Operand, Seam
 
 
-@dataclass(frozen=True)
+@frozen
 class UpProduct:
     """One of the products that make the hidden: its weight, and what happens to its tiles (kept on chip)."""
 
@@ -16,7 +15,7 @@ class UpProduct:
     epilogue: Epilogue
 
 
-@dataclass(frozen=True)
+@frozen
 class FeedForwardProblem:
     """[rows, depth] by [depth, hidden] by [hidden, columns] to be tiled.
 
@@ -40,7 +39,7 @@ class FeedForwardProblem:
     seam: Seam
 
 
-@dataclass(frozen=True)
+@frozen
 class FeedForwardTiling:
     """Blocks of `rows`, panels of `panel` hidden columns; tiles of `m` rows, of `n` columns and `k` values of depth of
     an up product, `down_n` and `down_k` of the down product, finished in strips (of `up_strip` and `strip` rows).
@@ -81,7 +80,7 @@ class FeedForwardTiling:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class FeedForwardDecision:
     """The tiling that was chosen, the best one with another panel or place of rest, and how many were feasible."""
 

@@ -7,7 +7,7 @@ fewer trips of unfinished sums; narrower ones leave room for weights on their wa
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import product
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from .feed_forward_memory import Candidates, Memory, memory
 from .feed_forward_problem import FeedForwardDecision, FeedForwardProblem, FeedForwardTiling
 from .feed_forward_sums import Rest
@@ -54,7 +55,7 @@ SPILL_SHARE = 0.3
 kernel around wants the channel."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Table:
     """Columns of what each candidate costs; `spill` are the DRAM cycles of unfinished sums."""
 
@@ -203,7 +204,7 @@ def _passing(problem: FeedForwardProblem, rates: Rates, c: Candidates) -> Callab
     return passed
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _End:
     """For every candidate, how many chunks of columns go together row by row at one end, and what it costs in waiting
     and beside that."""

@@ -9,11 +9,12 @@ Any other epilogue waits for the last panel: until then sums rest in the accumul
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, Operation, rebuilt, sources_of
 from .tile_epilogue import TileEpilogue
 from .tiles import Spread
@@ -36,7 +37,7 @@ class Rest(IntEnum):
         return ("accumulator", "result", "chip", "dram")[self]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Stages:
     """The epilogues of the first panel, of those between, and of the last one. All read and write tiles."""
 

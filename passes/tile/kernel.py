@@ -17,6 +17,7 @@ from ...dialects.constants import ConstantStore
 from ...dialects.elements import element_type, format_of
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from ..tile_rules import TileChoice
 from .build import Size, TileBuilder
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .seams import Ends
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Kernel:
     """Operations that run as one. `kind` is the key of the lowering table; every nn operation is in one kernel.
 
@@ -52,7 +53,7 @@ class Kernel:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Budget:
     """On-chip bytes that a kernel may use for its own tiles, resident tensors already taken off."""
 
@@ -60,7 +61,7 @@ class Budget:
     acc: int
 
 
-@dataclass(frozen=True)
+@frozen
 class Plan:
     """How a kernel will be tiled: peak on-chip bytes (with room for two instances of streamed tiles), the predicted
     cycles, and what the plan dictionary of the kernel says. Lowerings subclass it to carry their tile sizes.

@@ -8,12 +8,13 @@ apart, because it depends on how the domain is cut into tiles.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import IntFlag
 
 import numpy as np
 
 from ...isa.formats import KIND_DTYPES, KIND_FORMATS, Format, Kind
+from ...isa.frozen import frozen
 from ...isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 
 
@@ -31,7 +32,7 @@ class Extent(IntFlag):
         return {Extent.SCALAR: "scalar", Extent.ROW: "row", Extent.COLUMN: "column"}[self]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leaf:
     """A stored value: operand `index` of the graph, of a stored format."""
 
@@ -39,7 +40,7 @@ class Leaf:
     form: Format
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Immediate:
     """A number: an int is int32, a float float32. Compared by text: -0.0 is not 0.0, and NaN is NaN."""
 
@@ -47,7 +48,7 @@ class Immediate:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Operation:
     """A lane function of earlier nodes."""
 
@@ -55,7 +56,7 @@ class Operation:
     sources: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reduce:
     """A reduction across columns of an earlier node: one 4-byte value a row."""
 
@@ -63,7 +64,7 @@ class Reduce:
     source: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """An earlier node written to memory as `form` and read back: rounds to narrow floats, saturates, wraps.
 
@@ -78,7 +79,7 @@ class Stored:
 Node = Leaf | Immediate | Operation | Reduce | Stored
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Output:
     """A node that is stored as `form`; `full` over rows and columns, else one value a row."""
 
@@ -87,7 +88,7 @@ class Output:
     full: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LaneGraph:
     """Nodes in topological order with the kind of each, and the outputs."""
 

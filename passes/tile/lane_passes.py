@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import Access, AffineForm, Minimum
 from ...dialects.tile import Place
+from ...isa.frozen import frozen
 from .build import TileBuilder
 from .lane_graph import Extent
 from .pack import Packing, PassPlan, Slot
@@ -17,7 +17,7 @@ ONE = Minimum.of(1)
 START = AffineForm()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """A value on chip: its buffer, where it starts, and how far apart its rows lie (in elements; columns adjoin).
 

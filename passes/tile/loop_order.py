@@ -8,8 +8,9 @@ every product leaves sums that are not finished.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
+
+from ...isa.frozen import frozen
 
 AXES = "bijk"
 
@@ -21,7 +22,7 @@ UNROLLED = 16
 no operand can be held."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Fetch:
     """When an operand comes on chip: with `level` loops open. It comes whole along the axes of `whole`, whose loops
     open later, and once more for every turn of the `again` loops, which do not index it."""

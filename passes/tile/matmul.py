@@ -8,7 +8,7 @@ its tiles on chip (weight-only quantization: weights stay 8-bit in DRAM).
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import cast
 
@@ -18,6 +18,7 @@ from ...dialects import nn
 from ...dialects.elements import shape_of
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.matrix import MatrixMode
 from ..tile_rules import FREE
 from .build import TileBuilder
@@ -41,7 +42,7 @@ MODES = {Format.F32: MatrixMode.F32, Format.F16: MatrixMode.F16, Format.BF16: Ma
 NO_SEAM = Seam()
 
 
-@dataclass(frozen=True)
+@frozen
 class MatmulTiling(Plan):
     """A plan with the tiling that it stands for."""
 
@@ -53,7 +54,7 @@ class MatmulTiling(Plan):
         return self.decision.chosen
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Side:
     """An operand before it is known which axes are loops: leaves as views of [outer..., rows, columns]."""
 

@@ -6,12 +6,12 @@ of one turn stand are the same way; a batch of which no operand is shared is alw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
+from ...isa.frozen import frozen
 from ..tile_rules import FREE
 from .loop_order import AXES, ORDERS, UNROLLED, Fetch, canonical, fetch, inside
 from .matmul_plan import Rest
@@ -20,7 +20,7 @@ from .rates import Column, Rates
 from .search import ceil, pieces, row_pieces
 
 
-@dataclass(frozen=True)
+@frozen
 class Way:
     """A canonical order, whose loops over `single` turn once, with what it holds and where its sums rest."""
 
@@ -42,7 +42,7 @@ class Way:
         return "b" in self.single and not self.rest and rows_inside
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Candidates:
     """Distinct tiles m x n x k, with the turns of their loops over rows, columns and depth; and candidates as pairs of
     a tile (`tile`) and a way of `ways` (`way`)."""

@@ -6,11 +6,10 @@ the product is tiled as is best for it alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.frozen import frozen
 from .loop_order import UNROLLED
 from .matmul_candidates import Candidates
 from .matmul_problem import MatmulProblem
@@ -24,7 +23,7 @@ EDGE_WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16)
 """How many of the array's widths the columns at an end are tried with."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Edge:
     """Columns at a kernel's end that are done in row blocks: their number, bytes of their weights, and what the array
     waits for at each end then."""
@@ -35,7 +34,7 @@ class Edge:
     departure: float
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Edges:
     """What can be done in blocks of `block` rows at a kernel's ends."""
 
@@ -43,7 +42,7 @@ class Edges:
     choices: tuple[Edge, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Bodies:
     """What edges are added to, as columns: `rows` of the first tile, array cycles of those `following` it, the bytes on
     chip of the `others` than the right operand; of instructions those that a column takes (`per_column`), and of an
@@ -79,7 +78,7 @@ def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
     return Edges(block, tuple(found))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Ends:
     """For every candidate, the columns of the best edge at one end, and what it costs in waiting and beside that."""
 

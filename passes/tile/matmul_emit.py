@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdsl.ir import SSAValue
@@ -13,6 +13,7 @@ from xdsl.ir import SSAValue
 from ...dialects.affine_form import AffineForm, dense_strides
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from .build import Span, TileBuilder
 from .lane_graph import Extent
@@ -31,7 +32,7 @@ FIRST_SUMS = LaneProgram.parse("out a")
 MORE_SUMS = LaneProgram.parse("r0 = add(a, b); out r0")
 
 
-@dataclass(frozen=True)
+@frozen
 class Sums:
     """Where unfinished sums rest: [batch..., rows, columns] of them in a buffer, which begins at the loop indices
     after the first `skipped`, and at a row and a column of the product."""
@@ -53,7 +54,7 @@ class Sums:
         return form
 
 
-@dataclass(frozen=True)
+@frozen
 class _Here:
     """What is known with some loops open: indices of the batch, the rows, columns and pieces of K at hand, what of the
     operands is on chip, and whether other pieces of K went before and will follow."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.frozen import frozen
 from .matmul_candidates import Candidates
 from .matmul_plan import Rest
 from .matmul_problem import MatmulProblem, Operand
@@ -17,7 +16,7 @@ PARTIAL_BYTES = 4
 """Bytes of a sum that is not finished."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Panels:
     """What an operand has on chip at once, as columns of bytes: `held` of what it is used from, `raw` of what is still
     to be prepared, `chunk` of one buffer of either; and `wait`, the cycles for which the array waits if there is no

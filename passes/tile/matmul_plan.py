@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
+from ...isa.frozen import frozen
 from .loop_order import dataflow
 
 
@@ -17,7 +17,7 @@ class Rest(IntEnum):
     DRAM = 3
 
 
-@dataclass(frozen=True)
+@frozen
 class MatmulPlan:
     """A tiling: loops of `order` over tiles of rows x columns x depth, each finished in strips of `strip` rows.
 
@@ -64,7 +64,7 @@ class MatmulPlan:
         )
 
 
-@dataclass(frozen=True)
+@frozen
 class Decision:
     """The plan that was chosen, the best one of another order (None if none is feasible), and how many were."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ...isa.frozen import frozen
 from ..tile_rules import FREE, TileChoice
 
 
-@dataclass(frozen=True)
+@frozen
 class Operand:
     """How one operand of a product comes on chip.
 
@@ -31,7 +30,7 @@ class Operand:
         return self.resident and not self.prepared
 
 
-@dataclass(frozen=True)
+@frozen
 class Epilogue:
     """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
     passes; `rows` bytes a column that are loaded with it."""
@@ -43,7 +42,7 @@ class Epilogue:
     rows: int = 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Seam:
     """How fast rows come and go at a product's ends, in cycles a row: `arrival` of its left operand, where what makes
     it is still at work when the array is free, and `departure` of its result, where the array waits for what is made
@@ -53,7 +52,7 @@ class Seam:
     departure: float = 0.0
 
 
-@dataclass(frozen=True)
+@frozen
 class MatmulProblem:
     """A product to be tiled: `batch` independent [m, k] by [k, n]. `choice` is what a recipe forces; operands
     may be held over loops that do not index them if `hold`."""

@@ -8,13 +8,14 @@ both ends of the kernel while rows come from, and go to, what is done row by row
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import isqrt
 
 import numpy as np
 
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from ..tile_rules import FREE, TileChoice
 from .matmul_candidates import Candidates, candidates
 from .matmul_edges import Bodies, best_ends, possible_edges
@@ -29,7 +30,7 @@ STRIP_BYTES = 16384
 so that a large accumulator tile needs no large buffers beside it."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Table:
     """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import SSAValue
@@ -12,6 +11,7 @@ from xdsl.ir import SSAValue
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from .axes import Axis, merged
 from .build import MAXIMUM_EXTENT, Span, TileBuilder
@@ -24,7 +24,7 @@ PIECE_BYTES = 16384
 IDENTITY = LaneProgram.parse("out a")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Side:
     """One end of a copy: a view, its buffer, and whether that is on chip."""
 
@@ -33,7 +33,7 @@ class Side:
     on_chip: bool
 
 
-@dataclass(frozen=True)
+@frozen
 class Tiles:
     """Axes before `cut` are loops, axis `cut` is cut into pieces of `tile`, later ones lie whole in a tile."""
 

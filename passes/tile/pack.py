@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import combinations
 
 from ...isa.formats import Format, Kind
+from ...isa.frozen import frozen
 from ...isa.lane_functions import LANE_FUNCTIONS
 from ...isa.lanes import (
     MAXIMUM_IMMEDIATES,
@@ -47,7 +48,7 @@ MAXIMUM_SEGMENT = 16
 """A pass never holds more nodes: eight operations, two reductions, a store, and some to spare."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Slot:
     """Where a pass finds or leaves a value: leaf `index` of the graph, or temporary `index` of the packing."""
 
@@ -55,7 +56,7 @@ class Slot:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Temporary:
     """A buffer that passes write: what it varies with, and its stored format."""
 
@@ -63,7 +64,7 @@ class Temporary:
     form: Format
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PassPlan:
     """One pass: its domain (FULL, or the smaller one that all its streams have), program and operands.
 
@@ -79,7 +80,7 @@ class PassPlan:
     reductions: tuple[Slot, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Packing:
     """Passes in order, the temporaries they use, and which temporary holds each output of the graph."""
 
@@ -128,7 +129,7 @@ def _best(graph: LaneGraph, leaves: tuple[Extent, ...], acc_leaves: frozenset[in
     return None if best is None else best[1]
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class _Problem:
     """A graph made ready: every output is an operation, a fitting reduction or a Stored node of its own extent."""
 

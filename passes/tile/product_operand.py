@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import Block, SSAValue
@@ -11,6 +10,7 @@ from xdsl.ir import Block, SSAValue
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .build import Span, TileBuilder
 from .cluster import Cluster
 from .kernel import Scope
@@ -55,7 +55,7 @@ def compose(outer: View, domain: Sequence[int], inner: View) -> View | None:
     return View(inner.root, inner.offset, outer.shape, tuple(strides))
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class ProductOperand:
     """Leaves of [outer..., rows, columns] and what vector passes make of them; without `packing`, the one leaf as is.
 
@@ -215,7 +215,7 @@ class ProductOperand:
         return target
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class PackedOperand:
     """Columns of a constant right operand, from `first` on, packed into blocks: [batch, blocks, K, columns] in DRAM."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ...dialects.affine_form import AffineForm
+from ...isa.frozen import frozen
 from .build import Span, TileBuilder
 from .lane_passes import Held
 from .product_operand import PackedOperand, ProductOperand
 
 
-@dataclass(frozen=True)
+@frozen
 class Chunk:
     """A piece of K: which of a panel's buffers has it, its number among those summed up in one accumulator (a
     constant, or the index of a loop), and its span."""
@@ -21,7 +22,7 @@ class Chunk:
     span: Span
 
 
-@dataclass(frozen=True)
+@frozen
 class Panel:
     """An operand on chip over the pieces of K from piece `first` on: `held`, a buffer each.
 
@@ -46,7 +47,7 @@ class Panel:
         return replace(held, offset=held.offset + _scaled(moved, self.block, chunk.span.limit * self.block))
 
 
-@dataclass(frozen=True)
+@frozen
 class Side:
     """An operand of a product as its loops use it: by rows of the left one, by columns of the right one, which may be
     a packed constant."""

@@ -8,7 +8,6 @@ says in the room that is left beside the tensors on chip; every access of the DR
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, combinations
 from math import inf
 
@@ -16,6 +15,7 @@ from xdsl.ir import SSAValue
 
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from .build import buffer_bytes
 from .kernel import Budget, Kernel, Lowering, Scope
 from .succession import Heirs
@@ -35,7 +35,7 @@ WIDTH = 128
 """So many sets of tensors on chip are followed from one kernel to the next: the cheapest."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class Tenant:
     """A tensor that may stay: its root, bytes on chip, and the kernels that touch it, in order."""
 
@@ -88,7 +88,7 @@ def _tenants(
     return tenants
 
 
-@dataclass(frozen=True)
+@frozen
 class _Way:
     """The cheapest way to a set of tensors on chip: what it costs, and what was on chip during the last kernel."""
 

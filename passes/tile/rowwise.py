@@ -19,6 +19,7 @@ from xdsl.ir import SSAValue
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.tile import Place
 from ...isa.errors import CapacityError
+from ...isa.frozen import frozen
 from .axes import Axes, split_axes
 from .build import MAXIMUM_EXTENT, Span, TileBuilder
 from .cluster import Cluster, make_cluster
@@ -32,7 +33,7 @@ from .tiling import Tiling
 from .view import View
 
 
-@dataclass(frozen=True)
+@frozen
 class RowwisePlan(Plan):
     """A tiling with the passes over a tile; `pieces` where rows are worked in pieces."""
 

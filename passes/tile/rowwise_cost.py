@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.instructions import LoadBlock
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.lanes import LaneProgram
@@ -25,7 +26,7 @@ OPERATION_CYCLES = 8
 """What each transfer and pass is charged besides its work, so that equal plans with fewer of them win."""
 
 
-@dataclass(frozen=True)
+@frozen
 class TileWork:
     """What a rowwise kernel does for each tile: `tiling` has the cut axis whole, `forms` and `extents` are of the
     views (leaves, then outputs), `resident` says which of them are used in place on chip."""

@@ -14,6 +14,7 @@ from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import Place
 from ...isa.errors import CapacityError
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from .axes import Axes
 from .build import MAXIMUM_EXTENT, TileBuilder
@@ -84,7 +85,7 @@ def emit_pieces(
         pieces.row(indices)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Home:
     """Where a value of a whole row lies: a buffer, the start of the first row, and strides along all axes."""
 

@@ -9,19 +9,19 @@ hides them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import SSAValue
 
 from ...dialects import nn
 from ...dialects.elements import element_type, format_of, shape_of
+from ...isa.frozen import frozen
 from .kernel import Kernel, Lowering, Scope
 from .matmul_problem import Seam
 from .rowwise import RowwiseLowering
 
 
-@dataclass(frozen=True)
+@frozen
 class Stretch:
     """What goes row by row at one end of a product: cycles of the vector engine, and the tensors that are loaded or
     stored where they do not lie on chip."""
@@ -42,7 +42,7 @@ class Stretch:
 NO_STRETCH = Stretch(0.0, ())
 
 
-@dataclass(frozen=True)
+@frozen
 class Ends:
     """What goes row by row before a product and after it, over `rows` rows."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import AffineForm, Minimum
+from ...isa.frozen import frozen
 from .build import Span, TileBuilder
 from .lane_graph import Extent, LaneGraph
 from .lane_passes import Held, emit_passes
@@ -18,7 +19,7 @@ from .tile_leaves import LeafRun, TileLeaves
 from .tiles import Spread, hold, tile_place
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class TileEpilogue:
     """A lane graph over tiles of a domain; its one output is stored as `output` says.
 

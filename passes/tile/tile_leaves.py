@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...dialects.affine_form import AffineForm
+from ...isa.frozen import frozen
 from .build import Span, TileBuilder
 from .kernel import Scope
 from .lane_graph import Extent
@@ -16,7 +17,7 @@ WHOLE_SHARE = {Extent.FULL: 6, Extent.ROW: 20, Extent.COLUMN: 20, Extent.SCALAR:
 """What many tiles share is kept whole on chip where it takes at most this part of the SRAM."""
 
 
-@dataclass(frozen=True, eq=False)
+@frozen(eq=False)
 class TileLeaves:
     """Stored leaves of lane graphs over tiles of `rows` x `columns`, inside outer loops."""
 

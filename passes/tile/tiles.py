@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import Access, AffineForm, Minimum
 from ...dialects.tile import Place
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .build import TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held
@@ -19,7 +19,7 @@ ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Spread:
     """A stored value seen over the domain of a kernel: `outer` strides of its loops, then of rows and columns.
 

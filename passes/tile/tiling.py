@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
+from ...isa.frozen import frozen
 from .axes import Axes, Axis, even_step
 from .build import Span
 from .lane_graph import Extent
 
 
-@dataclass(frozen=True)
+@frozen
 class Tiling:
     """Axes before `cut` are loops, axis `cut` is cut into pieces of `tile`, the axes after it lie whole in a tile.
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
+from ...isa.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """Element (i, j, ...) of a tensor lies `offset + i * strides[0] + j * strides[1] + ...` into `root`'s storage.
 

@@ -8,19 +8,19 @@ storage of the concatenation, the padded tensor or the function output that it e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects import nn
 from ...dialects.elements import shape_of
+from ...isa.frozen import frozen
 from .view import View
 
 VIEW_OPERATIONS = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp)
 
 
-@dataclass(frozen=True)
+@frozen
 class Layout:
     """`views` of every tensor value of a block, and the `materialized` operations: reshapes that no strides can say.
 

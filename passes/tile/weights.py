@@ -6,7 +6,6 @@ that any piece of K of a block is one run. The last block is as wide as the othe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -17,11 +16,12 @@ from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.tile import BufferType, KernelOp, TensorOp
 from ...isa.formats import Format
+from ...isa.frozen import frozen
 from .kernel import Scope
 from .view import View
 
 
-@dataclass(frozen=True)
+@frozen
 class Packing:
     """How a constant is packed: what it shows as [outer..., K, N] of the stored elements, and the width of a block."""
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+
+from ...isa.frozen import frozen
 
 Cell = str | float | None
 """What stands in a cell; None is a figure that is not there."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Column:
     """A column: its title, its unit, and what it means.
 
@@ -35,7 +36,7 @@ class Column:
         return f"{cell:.{-digits}g}" if digits < 0 else f"{cell:,.{digits}f}"
 
 
-@dataclass(frozen=True)
+@frozen
 class Table:
     """A table of a page: `name` is its anchor, `rows` have a cell for each of `columns`; `total` is its last row.
 
@@ -73,7 +74,7 @@ class Table:
         return [(self.columns[place], row[place]) for place in self._shown]
 
 
-@dataclass(frozen=True)
+@frozen
 class EnergyUnit:
     """A unit of energy by its name and size."""
 

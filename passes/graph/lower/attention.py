@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
@@ -13,6 +12,7 @@ from xdsl.ir import SSAValue
 from ....dialects.elements import element_type, is_bool, shape_of
 from ....dialects.nn import EmptyRow
 from ....dialects.sattn import AttentionOp
+from ....isa.frozen import frozen
 from ...builder import Builder
 from .conditions import attribute_is, condition
 from .lowering import Lowering, Rules
@@ -27,7 +27,7 @@ def heads_known(rule: Lowering) -> bool:
     return min(rule.attribute("q_num_heads", int, 0), rule.attribute("kv_num_heads", int, 0)) > 0
 
 
-@dataclass(frozen=True)
+@frozen
 class Mask:
     """What a score may see: `additive` is added to it, where `allowed` is false it becomes -inf. With
     `causal_offset`, query i sees key j only if j <= i + offset. A row can be empty only if `may_be_empty`.

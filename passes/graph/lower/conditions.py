@@ -4,9 +4,9 @@ docs/operators.md and the reason of the refusal."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ....isa.frozen import frozen
 from ...refusal import RefusalError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class UnknownShapeError(RefusalError):
     """
 
 
-@dataclass(frozen=True)
+@frozen
 class Condition:
     """What must hold for a rule to apply: `sentence` in words, `holds` as a test, `remedy` for when it does
     not.
@@ -57,7 +57,7 @@ def condition(remedy: str = "") -> Callable[[Callable[[Lowering], bool]], Condit
     return make
 
 
-@dataclass(frozen=True)
+@frozen
 class ConstantOperands(Condition):
     """The condition that operands, as far as they are present, are known when compiling."""
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
+from ....isa.frozen import frozen
 from ...builder import Builder
 from ...refusal import RefusalError
 from .lowering import Lowering, Rules
 
 
-@dataclass(frozen=True)
+@frozen
 class Term:
     """A tensor whose axes are named by distinct letters."""
 

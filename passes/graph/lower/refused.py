@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ....dialects.onnx import OnnxOperation
 from ....dialects.onnx_signatures import QONNX_DOMAINS
+from ....isa.frozen import frozen
 from ...refusal import RefusalError
 
 _FIXED_SHAPES = "the shape of its result depends on values of the run, and shapes are fixed when compiling"
@@ -98,7 +98,7 @@ REASONS: Mapping[str, str] = {
 """Operators of the default domain and why they are refused."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Group:
     """Operators refused together."""
 

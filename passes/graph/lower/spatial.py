@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xdsl.ir import SSAValue
 
 from ....dialects.elements import shape_of
+from ....isa.frozen import frozen
 from ...builder import Builder
 from .conditions import attribute_is
 from .lowering import Lowering
@@ -15,7 +15,7 @@ from .lowering import Lowering
 auto_pad_known = attribute_is("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
-@dataclass(frozen=True)
+@frozen
 class Geometry:
     """Where the windows of a kernel lie, per spatial axis. `high` includes what `ceil_mode` needs beyond
     `given_high`, the padding that the node itself asks for.

@@ -14,6 +14,7 @@ from ....dialects import nn
 from ....dialects.constants import ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, shape_of
+from ....isa.frozen import frozen
 from ...rewrite import rewrite, supersede
 from ..matching import close, mapped, orders, scalar, users
 from .polynomial import Polynomial, arguments, matches, polynomial, results
@@ -22,7 +23,7 @@ _CUBE = 0.044715
 _SLOPE = sqrt(2.0 / pi)
 
 
-@dataclass(frozen=True)
+@frozen
 class Spelling:
     """An activation of x written as a polynomial of x and t = function(p(x)).
 

@@ -22,6 +22,7 @@ from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, is_float, shape_of
 from ....dialects.nn import EmptyRow
 from ....dialects.provenance import fuse
+from ....isa.frozen import frozen
 from ...rewrite import rewrite, supersede
 from ..matching import mapped, orders, producer, scalar
 from .masks import Mask, MaskBuilder
@@ -30,7 +31,7 @@ DEEPEST = 12
 """Operations that may stand between the product of queries and keys and the softmax."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Scores:
     """How scores come from the product of queries and keys: its scale, then the soft cap, then the masks in
     their order. `shapes` are those that scores have on their way."""
@@ -42,7 +43,7 @@ class Scores:
     shapes: tuple[tuple[int, ...], ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Fused:
     """A spelled attention as one operation, after the operations `before`; `product` gave its scores."""
 

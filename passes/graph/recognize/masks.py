@@ -8,7 +8,6 @@ spellings are one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import inf, isinf
 
 import numpy as np
@@ -19,13 +18,14 @@ from ....dialects import nn, shapes
 from ....dialects.constants import Array, ConstantStore
 from ....dialects.elements import shape_of
 from ....dialects.nn import EmptyRow
+from ....isa.frozen import frozen
 from ..matching import constant, mapped, scalar
 
 ABSORBING = -1e30
 """Additions of no more than this leave nothing of a score."""
 
 
-@dataclass(frozen=True)
+@frozen
 class Mask:
     """One mask in the way of scores of a `shape`: a float `value` that is added, or a truth `value` that
     keeps scores where it holds (where it does not, if `negated`) and puts `fill` elsewhere."""
@@ -42,7 +42,7 @@ class Mask:
         return self.fill is None
 
 
-@dataclass(frozen=True)
+@frozen
 class Masking:
     """How an attention hides scores: its mask operand and the attributes that go with it."""
 

@@ -15,11 +15,12 @@ from ....dialects import nn
 from ....dialects.constants import ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, shape_of
+from ....isa.frozen import frozen
 from ...rewrite import rewrite, supersede
 from ..matching import is_trailing, mapped, orders, reduced, scalar, users, widened
 
 
-@dataclass(frozen=True)
+@frozen
 class Root:
     """The deviation that values are divided by: sqrt(mean(deviation**2) + epsilon), or its reciprocal."""
 
