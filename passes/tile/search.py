@@ -5,6 +5,7 @@ Every candidate is a column of a few numpy arrays, so that one call of a record'
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -93,5 +94,13 @@ def distinct(cost: TileCost, *sizes: Column) -> Column:
     code = sizes[0]
     for size in sizes[1:]:
         code = code * (MAXIMUM_EXTENT + 1) + size
-    _, first, inverse = np.unique(code, return_index=True, return_inverse=True)
+    first, inverse = _groups(np.asarray(code, dtype=np.int64).tobytes())
     return np.asarray(cost(*(size[first] for size in sizes)))[..., inverse]
+
+
+@lru_cache(maxsize=512)
+def _groups(code: bytes) -> tuple[Column, Column]:
+    """Where each distinct number of a column is first, and which of them each one is. Candidates of like kernels, and
+    the costs of one kernel, ask for the same columns over and over."""
+    _, first, inverse = np.unique(np.frombuffer(code, dtype=np.int64), return_index=True, return_inverse=True)
+    return first, inverse
