@@ -142,7 +142,7 @@ def compare(
             saved.add(name, array)
         saved.write("reference")
     found: list[Comparison] = []
-    bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=not progress)
+    bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=None if progress else True)
     for phase in bar:
         bar.set_postfix_str(phase, refresh=False)
         result.continue_to("schedule" if phase == SIMULATOR else phase)

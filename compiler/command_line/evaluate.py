@@ -42,7 +42,7 @@ def run(options: Namespace) -> int:
     session = load(options.program, options.machine)
 
     def progress(runs: Iterable[int]) -> Iterable[int]:
-        return tqdm(runs, desc="evaluate", unit="run", delay=1, leave=False, disable=options.quiet)
+        return tqdm(runs, desc="evaluate", unit="run", delay=1, leave=False, disable=options.quiet or None)
 
     data = read_arrays(options.data)
     found = evaluate(session, data, labels=options.labels, output=options.output, progress=progress)

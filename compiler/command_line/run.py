@@ -71,7 +71,7 @@ def run(options: Namespace) -> int:
     session = load(options.program, options.machine)
 
     def progress(repetitions: Iterable[int]) -> Iterable[int]:
-        return tqdm(repetitions, desc="run", unit="inference", delay=1, leave=False, disable=options.quiet)
+        return tqdm(repetitions, desc="run", unit="inference", delay=1, leave=False, disable=options.quiet or None)
 
     if options.random is not None:
         inputs = session.random_inputs(options.random)
