@@ -12,6 +12,7 @@ from math import isfinite
 from typing import TypeAlias
 
 from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8, i32
+from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Data, Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
     AttrSizedOperandSegments,
@@ -26,6 +27,7 @@ from xdsl.irdl import (
 from xdsl.parser import AttrParser
 from xdsl.printer import Printer
 from xdsl.utils.exceptions import VerifyException
+from xdsl.utils.str_enum import StrEnum
 
 from ..isa.errors import UsageError
 from . import shapes
@@ -81,6 +83,20 @@ class FormAttr(Data[tuple[Union, ...]], SpacedOpaqueSyntaxAttribute):
         return "; ".join(map(str, self.data))
 
 
+class Weights(StrEnum):
+    """What the values are weighted by."""
+
+    SOFTMAX = "softmax"
+    SCORES = "scores"
+
+
+@irdl_attr_definition
+class WeightsAttr(EnumAttribute[Weights], SpacedOpaqueSyntaxAttribute):
+    """`softmax` of the scores, or the `scores` themselves."""
+
+    name = "sattn.weights"
+
+
 @irdl_op_definition
 class AttentionOp(NnOperation):
     """Scaled dot-product attention: for queries [B, H, Lq, Dk], keys [B, Hkv, Lk, Dk] and values [B, Hkv, Lk,
@@ -99,12 +115,20 @@ class AttentionOp(NnOperation):
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
     scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
-    are then requantized to int8 for the product with v: by 127 times a row's greatest (with a `key_block`, so many keys
-    after the other: by 127 times the greatest so far, so that no row need be known to its end), or where `p_scale` is
-    given as saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32 [B, Hkv, 1, Dv] is taken off
-    that product before it is scaled: p_zero_point times the sums of v over the keys. Where int8 0 does not stand for 0,
-    `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is scaled, and
-    `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
+    p are then requantized to int8 levels for the product with v, in one of three ways.
+
+    - By 127 times a row's greatest; with a `key_block`, so many keys after the other: by 127 times the greatest so far,
+      so that no row need be known to its end.
+    - `p_scale` [B, H, Lq, 1]: saturate(rint(p / p_scale) + p_zero_point), NaN counting as 0. `v_offset` i32
+      [B, Hkv, 1, Dv] is taken off the product before it is scaled: p_zero_point times the sums of v over the keys.
+      `p_levels` clamps to 0 up to that level; without it, to int8.
+    - `p_thresholds` [B, H, Lq, `p_levels`], ascending and above 0: the level is how many of them are no greater than p,
+      none where p is NaN. With `weights scores` p are the scores themselves, and there is no softmax (BiBERT's boolean
+      attention; Qin et al., 2022).
+
+    In the last two `v_scale` brings the whole product back, the scale of the levels included. Where int8 0 does not
+    stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is
+    scaled, and `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
 
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
@@ -126,13 +150,16 @@ class AttentionOp(NnOperation):
     k_scale = opt_operand_def(FACTOR)
     v_scale = opt_operand_def(FACTOR)
     p_scale = opt_operand_def(FACTOR)
+    p_thresholds = opt_operand_def(FACTOR)
     v_offset = opt_operand_def(tensors_of(i32))
     q_offset = opt_operand_def(tensors_of(i32))
     k_offset = opt_operand_def(tensors_of(i32))
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
+    p_levels = prop_def(INTEGER, default_value=integer(0))
     v_zero_point = prop_def(INTEGER, default_value=integer(0))
     key_block = prop_def(INTEGER, default_value=integer(0))
     form = prop_def(FormAttr, default_value=FormAttr((DENSE,)))
+    weights = prop_def(WeightsAttr, default_value=WeightsAttr(Weights.SOFTMAX))
     scale = prop_def(REAL)
     causal = opt_prop_def(UnitAttr)
     causal_offset = prop_def(INTEGER, default_value=integer(0))
@@ -146,9 +173,10 @@ class AttentionOp(NnOperation):
         " (`pattern` $pattern^ `:` type($pattern))? (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
+        " (`p_thresholds` $p_thresholds^ `:` type($p_thresholds))? (`p_levels` $p_levels^)?"
         " (`v_offset` $v_offset^ `:` type($v_offset))? (`q_offset` $q_offset^ `:` type($q_offset))?"
         " (`k_offset` $k_offset^ `:` type($k_offset))? (`v_zero_point` $v_zero_point^)?"
-        " (`key_block` $key_block^)? (`form` $form^)? `scale` $scale"
+        " (`key_block` $key_block^)? (`form` $form^)? (`weights` $weights^)? `scale` $scale"
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
         " (`empty_row` $empty_row^)? attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
@@ -171,6 +199,9 @@ class AttentionOp(NnOperation):
         v_scale: Value | None = None,
         p_scale: Value | None = None,
         p_zero_point: int = 0,
+        p_thresholds: Value | None = None,
+        p_levels: int = 0,
+        weights: Weights = Weights.SOFTMAX,
         v_offset: Value | None = None,
         q_offset: Value | None = None,
         k_offset: Value | None = None,
@@ -181,7 +212,7 @@ class AttentionOp(NnOperation):
         element: Element | None = None,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, v_offset, q_offset, k_offset)
+        given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
         optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
             element = f32 if element_type(queries) == i8 else element_type(queries)
@@ -189,9 +220,11 @@ class AttentionOp(NnOperation):
             operands=[queries, keys, values, *optional],
             properties={
                 "p_zero_point": integer(p_zero_point),
+                "p_levels": integer(p_levels),
                 "v_zero_point": integer(v_zero_point),
                 "key_block": integer(key_block),
                 "form": FormAttr(tuple(form)),
+                "weights": WeightsAttr(weights),
                 "scale": real(scale),
                 "causal": UnitAttr() if causal else None,
                 "causal_offset": integer(causal_offset),
@@ -234,6 +267,7 @@ class AttentionOp(NnOperation):
             (self.k_scale, (batch, groups, keys, 1), "k_scale"),
             (self.v_scale, (batch, groups, 1, value_width), "v_scale"),
             (self.p_scale, (batch, heads, queries, 1), "p_scale"),
+            (self.p_thresholds, (batch, heads, queries, self.p_levels.value.data), "p_thresholds"),
             (self.v_offset, (batch, groups, 1, value_width), "v_offset"),
             (self.q_offset, (batch, heads, queries, 1), "q_offset"),
             (self.k_offset, (batch, groups, keys, 1), "k_offset"),
@@ -248,21 +282,17 @@ class AttentionOp(NnOperation):
             raise VerifyException("q_scale and k_scale come with int8 q and k, and only with them")
         if (element_type(self.v) == i8) != (self.v_scale is not None):
             raise VerifyException("v_scale comes with int8 v, and only with it")
-        if self.p_scale is not None and element_type(self.v) != i8:
-            raise VerifyException("p_scale comes with int8 v only")
+        self._verify_levels()
         zeros = [point.value.data for point in (self.p_zero_point, self.v_zero_point)]
         for zero in zeros:
             if not -128 <= zero <= 127:
                 raise VerifyException(f"a zero point of {zero} is no int8")
-        if (any(zeros) or self.v_offset is not None) and self.p_scale is None:
-            raise VerifyException("p_zero_point, v_zero_point and v_offset come with p_scale only")
+        if (zeros[0] or self.v_offset is not None) and self.p_scale is None:
+            raise VerifyException("p_zero_point and v_offset come with p_scale only")
+        if zeros[1] and self.p_scale is None and self.p_thresholds is None:
+            raise VerifyException("v_zero_point comes with p_scale or p_thresholds only")
         if (self.q_offset is not None or self.k_offset is not None) and self.q_scale is None:
             raise VerifyException("q_offset and k_offset come with int8 q and k only")
-        key_block = self.key_block.value.data
-        if key_block and not self.form.is_dense:
-            raise VerifyException("key_block comes with the form dense only")
-        if key_block < 0 or (key_block and (self.p_scale is not None or element_type(self.v) != i8)):
-            raise VerifyException("key_block comes with int8 v without p_scale only")
         if (
             is_float(element_type(self.q))
             and is_float(element_type(self.v))
@@ -302,5 +332,25 @@ class AttentionOp(NnOperation):
             found.append(forms[head % len(forms)].runs(Tokens(head, queries, keys, shown)))
         return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
 
+    def _verify_levels(self) -> None:
+        """One way to make levels of probabilities, which int8 values go with."""
+        fixed = self.p_scale is not None or self.p_thresholds is not None
+        if fixed and element_type(self.v) != i8:
+            raise VerifyException("p_scale and p_thresholds come with int8 v only")
+        if self.p_scale is not None and self.p_thresholds is not None:
+            raise VerifyException("levels are made by p_scale or by p_thresholds")
+        levels = self.p_levels.value.data
+        if not 0 <= levels <= 127 or (levels and not fixed) or (levels and self.p_zero_point.value.data):
+            raise VerifyException(f"{levels} p_levels: 1 to 127 come with p_scale or p_thresholds, and no zero point")
+        if self.p_thresholds is not None and shape_of(self.p_thresholds)[-1:] != (levels,):
+            raise VerifyException(f"{levels} p_levels need so many p_thresholds along their last axis")
+        if self.weights.data == Weights.SCORES and self.p_thresholds is None:
+            raise VerifyException("scores are weights where p_thresholds make levels of them")
+        key_block = self.key_block.value.data
+        if key_block and not self.form.is_dense:
+            raise VerifyException("key_block comes with the form dense only")
+        if key_block < 0 or (key_block and (fixed or element_type(self.v) != i8)):
+            raise VerifyException("key_block comes with int8 v without p_scale and p_thresholds only")
 
-Sattn = Dialect("sattn", [AttentionOp], [FormAttr])
+
+Sattn = Dialect("sattn", [AttentionOp], [FormAttr, WeightsAttr])

@@ -37,13 +37,14 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
         if factor is None:
             result = _float_values(scores, values, zero_nan)
         else:
-            p_scale = operand(op.p_scale)
-            if p_scale is None:
+            levels = _levels(op, scores, operand(op.p_scale), operand(op.p_thresholds))
+            if levels is None:
                 result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data)
             else:
+                rows = levels.sum(axis=-1, keepdims=True, dtype=np.int32)
+                total = product(levels, values) - rows * np.int32(op.v_zero_point.value.data)
                 offset = _shared(operand(op.v_offset), share)
-                total = _fixed_values(op, scores, values, p_scale)
-                result = (total if offset is None else total - offset).astype(np.float32) * p_scale * factor
+                result = (total if offset is None else total - offset).astype(np.float32) * factor
     if shown is not None and op.empty_row.data != EmptyRow.NAN:
         result = np.where(shown.any(axis=-1, keepdims=True), result, np.float32(0))
     return (stored(result, op.result),)
@@ -95,12 +96,19 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
-def _fixed_values(op: sattn.AttentionOp, scores: Array, values: Array, p_scale: Array) -> Array:
-    """int8 probabilities of a fixed scale and zero point by int8 values of a zero point, int32."""
+def _levels(op: sattn.AttentionOp, scores: Array, p_scale: Array | None, thresholds: Array | None) -> Array | None:
+    """int8 levels of the weights, by a fixed scale and zero point or by thresholds; None where a row makes its own."""
+    if thresholds is not None:
+        weights = scores if op.weights.data == sattn.Weights.SCORES else softmax(scores, 3, zero_nan=False)
+        levels = np.zeros(weights.shape, np.int8)
+        for level in range(thresholds.shape[-1]):
+            levels += weights >= thresholds[..., [level]]
+        return levels
+    if p_scale is None:
+        return None
     levels = np.rint(softmax(scores, 3, zero_nan=True) / p_scale) + np.float32(op.p_zero_point.value.data)
-    levels = np.clip(levels, -LEVELS - 1, LEVELS).astype(np.int8)
-    rows = levels.sum(axis=-1, keepdims=True, dtype=np.int32)
-    return product(levels, values) - rows * np.int32(op.v_zero_point.value.data)
+    most = op.p_levels.value.data
+    return np.clip(levels, 0 if most else -LEVELS - 1, most or LEVELS).astype(np.int8)
 
 
 def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool, block: int) -> Array:

@@ -1,7 +1,8 @@
 """Attention between quantizers (QDQ) becomes one operation on int8 operands.
 
-Exporters quantize queries, keys, values and the softmax's result: two integer products with floats between them. As one
-operation the scores stay on chip. Each may have a zero point, whose share is taken off by sums (n keys of d elements):
+Exporters quantize queries, keys, values and the softmax's result, to bytes or to few levels: two integer products with
+floats between them. As one operation the scores stay on chip. Each may have a zero point, whose share is taken off by
+sums (n keys of d elements):
 
     sum Q K - zk * sum Q - zq * sum K + d * zq * zk
     sum P V - zp * sum V - zv * sum P + n * zp * zv
@@ -10,6 +11,7 @@ operation the scores stay on chip. Each may have a zero point, whose share is ta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 from xdsl.context import Context
@@ -21,13 +23,14 @@ from xdsl.pattern_rewriter import PatternRewriter
 from ...dialects import nn, sattn
 from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
-from ...dialects.elements import element_type, shape_of, ui8
+from ...dialects.elements import element_type, is_bool, shape_of
 from ...dialects.provenance import fuse
-from ...isa.frozen import frozen
 from ..builder import Builder
-from ..graph.recognize.attention import Fused, SpelledAttention, softmax_of, stand_for
-from ..integer_product import SHIFT, sums
+from ..graph.matching import constant
+from ..graph.recognize.attention import Fused, SpelledAttention, stand_for
+from ..integer_product import sums
 from .attention_operands import integer_attention, with_rank_4
+from .attention_weights import Levels
 from .dequantized import Dequantized
 
 
@@ -39,73 +42,47 @@ class IntegerAttention(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module; attention that does not fit stays as the products that it is."""
-        store = CompilerContext.of(ctx).store
+        spelled = SpelledAttention(CompilerContext.of(ctx).store)
         for product in [p for p in op.walk() if isinstance(p, nn.MatmulOp)]:
-            weights = _Weights.of(product.lhs, store)
-            found = None if weights is None else SpelledAttention(store).fused(product, weights.softmax)
-            if weights is None or found is None:
+            levels = Levels.of(product.lhs, spelled)
+            found = None if levels is None else spelled.fused(product, levels.scores, levels.empty_row)
+            if levels is None or found is None:
                 continue
-            operands = _operands(found.attention, store)
+            operands = _operands(found.attention, levels, spelled.store)
             if operands is None:
                 for operation in (found.attention, *reversed(found.before)):
                     operation.erase()
             else:
-                _rewrite(store, product, found, weights, operands)
+                _rewrite(spelled.store, product, found, levels, operands)
 
 
-@frozen
-class _Weights:
-    """A quantized and dequantized softmax: its scale and its zero point as int8."""
-
-    softmax: nn.SoftmaxOp
-    scale: SSAValue
-    zero_point: int
-
-    @staticmethod
-    def of(value: SSAValue, store: ConstantStore) -> _Weights | None:
-        """What makes the weights `value`, whose every step has one user."""
-        dequantize = value.owner
-        if not isinstance(dequantize, nn.DequantizeOp) or not value.has_one_use():
-            return None
-        quantize = dequantize.input.owner
-        if not isinstance(quantize, nn.QuantizeOp) or not quantize.result.has_one_use():
-            return None
-        softmax = softmax_of(quantize.input)
-        zero = _scalar(quantize.zero_point, store)
-        alike = zero == _scalar(dequantize.zero_point, store)
-        scale = _scalar(quantize.scale, store)
-        if softmax is None or zero is None or not alike or scale is None:
-            return None
-        if scale != _scalar(dequantize.scale, store):
-            return None
-        moved = SHIFT if element_type(quantize.result) == ui8 else 0
-        return _Weights(softmax, quantize.scale, int(zero) - moved)
-
-
-def _scalar(value: SSAValue | None, store: ConstantStore) -> float | None:
-    """The number that a constant holds; 0 for none, None for anything else."""
-    if value is None:
-        return 0.0
-    constant = value.owner
-    if shape_of(value) != () or not isinstance(constant, nn.ConstantOp):
-        return None
-    return float(store.array(constant.data))
-
-
-def _operands(attention: sattn.AttentionOp, store: ConstantStore) -> tuple[Dequantized, ...] | None:
+def _operands(attention: sattn.AttentionOp, levels: Levels, store: ConstantStore) -> tuple[Dequantized, ...] | None:
     """Queries, keys and values where all are quantized, each by one zero point, none along the axis that is summed
-    over."""
+    over. Thresholds of products with constants are an activation, as those of a feed-forward pair."""
+    if levels.if_defined and not _is_defined(attention, store):
+        return None
     found: list[Dequantized] = []
     for value, contracted in ((attention.q, 3), (attention.k, 3), (attention.v, 2)):
         made = Dequantized.of(value, store)
         if made is None or made.axis == contracted or made.signed_zero(store) is None:
             return None
+        if levels.weights is sattn.Weights.SCORES and isinstance(made.source.owner, nn.ConstantOp):
+            return None
         found.append(made)
     return tuple(found)
 
 
+def _is_defined(attention: sattn.AttentionOp, store: ConstantStore) -> bool:
+    """Whether no weight can be NaN: integer scores are finite, so only masks may make one."""
+    hides = attention.mask is not None or (attention.causal is not None and attention.causal_offset.value.data < 0)
+    if hides and not isfinite(attention.fill.value.data):
+        added = None if attention.mask is None else constant(attention.mask, store)
+        return added is not None and added.dtype != np.bool_ and bool(np.isfinite(added.astype(np.float32)).all())
+    return attention.mask is None or is_bool(element_type(attention.mask))
+
+
 def _rewrite(
-    store: ConstantStore, product: nn.MatmulOp, found: Fused, weights: _Weights, operands: tuple[Dequantized, ...]
+    store: ConstantStore, product: nn.MatmulOp, found: Fused, levels: Levels, operands: tuple[Dequantized, ...]
 ) -> None:
     build = Builder.before(product, store)
     build.path = found.product.attributes.get("path", build.path)
@@ -115,15 +92,19 @@ def _rewrite(
     if operands[0].axis is operands[1].axis is None:
         # One factor, as the products by themselves have it.
         q_scale, k_scale = build.map("mul", q_scale, k_scale), build.constant(np.asarray(1, np.float32))
+    v_scale = build.map("mul", levels.factor.factor(build), v_scale)
     query, key, value = (operand.signed_zero(store) or 0 for operand in operands)
     _, keys, width = shape_of(values[1])[1:]
     made = integer_attention(
         found.attention,
         values,
         [with_rank_4(build, scale) for scale in (q_scale, k_scale, v_scale)],
-        p_scale=with_rank_4(build, build.reshape(weights.scale, ())),
-        p_zero_point=weights.zero_point,
-        v_offset=_share(build, values[2], 2, weights.zero_point, keys * weights.zero_point * value),
+        p_scale=levels.scale_value(build),
+        p_zero_point=levels.zero_point,
+        p_thresholds=None if levels.thresholds is None else build.constant(levels.thresholds),
+        p_levels=levels.most,
+        weights=levels.weights,
+        v_offset=_share(build, values[2], 2, levels.zero_point, keys * levels.zero_point * value),
         q_offset=_share(build, values[0], 3, key, width * query * key),
         k_offset=_share(build, values[1], 3, query, 0),
         v_zero_point=value,

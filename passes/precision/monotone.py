@@ -13,7 +13,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ...dialects import bnn, nn
 from ...dialects.constants import Array, ConstantStore
-from ...dialects.elements import element_type, is_float, shape_of
+from ...dialects.elements import element_type, format_of, is_bool, is_float, shape_of
 from ...dialects.interpret.nn import SEMANTICS
 from ...isa.frozen import frozen
 from ..builder import INT32
@@ -23,6 +23,9 @@ KEEPING = (nn.TransposeOp, nn.ReshapeOp)
 """Layout that shows every element once."""
 
 RISING = ("add", "min", "max", "rint", "floor", "ceil", "trunc", "sign", "to_float")
+
+COMPARISONS = {"ge": 1, "gt": 1, "le": -1, "lt": -1}
+"""What a comparison does as its left operand rises."""
 
 MOST = 1 << 14
 """The largest product of two signed bytes."""
@@ -47,23 +50,42 @@ class Step:
         """1 where the result grows with the value, -1 where it falls, 0 where it stays; None where that is unknown."""
         operation = self.operation
         if isinstance(operation, nn.CastOp):
-            return 1
+            return 1 if _is_rising_cast(operation) else None
         if isinstance(operation, nn.QuantizeOp):
             return self._sign_of(self.constants[1])
         assert isinstance(operation, nn.MapOp)
         function = operation.function.data
         if function in RISING:
             return 1
-        if function == "neg":
+        if function in ("neg", "not"):
             return -1
+        if function in COMPARISONS:
+            return COMPARISONS[function] * (1 if self.place == 0 else -1)
+        if function == "select":
+            return self._choice()
         if function == "sub":
             return 1 if self.place == 0 else -1
         if function == "mul" or (function == "div" and self.place == 0 and is_float(element_type(operation.result))):
             return self._sign_of(self.constants[1 - self.place])
         return None
 
+    def _choice(self) -> int | None:
+        """The direction of a choice between two constants by the running value."""
+        upper, lower = self.constants[1:]
+        if upper is None or lower is None:
+            return None
+        return 1 if (upper >= lower).all() else -1 if (upper <= lower).all() else None
+
     def _sign_of(self, constant: Array | None) -> Array | None:
         return None if constant is None or not is_float_array(constant) else np.sign(constant).astype(np.int64)
+
+
+def _is_rising_cast(cast: nn.CastOp) -> bool:
+    """Whether a conversion never turns round: floats saturate, integers wrap where they are narrowed."""
+    source, target = element_type(cast.input), element_type(cast.result)
+    if is_bool(target):
+        return is_bool(source)
+    return is_float(source) or is_bool(source) or is_float(target) or format_of(source).bits < format_of(target).bits
 
 
 def is_float_array(array: Array) -> bool:

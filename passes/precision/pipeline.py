@@ -35,8 +35,8 @@ def precision(
     operand, once their formats are known.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
-    passes: list[ModulePass] = [RecognizeLevels(), NarrowTables(), IntegerAttention(), IntegerProducts()]
-    passes.append(DecideSigns(few_bits.sign))
+    passes: list[ModulePass] = [RecognizeLevels(), RemoveUnused(), NarrowTables()]
+    passes += (IntegerAttention(), IntegerProducts(), DecideSigns(few_bits.sign))
     stream = residual or ("bf16" if default == "int8" else default)
     if stream == "int8":
         passes.append(QuantizeResiduals(default, layers))

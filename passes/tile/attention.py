@@ -13,7 +13,7 @@ the 98 KB of the input and the weights' buffers; the output then goes to DRAM as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -104,7 +104,7 @@ class AttentionLowering(Lowering):
         after = [operation for operation in kernel.operations if operation is not op]
         cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
         self._summed = self._finish(cluster, merged=False)
-        self._merged = self._finish(cluster, merged=True) if self.mergeable else self._summed
+        self._merged = self._finish(cluster, merged=True) if ScoreForm.MERGED in self.forms else self._summed
         self.rates = scope.rates
 
     def _finish(self, cluster: Cluster, merged: bool) -> Finish:
@@ -209,6 +209,15 @@ class AttentionLowering(Lowering):
             view = view.broadcast(shape)
             return Spread.of(split.of_heads(view) if of_heads else split.of_groups(view), self.scope.form(value))
 
+        def thresholds() -> Iterator[Spread | float]:
+            value = op.p_thresholds
+            for level in range(op.p_levels.value.data if value is not None else 0):
+                assert value is not None
+                view = self.scope.view(value).last(level)
+                number = self.scope.number(view, Format.F32)
+                spread = Spread.of(split.of_heads(view.broadcast(scores)), Format.F32)
+                yield spread if number is None else float(number)
+
         scores = (batch, heads, queries, keys)
         mask: Spread | None = None
         if op.mask is not None:
@@ -225,6 +234,7 @@ class AttentionLowering(Lowering):
             spread(op.k_scale, (batch, groups, queries, keys), of_heads=False, turned=True),
             mask,
             spread(op.p_scale, scores, of_heads=True),
+            tuple(thresholds()),
             spread(op.v_scale, (batch, groups, queries, width), of_heads=False),
             spread(op.v_offset, (batch, groups, queries, width), of_heads=False),
             spread(op.q_offset, scores, of_heads=True),
@@ -258,10 +268,15 @@ class AttentionLowering(Lowering):
         return block if block < self.keys else 0
 
     @property
-    def mergeable(self) -> bool:
-        """Whether weights may be made by the greatest score so far: not where they are rounded to levels of the
-        whole row's greatest, or of its sum."""
-        return self.graphs.weight_form is not Format.I8 or self.key_block > 0
+    def forms(self) -> tuple[ScoreForm, ...]:
+        """The forms that there are. Weights are made by the greatest score so far where they are not rounded to levels
+        of the whole row's greatest, or of its sum."""
+        if self.graphs.by_score:
+            return ScoreForm.WHOLE, ScoreForm.SWEEPS
+        if self.key_block:
+            return (ScoreForm.MERGED,)
+        last = ScoreForm.SWEEPS if self.graphs.weight_form is Format.I8 else ScoreForm.MERGED
+        return ScoreForm.WHOLE, ScoreForm.ROWS, last
 
     def score_leaves(self, graphs: Sequence[Graph]) -> TileLeaves:
         """The stored leaves of graphs over scores."""
@@ -277,13 +292,15 @@ class AttentionLowering(Lowering):
     def form_graphs(self, form: ScoreForm, hiding: bool = False) -> tuple[Graph, ...]:
         """The graphs over scores that a form runs, in order; `hiding` what a mask tile does not show."""
         graphs = self.hiding_graphs if hiding else self.graphs
+        if graphs.by_score:
+            return (graphs.levels(),)
         match form:
             case ScoreForm.WHOLE:
                 return (graphs.whole(),)
             case ScoreForm.ROWS | ScoreForm.MERGED:
                 return (graphs.scores(), graphs.weights())
             case ScoreForm.SWEEPS:
-                middle = () if graphs.factors.weight is None else (graphs.total(),)
+                middle = (graphs.total(),) if graphs.fixed else ()
                 return (graphs.maximum(), *middle, graphs.pieces())
 
     def _passes(self, graph: Graph) -> Passes:
@@ -299,13 +316,16 @@ class AttentionLowering(Lowering):
     @cached_property
     def _leaves(self) -> TileLeaves:
         """The stored leaves of the scores: the same stand in the graphs of every form."""
-        return self.score_leaves((self.graphs.whole(),))
+        return self.score_leaves(self.form_graphs(ScoreForm.WHOLE))
 
     @cached_property
     def _form_passes(self) -> Mapping[ScoreForm, tuple[Passes, ...]]:
-        """The passes over scores that each form takes, a part for each of its graphs."""
-        hiding = self.runs is not None
-        return {form: tuple(self._passes(graph) for graph in self.form_graphs(form, hiding)) for form in ScoreForm}
+        """The passes over scores that each form takes, a part for each of its graphs; none where it is not there."""
+        forms, hiding = self.forms, self.runs is not None
+        return {
+            form: tuple(self._passes(graph) for graph in self.form_graphs(form, hiding)) if form in forms else ()
+            for form in ScoreForm
+        }
 
     @property
     def whole_bytes(self) -> int:
@@ -316,7 +336,7 @@ class AttentionLowering(Lowering):
     def problem(self) -> AttentionProblem:
         """What the search is asked, with the operands that are resident now."""
         forms = self._form_passes
-        pieces, rows = forms[ScoreForm.ROWS]
+        pieces, rows = forms[ScoreForm.ROWS] or (Passes(0, 0), Passes(0, 0))
         costs = self._epilogue.costs
 
         def matrix(operand: ProductOperand) -> Matrix:
@@ -343,7 +363,7 @@ class AttentionLowering(Lowering):
             costs.stored,
             self.visible,
             self.key_block,
-            self.mergeable,
+            self.forms,
             len(forms[ScoreForm.SWEEPS]),
             self.staggered,
         )

@@ -311,7 +311,7 @@ class AttentionEmission:
 
     def _weights(self, block: Block) -> None:
         """Scores of a block, and weights from them."""
-        outputs = {0: block.weights, 1: block.column}
+        outputs = self._weight_outputs(block)
         sight = block.sight
         if self.tiling.form is ScoreForm.WHOLE:
             (stretch,) = sight.stretches
@@ -326,6 +326,11 @@ class AttentionEmission:
             self.score_passes(0, block, piece, {"acc": acc}, {0: here, 1: maximum}, piece.number)
         whole = Span(ZERO, sight.width)
         self.passes(self.graphs[1], block.rows, whole, {"score": kept, "maximum": maximum}, outputs)
+
+    def _weight_outputs(self, block: Block) -> dict[int, Held]:
+        """Where the last graph over scores puts the weights, and their sums where it gives some."""
+        places = (block.weights, block.column)
+        return dict(zip(range(len(self.graphs[-1].graph.outputs)), places, strict=False))
 
     def _values(self, block: Block, stage: int) -> None:
         """Weights times values, finished and stored."""
@@ -387,9 +392,7 @@ class AttentionEmission:
                 found = {0: given[names[number]]}
                 self.score_passes(number, block, piece, {"acc": acc, **known}, found, piece.number)
         result = self.accumulator(block.rows, columns.limit, self.kernel.value_mode.accumulator)
-        outputs = {0: block.weights}
-        if len(self.graphs[-1].graph.outputs) > 1:
-            outputs[1] = block.column
+        outputs = self._weight_outputs(block)
         for piece in self.pieces(block.sight.stretches):
             acc = self.scored(block, piece)
             self.score_passes(last, block, piece, {"acc": acc, **given}, outputs, piece.number)

@@ -1,7 +1,8 @@
 """Attention as lane graphs: scores with scale and mask, exact softmax weights, and the finished output.
 
 The softmax's division is put off: weights are exp(score - maximum) and the output is divided by their sum, so that a
-row of scores is walked twice. Where int8 weights have a fixed scale the division comes first, as their values do.
+row of scores is walked twice. Where a scale or thresholds make levels of weights the division comes first, as in the
+model; scores that are compared without a softmax are walked once.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 
 from ...dialects import sattn
 from ...dialects.nn import EmptyRow
+from ...dialects.sattn import Weights
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from .cluster import Cluster
@@ -70,6 +72,7 @@ class Factors:
     key: Spread | float | None
     mask: Spread | None
     weight: Spread | float | None
+    thresholds: tuple[Spread | float, ...]
     value: Spread | float | None
     value_offset: Spread | float | None
     query_offset: Spread | float | None
@@ -181,25 +184,28 @@ class AttentionGraphs:
             score = b.apply("select", make.given("shown", Format.BOOL, Extent.FULL), score, b.immediate(-math.inf))
         return score
 
+    @property
+    def fixed(self) -> bool:
+        """Whether levels of weights are made by a scale or by thresholds, whatever the others of a row."""
+        return self.factors.weight is not None or bool(self.factors.thresholds)
+
+    @property
+    def by_score(self) -> bool:
+        """Whether levels are made of the scores themselves, without a softmax."""
+        return self.op.weights.data == Weights.SCORES
+
     def _finish_weights(self, make: _Maker, score: int, maximum: int, total: int | None) -> None:
         """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph). Of weights of
         a fixed scale those of their levels, where values have a zero point."""
         b = make.builder
         raw = b.apply("exp", b.apply("sub", score, maximum))
-        if self.factors.weight is not None:
+        if self.fixed:
             summed = b.reduce("sum", raw) if total is None else total
-            weight, zero = b.apply("div", raw, summed), self.op.p_zero_point.value.data
-            by_level = self.op.v_zero_point.value.data != 0
-            if zero or by_level:
-                # Storing makes level 0 of NaN, which is a weight of zero only where the zero point is.
-                weight = b.apply("select", b.apply("is_nan", weight), b.immediate(0.0), weight)
-            level = b.apply("rint", divided(b, weight, make.stored(self.factors.weight)))
-            level = b.apply("add", level, b.immediate(float(zero))) if zero else level
-            if by_level:
-                level = b.apply("min", b.apply("max", level, b.immediate(-LEVELS - 1)), b.immediate(LEVELS))
+            weight, by_level = b.apply("div", raw, summed), self.op.v_zero_point.value.data != 0
+            level = self._compared(make, weight) if self.factors.thresholds else self._rounded_level(make, weight)
             b.output(level, self.weight_form, full=True)
             if by_level:
-                b.output(b.reduce("sum", level), Format.F32, full=False)
+                b.output(b.reduce("sum", b.as_kind(level, "float")), Format.F32, full=False)
             elif total is None:
                 b.output(summed, Format.F32, full=False)
             return
@@ -209,6 +215,42 @@ class AttentionGraphs:
             level = raw = _rounded(b, raw, self.weight_form)
         b.output(level, self.weight_form, full=True)
         b.output(b.reduce("sum", raw), Format.F32, full=False)
+
+    def _compared(self, make: _Maker, weight: int) -> int:
+        """How many thresholds are no greater than a weight."""
+        b, level = make.builder, None
+        for threshold in self.factors.thresholds:
+            reached = b.as_kind(b.apply("ge", weight, make.stored(threshold)), "int")
+            level = reached if level is None else b.apply("add", level, reached)
+        assert level is not None
+        return level
+
+    def _rounded_level(self, make: _Maker, weight: int) -> int:
+        """A weight over its scale, rounded, by a zero point, and clamped where storing it does not."""
+        b = make.builder
+        assert self.factors.weight is not None
+        zero, most = self.op.p_zero_point.value.data, self.op.p_levels.value.data
+        by_level = self.op.v_zero_point.value.data != 0
+        if zero or by_level:
+            # Storing makes level 0 of NaN, which is a weight of zero only where the zero point is.
+            weight = b.apply("select", b.apply("is_nan", weight), b.immediate(0.0), weight)
+        level = b.apply("rint", divided(b, weight, make.stored(self.factors.weight)))
+        level = b.apply("add", level, b.immediate(float(zero))) if zero else level
+        if by_level and not most:
+            level = b.apply("max", level, b.immediate(-LEVELS - 1))
+        if by_level or most:
+            level = b.apply("min", level, b.immediate(float(most) or LEVELS))
+        return level
+
+    def levels(self) -> Graph:
+        """From scores in ACC to levels that thresholds make of them, and their sums where values have a zero point."""
+        make = _Maker()
+        level = self._compared(make, self._score(make))
+        make.builder.output(level, self.weight_form, full=True)
+        if self.op.v_zero_point.value.data:
+            summed = make.builder.reduce("sum", make.builder.as_kind(level, "float"))
+            make.builder.output(summed, Format.F32, full=False)
+        return make.build()
 
     def whole(self) -> Graph:
         """From a whole row of scores in ACC to weights and sums."""
@@ -247,12 +289,12 @@ class AttentionGraphs:
         return make.build()
 
     def pieces(self) -> Graph:
-        """From a piece of a row in ACC and the maximum (and the sum, where weights have a fixed scale) to weights; and
+        """From a piece of a row in ACC and the maximum (and the sum, where levels of weights are fixed) to weights; and
         otherwise to the sum so far."""
         make = _Maker()
         score = self._score(make)
         maximum = make.given("maximum", Format.F32, Extent.COLUMN)
-        total = None if self.factors.weight is None else make.given("total", Format.F32, Extent.COLUMN)
+        total = make.given("total", Format.F32, Extent.COLUMN) if self.fixed else None
         self._finish_weights(make, score, maximum, total)
         return make.build()
 
@@ -279,11 +321,9 @@ class AttentionGraphs:
             levels = b.apply("to_int", make.given("total", Format.F32, Extent.COLUMN))
             total = b.apply("sub", total, b.apply("mul", levels, b.immediate(self.op.v_zero_point.value.data)))
         value = b.as_kind(total, "float")
-        if factors.weight is not None:
-            value = b.apply("mul", value, make.stored(factors.weight))
         if factors.value is not None:
             value = b.apply("mul", value, make.stored(factors.value))
-        if factors.weight is None:
+        if not self.fixed:
             total = make.given("total", Format.F32, Extent.COLUMN)
             if self.weight_form is Format.I8:
                 total = b.apply("mul", b.immediate(LEVELS), total)

@@ -66,8 +66,8 @@ class AttentionProblem:
     `passes` of each form, in order, over pieces of scores; `over_rows` those of form `rows` over whole rows; `finish`
     over the output. `visible` is the number of keys that query 0 sees at most (None: every query may see all).
     `masked` bytes an element are loaded with each tile of scores; the output's are `loaded` and `stored`. `key_block`:
-    pieces of so many keys make the weights (0: the whole row does). `mergeable`: weights may be made by the greatest
-    score so far. `sweeps`: how often that form makes the scores. `staggered`: steps overlap.
+    pieces of so many keys make the weights (0: the whole row does). `forms`: those that there are. `sweeps`: how often
+    the last makes the scores. `staggered`: steps overlap.
     """
 
     batches: int
@@ -91,7 +91,7 @@ class AttentionProblem:
     stored: int
     visible: int | None
     key_block: int
-    mergeable: bool
+    forms: tuple[ScoreForm, ...]
     sweeps: int
     staggered: bool
 

@@ -45,13 +45,12 @@ def _choices(problem: AttentionProblem, rates: Rates) -> Iterator[tuple[ScoreFor
     for rows in _row_sizes(problem, rates):
         count = ceil(problem.queries, rows)
         together = ceil(count, ceil(count, UNROLLED_BLOCKS))
-        if not problem.key_block:
+        if ScoreForm.WHOLE in problem.forms:
             yield ScoreForm.WHOLE, rows, together, problem.keys
-            for key in cut:
-                yield ScoreForm.ROWS, rows, together, key
-                if not problem.mergeable:
-                    yield ScoreForm.SWEEPS, rows, 1, key
-        if problem.mergeable:
+        for form, blocks in ((ScoreForm.ROWS, together), (ScoreForm.SWEEPS, 1)):
+            for key in cut if form in problem.forms else ():
+                yield form, rows, blocks, key
+        if ScoreForm.MERGED in problem.forms:
             for blocks in sorted({ceil(count, ceil(count, most)) for most in range(1, UNROLLED_BLOCKS + 1)}):
                 for key in (problem.key_block,) if problem.key_block else cut:
                     yield ScoreForm.MERGED, rows, blocks, key

@@ -93,12 +93,11 @@ def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool)
             for held in (True, False):
                 if single:
                     yield _Choice(ScoreForm.WHOLE, rows, blocks, widest, held)
-                for keys in (widest, *cut[:3]):
+                for keys in (widest, *cut[:3]) if ScoreForm.ROWS in problem.forms else ():
                     yield _Choice(ScoreForm.ROWS, rows, blocks, keys, held)
                 if blocks == 1:
-                    form = ScoreForm.MERGED if problem.mergeable else ScoreForm.SWEEPS
                     for keys in cut or [widest]:
-                        yield _Choice(form, rows, 1, keys, held)
+                        yield _Choice(problem.forms[-1], rows, 1, keys, held)
 
 
 @frozen(eq=False)

@@ -113,14 +113,17 @@ class Scope:
 
     def scalar(self, value: SSAValue) -> int | float | None:
         """The one value of a constant whose elements are all the same, as the lanes hold it; None for others."""
-        owner = self.views[value].root.owner
+        return self.number(self.views[value], self.form(value))
+
+    def number(self, view: View, form: Format) -> int | float | None:
+        """As `scalar`, of a view of a constant of a format."""
+        owner = view.root.owner
         if not isinstance(owner, nn.ConstantOp):
             return None
         # Only constants that stand in the IR are small enough to look at.
         if owner.reference is not None and owner.result.type.get_shape() != ():
             return None
         array = self.store.array(owner.data)
-        view = self.views[value]
         if view.elements == 0:
             return None
         flat = array.reshape(-1)
@@ -130,7 +133,7 @@ class Scope:
         first = shown.reshape(-1)[0]
         if not (shown == first).all():
             return None
-        return float(first) if self.form(value).kind == "float" else int(first)
+        return float(first) if form.kind == "float" else int(first)
 
     def place(self, value: SSAValue, starts: Sequence[AffineForm | int], sizes: Sequence[Size]) -> Place:
         """The block of a value from `starts`, of `sizes`, an axis of the value each. Emit time only."""

@@ -74,6 +74,10 @@ class View:
         strides = tuple(stride * step for stride, step in zip(self.strides, steps, strict=True))
         return View(self.root, offset, tuple(sizes), strides)
 
+    def last(self, index: int) -> View:
+        """The elements of an index of the last axis, which stays with an extent of 1."""
+        return View(self.root, self.offset + index * self.strides[-1], (*self.shape[:-1], 1), (*self.strides[:-1], 0))
+
     def windows(self, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> View:
         """`[N, C, spatial...]` to `[N, C, out..., kernel...]`: every window of the spatial axes."""
         spatial = tuple(zip(self.shape[2:], self.strides[2:], kernel, strides, dilations, strict=True))

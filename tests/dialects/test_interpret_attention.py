@@ -77,5 +77,6 @@ def test_int8_operands_come_close_to_floats(static):
     arrays = {"q": q, "k": k, "v": v, "q_scale": q_scale, "k_scale": k_scale, "v_scale": v_scale}
     if static:
         arrays["p_scale"] = np.full((1, 1, 1, 1), 1 / 127, np.float32)
+        arrays["v_scale"] = v_scale * arrays["p_scale"]
     found = run(arrays, scale=0.5)
     assert np.abs(found - expected(0.5)).max() < 0.05

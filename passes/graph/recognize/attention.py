@@ -62,18 +62,22 @@ class SpelledAttention(RewritePattern):
     def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         softmax = softmax_of(op.lhs)
-        found = None if softmax is None else self.fused(op, softmax)
+        found = None if softmax is None else self.fused(op, softmax.input, softmax.empty_row.data)
         if found is not None:
             stand_for(rewriter, op, found.attention, found.before)
 
-    def fused(self, op: nn.MatmulOp, softmax: nn.SoftmaxOp) -> Fused | None:
-        """The attention whose weights `softmax` gives and whose product with the values is `op`; None if it is none.
+    def reads(self, value: SSAValue) -> bool:
+        """Whether `value` are scores."""
+        return next(self._scores(value, DEEPEST), None) is not None
 
-        Nothing is inserted yet.
+    def fused(self, op: nn.MatmulOp, value: SSAValue, empty_row: EmptyRow) -> Fused | None:
+        """The attention with the scores `value`, whose product with the values is `op`; None if it is none.
+
+        `empty_row` is what the softmax of the scores makes of rows without keys. Nothing is inserted yet.
         """
         if not is_float(element_type(op.result)):
             return None
-        scores = next(self._scores(softmax.input, DEEPEST), None)
+        scores = next(self._scores(value, DEEPEST), None)
         if scores is None or not is_float(element_type(scores.product.lhs)):
             return None
         target = _target(scores)
@@ -84,7 +88,7 @@ class SpelledAttention(RewritePattern):
         place = _Operands(op, scores, target)
         q, q_factor = self._unscaled(scores.product.lhs)
         k, k_factor = self._keys(scores.product, place)
-        guarded = softmax.empty_row.data == EmptyRow.ZERO
+        guarded = empty_row == EmptyRow.ZERO
         queries, keys, values = place.alike(
             place.stretched(q, scores.product.result, share=False),
             place.stretched(k, scores.product.result, share=True),
