@@ -23,11 +23,16 @@ class Phase:
     passes: Callable[[Recipe], tuple[ModulePass, ...]]
 
 
-def _graph(_: Recipe) -> tuple[ModulePass, ...]:
+def _graph(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.graph.lower.lower_onnx import LowerOnnx
-    from ..passes.graph.pipeline import recognition
+    from ..passes.graph.pipeline import cleanup, recognition
 
-    return (LowerOnnx(), *recognition())
+    passes = (LowerOnnx(), *recognition())
+    if recipe.tokens:
+        from ..passes.graph.keep_tokens import KeepTokens
+
+        passes += (KeepTokens(tuple(map(str, recipe.tokens))), *cleanup())
+    return passes
 
 
 def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:

@@ -18,6 +18,10 @@ rows = 64                       # of a tile; columns and depth likewise
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
 
+[[tokens]]                      # in the order of the layers; every field of passes.token_rules.TokenRule
+before = "encoder.3"            # fewer tokens go on into this layer,
+keep = 0.7                      # this share of the model's, chosen by what the class token attends to
+
 [[pass]]                        # in their order
 after = "graph"                 # a phase
 run = "replace-gelu{slope=0.1}"  # as `attnc-opt -p` takes it: ours, or that of a package that extends attnc
@@ -36,6 +40,7 @@ from ..isa.frozen import frozen
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
+from ..passes.token_rules import TokenRule
 
 Options = TypeVar("Options", ScheduleOptions, FewBitOptions)
 
@@ -73,6 +78,7 @@ class Recipe:
     tiles: tuple[TileRule, ...] = ()
     few_bits: FewBitOptions = NO_CHANGE
     passes: tuple[PassRule, ...] = ()
+    tokens: tuple[TokenRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -121,6 +127,7 @@ class Recipe:
         few_bits = _options(FewBitOptions, "few_bits", entries.pop("few_bits", {}))
         tiles = tuple(_tile(table) for table in _tables("tile", entries.pop("tile", [])))
         passes = tuple(_pass(table) for table in _tables("pass", entries.pop("pass", [])))
+        tokens = tuple(TokenRule.of(table) for table in _tables("tokens", entries.pop("tokens", [])))
         _known("recipe", entries, ("precision", "residual"))
         rules: list[LayerRule] = []
         for layer in _tables("layer", layers):
@@ -130,7 +137,15 @@ class Recipe:
             rules.append(LayerRule(layer["match"], layer["precision"]))
         if not all(isinstance(value, str) for value in entries.values()):
             raise UsageError("`precision` and `residual` are text")
-        return Recipe(layers=tuple(rules), schedule=schedule, tiles=tiles, few_bits=few_bits, passes=passes, **entries)
+        return Recipe(
+            layers=tuple(rules),
+            schedule=schedule,
+            tiles=tiles,
+            few_bits=few_bits,
+            passes=passes,
+            tokens=tokens,
+            **entries,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The tables that `of` reads: what the program file records."""
@@ -141,6 +156,8 @@ class Recipe:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
         if self.tiles:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
+        if self.tokens:
+            tables["tokens"] = [rule.to_dict() for rule in self.tokens]
         if self.passes:
             tables["pass"] = [{"after": rule.after, "run": rule.run} for rule in self.passes]
         if self.schedule != EVERYTHING:

@@ -35,6 +35,7 @@ PASSES = {
     "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
+    "keep-tokens": "graph.keep_tokens:KeepTokens",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
     "lower-tile": "schedule.lower_tile:LowerTile",
     "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",

@@ -820,6 +820,39 @@ class GatherRowsOp(NnOperation):
 
 
 @irdl_op_definition
+class GreatestOp(NnOperation):
+    """Where the `count` greatest values along the last axis stand, lower places first: of equal values those of lower
+    places are taken, a NaN after all numbers.
+
+    ```
+    %1 = nn.greatest 96 of %0 : tensor<1x197xf32> -> tensor<1x96xi32>
+    ```
+    """
+
+    name = "nn.greatest"
+    input = operand_def(tensors_of(f32, i32))
+    count = prop_def(INTEGER)
+    result = result_def(IDS)
+    assembly_format = "$count `of` $input attr-dict `:` type($input) `->` type($result)"
+
+    def __init__(self, operand: Value, count: int):
+        value = SSAValue.get(operand)
+        super().__init__(
+            operands=[value],
+            properties={"count": integer(count)},
+            result_types=[tensor(i32, *shape_of(value)[:-1], count)],
+        )
+
+    def verify_(self) -> None:
+        """There are that many values."""
+        *outer, extent = shape_of(self.input)
+        count = self.count.value.data
+        if not 0 < count <= extent:
+            raise VerifyException(f"{count} of {extent} values cannot be the greatest")
+        _expect_shape(self.result, (*outer, count))
+
+
+@irdl_op_definition
 class IotaOp(NnOperation):
     """The index along an axis, from 0.
 
@@ -1066,6 +1099,7 @@ Nn = Dialect(
         PadOp,
         WindowsOp,
         GatherRowsOp,
+        GreatestOp,
         IotaOp,
         CumsumOp,
         QuantizeOp,

@@ -882,8 +882,125 @@ class PassOp(TileOperation):
         _tail(self, printer)
 
 
+@irdl_op_definition
+class TopOp(TileOperation):
+    """A bit for each value that is among the `keep` greatest of its row: rows of packed bits, in bytes (`sx.top`).
+
+    `tile.top 8 of %0<0 [1, 197] [197, 1]> into %1<0 [1, 25] [25, 1]>`
+    """
+
+    name = "tile.top"
+    values = operand_def(BufferType)
+    mask = operand_def(BufferType)
+    values_access = prop_def(AccessAttr)
+    mask_access = prop_def(AccessAttr)
+    keep = prop_def(IntegerAttr)
+
+    def __init__(self, values: Place, mask: Place, keep: int) -> None:
+        properties: dict[str, Attribute | None] = {
+            "values_access": AccessAttr(values.access),
+            "mask_access": AccessAttr(mask.access),
+            "keep": IntegerAttr(keep, i64),
+        }
+        super().__init__(operands=[values.buffer, mask.buffer], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return ((self.values, self.values_access.data), (self.mask, self.mask_access.data))
+
+    def verify_(self) -> None:
+        super().verify_()
+        _verify_mask(self.mask, self.mask_access.data)
+        if buffer_type(self.values).format not in (Format.F32, Format.I32):
+            raise VerifyException("values that are ranked are f32 or i32")
+        if self.values_access.data.rank != 2 or self.values_access.data.strides[1] != 1:
+            raise VerifyException("values that are ranked have rows, which are contiguous")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> TopOp:
+        keep = parser.parse_integer(allow_boolean=False, allow_negative=False)
+        parser.parse_keyword("of")
+        values, values_access = _parse_place(parser)
+        parser.parse_keyword("into")
+        mask, mask_access = _parse_place(parser)
+        op = cls(Place(values, values_access.data), Place(mask, mask_access.data), keep)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.keep.value.data} of ")
+        _print_place(printer, self.values, self.values_access.data)
+        printer.print_string(" into ")
+        _print_place(printer, self.mask, self.mask_access.data)
+        _tail(self, printer)
+
+
+@irdl_op_definition
+class CompactOp(TileOperation):
+    """The places of the bits that are set in any row of a mask, ascending, and how many there are (`sx.compact`).
+
+    `tile.compact %0<0 [1, 25] [25, 1]> into %1<0 [197] [1]> count %2<0 [1] [1]>`
+    """
+
+    name = "tile.compact"
+    mask = operand_def(BufferType)
+    ids = operand_def(BufferType)
+    count = operand_def(BufferType)
+    mask_access = prop_def(AccessAttr)
+    ids_access = prop_def(AccessAttr)
+    count_access = prop_def(AccessAttr)
+
+    def __init__(self, mask: Place, ids: Place, count: Place) -> None:
+        properties: dict[str, Attribute | None] = {
+            "mask_access": AccessAttr(mask.access),
+            "ids_access": AccessAttr(ids.access),
+            "count_access": AccessAttr(count.access),
+        }
+        super().__init__(operands=[mask.buffer, ids.buffer, count.buffer], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return (
+            (self.mask, self.mask_access.data),
+            (self.ids, self.ids_access.data),
+            (self.count, self.count_access.data),
+        )
+
+    def verify_(self) -> None:
+        super().verify_()
+        _verify_mask(self.mask, self.mask_access.data)
+        for buffer, access in self.places[1:]:
+            if buffer_type(buffer).format is not Format.I32 or access.rank != 1 or access.strides != (1,):
+                raise VerifyException("ids and their count are contiguous i32")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> CompactOp:
+        places: list[Place] = []
+        for keyword in ("", "into", "count"):
+            if keyword:
+                parser.parse_keyword(keyword)
+            buffer, access = _parse_place(parser)
+            places.append(Place(buffer, access.data))
+        op = cls(*places)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        for keyword, (buffer, access) in zip((" ", " into ", " count "), self.places, strict=True):
+            printer.print_string(keyword)
+            _print_place(printer, buffer, access)
+        _tail(self, printer)
+
+
+def _verify_mask(buffer: SSAValue, access: Access) -> None:
+    if buffer_type(buffer).format is not Format.U8:
+        raise VerifyException("a mask is bytes of packed bits, ui8")
+    if access.rank != 2 or access.strides[1] != 1:
+        raise VerifyException("a mask has rows, which are contiguous")
+
+
 Tile = Dialect(
     "tile",
-    [TensorOp, AllocOp, KernelOp, ForOp, CopyOp, GatherOp, ScatterOp, ProductOp, PassOp],
+    [TensorOp, AllocOp, KernelOp, ForOp, CopyOp, GatherOp, ScatterOp, ProductOp, PassOp, TopOp, CompactOp],
     [BufferType, AccessAttr, ExtentAttr, ValueAttr],
 )

@@ -245,6 +245,10 @@ class Builder:
         """`[N, C, spatial...]` -> `[N, C, out..., kernel...]`."""
         return self.insert(nn.WindowsOp(value, kernel, strides, dilations))
 
+    def greatest(self, value: SSAValue, count: int) -> SSAValue:
+        """Where the greatest values along the last axis stand; see `nn.GreatestOp`."""
+        return self.insert(nn.GreatestOp(value, count))
+
     def gather_rows(self, table: SSAValue, ids: SSAValue, limit: int | None = None) -> SSAValue:
         """`[R, W]` and ids of any shape -> `[ids..., W]`."""
         return self.insert(nn.GatherRowsOp(table, ids, limit))

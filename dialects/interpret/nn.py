@@ -10,6 +10,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ...isa.errors import InputError
 from ...isa.formats import Format, narrow, widen
+from ...isa.instructions.sparse import greatest
 from ...isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 from .. import nn
 from ..constants import Array, ConstantStore
@@ -158,6 +159,12 @@ def _gather_rows(op: nn.GatherRowsOp, arguments: Sequence[Array], _: ConstantSto
     return (table[ids],)
 
 
+def _greatest(op: nn.GreatestOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
+    values = arguments[0]
+    kept = greatest(values.reshape(-1, values.shape[-1]), op.count.value.data)
+    return (np.nonzero(kept)[1].reshape(shape_of(op.result)).astype(np.int32),)
+
+
 def _iota(op: nn.IotaOp, _: Sequence[Array], __: ConstantStore) -> tuple[Array, ...]:
     shape, axis = shape_of(op.result), op.axis.value.data
     index = np.arange(shape[axis], dtype=np.int32).reshape([-1 if i == axis else 1 for i in range(len(shape))])
@@ -234,6 +241,7 @@ SEMANTICS: dict[type[Operation], Semantics] = {
     nn.PadOp: _pad,
     nn.WindowsOp: _windows,
     nn.GatherRowsOp: _gather_rows,
+    nn.GreatestOp: _greatest,
     nn.IotaOp: _iota,
     nn.CumsumOp: _cumsum,
     nn.QuantizeOp: _quantize,

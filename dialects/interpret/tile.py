@@ -18,6 +18,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...isa.errors import Fault, InputError
 from ...isa.formats import Array, narrow, widen
+from ...isa.instructions.sparse import compacted, greatest
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, multiply
 from ..affine_form import Access
@@ -25,6 +26,7 @@ from ..constants import ConstantStore
 from ..tile import (
     AllocOp,
     BufferType,
+    CompactOp,
     CopyOp,
     ForOp,
     GatherOp,
@@ -33,6 +35,7 @@ from ..tile import (
     ProductOp,
     ScatterOp,
     TensorOp,
+    TopOp,
     buffer_type,
     stage_of,
 )
@@ -137,6 +140,11 @@ class _Runner:
                 self._product(op, indices, scope)
             case PassOp():
                 self._pass(op, indices, scope)
+            case TopOp():
+                kept = greatest(self._read(op.places[0], indices, scope), op.keep.value.data)
+                self._write(op.places[1], indices, scope, np.packbits(kept, axis=1, bitorder="little"))
+            case CompactOp():
+                self._compact(op, indices, scope)
             case ReturnOp():
                 pass
             case _:
@@ -253,6 +261,13 @@ class _Runner:
             self._write(op.out_place, indices, scope, stored.copy())
         for place, values in zip(places, folded, strict=True):
             self._write(place, indices, scope, values)
+
+    def _compact(self, op: CompactOp, indices: tuple[int, ...], scope: _Scope) -> None:
+        mask, ids, count = op.places
+        columns = ids[1].sizes[0].evaluate(indices)
+        ids_found, number = compacted(self._read(mask, indices, scope), columns)
+        self._write(ids, indices, scope, ids_found)
+        self._write(count, indices, scope, np.array([number], np.int32))
 
     def _lanes(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
         return widen(self._read(place, indices, scope).copy(), buffer_type(place[0]).format)

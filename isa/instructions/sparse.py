@@ -155,15 +155,26 @@ class Top(Instruction):
         )
 
 
+def greatest(values: Array, count: int) -> Array:
+    """Which of `values` [rows, columns], float32 or int32, are among the `count` greatest of their row: bools."""
+    # NaN is put last whatever its sign; ~ turns the order of integers without overflow.
+    order = np.argsort(~values if values.dtype.kind == "i" else -values, axis=1, kind="stable")
+    kept = np.zeros(values.shape, np.bool_)
+    np.put_along_axis(kept, order[:, :count], True, axis=1)
+    return kept
+
+
 def _top(keep: int) -> Callable[[Array, Array], None]:
     def choose_top(values: Array, mask: Array) -> None:
-        # NaN is put last whatever its sign; ~ turns the order of integers without overflow.
-        order = np.argsort(~values if values.dtype.kind == "i" else -values, axis=1, kind="stable")
-        kept = np.zeros(values.shape, np.bool_)
-        np.put_along_axis(kept, order[:, :keep], True, axis=1)
-        mask[...] = np.packbits(kept, axis=1, bitorder="little")
+        mask[...] = np.packbits(greatest(values, keep), axis=1, bitorder="little")
 
     return choose_top
+
+
+def compacted(mask: Array, columns: int) -> tuple[Array, int]:
+    """The columns that are set in any row of a packed mask, int32, zeros behind them up to `columns`; how many."""
+    found = np.flatnonzero(mask_bits(mask, columns).any(axis=0)).astype(np.int32)
+    return np.pad(found, (0, columns - len(found))), len(found)
 
 
 @instruction("sx.compact", engine=Engine.SX, opcode=0x41)
@@ -209,10 +220,7 @@ class Compact(Instruction):
         columns = self.columns
 
         def compact(mask: Array, ids: Array, count: Array) -> None:
-            found = np.flatnonzero(mask_bits(mask, columns).any(axis=0))
-            ids[: len(found)] = found
-            ids[len(found) :] = 0
-            count[0] = len(found)
+            ids[...], count[0] = compacted(mask, columns)
 
         return Kernel(
             compact,

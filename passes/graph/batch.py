@@ -226,6 +226,10 @@ def _gather_rows(analysis: _Analysis, op: nn.GatherRowsOp) -> _State:
     return analysis.states[op.ids]
 
 
+def _greatest(analysis: _Analysis, op: nn.GreatestOp) -> _State:
+    return analysis.apart(op.input, len(shape_of(op.input)) - 1)
+
+
 def _scaled(analysis: _Analysis, op: nn.QuantizeOp | nn.DequantizeOp) -> _State:
     state = analysis.states[op.input]
     if state is None or any(analysis.states[operand] is not None for operand in op.operands[1:]):
@@ -261,6 +265,7 @@ _RULES: Mapping[type[Operation], Callable[[_Analysis, Any], _State]] = {
     nn.PadOp: _pad,
     nn.WindowsOp: _windows,
     nn.GatherRowsOp: _gather_rows,
+    nn.GreatestOp: _greatest,
     nn.QuantizeOp: _scaled,
     nn.DequantizeOp: _scaled,
     sattn.AttentionOp: _attention,

@@ -15,7 +15,8 @@ from xdsl.passes import ModulePass
 
 from ...dialects.affine_form import Access, AffineForm, Minimum
 from ...dialects.isa import FieldValue, InstructionOperation, operation_class
-from ...dialects.tile import CopyOp, GatherOp, PassOp, ProductOp, ScatterOp, buffer_type
+from ...dialects.tile import CompactOp, CopyOp, GatherOp, PassOp, ProductOp, ScatterOp, TopOp, buffer_type
+from ...isa.formats import Format
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.instructions.vector import BROADCAST_KINDS, DIRECTIONS
 from ...isa.lanes import LaneProgram
@@ -140,6 +141,41 @@ def pass_template(op: PassOp) -> InstructionOperation:
     return operation_class("vx.pass")(addresses, values, program=str(LaneProgram.parse(op.program.data)))
 
 
+def top_template(op: TopOp) -> InstructionOperation:
+    """`sx.top`."""
+    (values, place), (mask, bits) = op.places
+    rows, columns = place.sizes
+    form = buffer_type(values).format
+    fields: dict[str, FieldValue] = {
+        "format": form.code,
+        "rows": rows,
+        "columns": columns,
+        "keep": op.keep.value.data,
+        "values_stride": _stride(place.strides[0] * form.bytes, rows),
+        "mask_stride": _stride(bits.strides[0], rows),
+    }
+    addresses = [("values", values, place.offset * form.bytes), ("mask", mask, bits.offset)]
+    return operation_class("sx.top")(addresses, fields)
+
+
+def compact_template(op: CompactOp) -> InstructionOperation:
+    """`sx.compact`."""
+    (mask, bits), (ids, listed), (count, counted) = op.places
+    rows = bits.sizes[0]
+    fields: dict[str, FieldValue] = {
+        "rows": rows,
+        "columns": listed.sizes[0],
+        "mask_stride": _stride(bits.strides[0], rows),
+    }
+    word = Format.I32.bytes
+    addresses = [
+        ("mask", mask, bits.offset),
+        ("ids", ids, listed.offset * word),
+        ("count", count, counted.offset * word),
+    ]
+    return operation_class("sx.compact")(addresses, fields)
+
+
 def _lower(op: Operation) -> InstructionOperation | None:
     match op:
         case CopyOp():
@@ -150,6 +186,10 @@ def _lower(op: Operation) -> InstructionOperation | None:
             return product_template(op)
         case PassOp():
             return pass_template(op)
+        case TopOp():
+            return top_template(op)
+        case CompactOp():
+            return compact_template(op)
         case _:
             return None
 

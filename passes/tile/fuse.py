@@ -35,6 +35,7 @@ ALONE: dict[type[Operation], str] = {
     nn.ConcatOp: "concat",
     nn.PadOp: "pad",
     nn.GatherRowsOp: "gather",
+    nn.GreatestOp: "greatest",
     nn.IotaOp: "iota",
     nn.CumsumOp: "cumsum",
 }

@@ -36,6 +36,7 @@ from .copy import CopyLowering
 from .feed_forward_pairs import pair_feed_forward
 from .fuse import form_kernels
 from .gather import CumsumLowering, GatherLowering, IotaLowering
+from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .recompute import recompute_norms
@@ -55,6 +56,7 @@ LOWERINGS: Mapping[str, type[Lowering]] = {
     "pad": CopyLowering,
     "copy": CopyLowering,
     "gather": GatherLowering,
+    "greatest": GreatestLowering,
     "iota": IotaLowering,
     "cumsum": CumsumLowering,
 }

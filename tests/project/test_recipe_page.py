@@ -9,6 +9,7 @@ from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, PassRule, Re
 from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.passes.tile_rules import TileChoice
+from attnc.passes.token_rules import TokenRule
 
 PAGE = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
 
@@ -50,6 +51,7 @@ def test_every_key_is_told() -> None:
     assert keys("[few_bits]") == names(FewBitOptions)
     assert keys("[[layer]]") == names(LayerRule)
     assert keys("[[pass]]") == names(PassRule)
+    assert keys("[[tokens]]") == names(TokenRule)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 
 

@@ -190,3 +190,13 @@ def test_windows_become_columns_and_pools(tiling):
 
     module = tiling.module([(f32, (2, 3, 9, 8))], body)
     tiling.check(module, tiling.arrays(module))
+
+
+@pytest.mark.parametrize(("shape", "count"), [((1, 197), 96), ((3, 2, 9), 9), ((2, 65), 1)])
+@pytest.mark.parametrize("element", [f32, i32])
+def test_the_places_of_the_greatest_values_of_each_row(tiling, shape, count, element):
+    module = tiling.module([(element, shape)], lambda x: [nn.GreatestOp(x, count).result])
+    kernels = tiling.check(
+        module, [np.random.default_rng(0).integers(-9, 10, shape).astype(np.float32 if element == f32 else np.int32)]
+    )
+    assert kinds(kernels) == ["greatest"]

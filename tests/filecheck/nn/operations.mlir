@@ -48,6 +48,8 @@ func.func @main(%x: tensor<1x17x64xf32>, %row: tensor<64xf32>, %heads: tensor<1x
   %18 = nn.windows %heads kernel [3, 2] strides [2, 2] dilations [2, 1] : tensor<1x4x17x16xf32> -> tensor<1x4x7x8x3x2xf32>
   // CHECK-NEXT: nn.gather_rows %{{.*}}[%{{.*}}] limit 60 : (tensor<64x64xf32>, tensor<1x16xi32>) -> tensor<1x16x64xf32>
   %19 = nn.gather_rows %weight[%ids] limit 60 : (tensor<64x64xf32>, tensor<1x16xi32>) -> tensor<1x16x64xf32>
+  // CHECK-NEXT: nn.greatest 5 of %{{.*}} : tensor<1x17x64xf32> -> tensor<1x17x5xi32>
+  %greatest = nn.greatest 5 of %x : tensor<1x17x64xf32> -> tensor<1x17x5xi32>
   // CHECK-NEXT: nn.iota axis 1 : tensor<1x16xi32>
   %20 = nn.iota axis 1 : tensor<1x16xi32>
   // CHECK-NEXT: nn.cumsum %{{.*}} axis 1 exclusive reverse : tensor<1x16xi32> -> tensor<1x16xi32>

@@ -1,0 +1,285 @@
+"""Fewer tokens from a layer on: the most important ones are gathered, and every shape behind them shrinks.
+
+Where layers meet, one value [1, tokens, width] passes on. Its tokens are ranked (Rao et al., "DynamicViT", NeurIPS
+2021; Liang et al., "EViT", ICLR 2022, for the class token's attention as measure), the best are gathered in their
+order, and what is computed behind is the same with fewer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.func import ReturnOp
+from xdsl.ir import Block, Operation, SSAValue
+from xdsl.passes import ModulePass
+from xdsl.rewriter import Rewriter
+
+from ...dialects import nn, sattn
+from ...dialects.constants import ConstantStore
+from ...dialects.context import CompilerContext
+from ...dialects.elements import element_type, shape_of, tensor
+from ...dialects.onnx_interface import main_of
+from ...isa.errors import Blocking, UnsupportedError, UsageError
+from ..builder import Builder
+from ..refusal import RefusalError
+from ..token_rules import TokenRule
+
+
+@dataclass(frozen=True)
+class KeepTokens(ModulePass):
+    """Let only the most important tokens into layers. rules: `TokenRule` texts, in the order of the layers."""
+
+    name = "keep-tokens"
+    rules: tuple[str, ...] = ()
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite `@main`. Raises UsageError for a rule that matches no layer, UnsupportedError for a model whose
+        tokens cannot be told apart from what surrounds them."""
+        store = CompilerContext.of(ctx).store
+        block = main_of(op).body.block
+        whole: int | None = None
+        for text in self.rules:
+            rule = TokenRule.parse(text)
+            first = _first_of(block, rule.before)
+            try:
+                stream = _stream(block, first)
+                # Shares are of the tokens that there were before the first rule.
+                whole = shape_of(stream)[1] if whole is None else whole
+                _keep(block, first, stream, rule, rule.kept(whole), store)
+            except RefusalError as error:
+                blocking = Blocking(rule.before, "tokens", error.reason, error.remedy)
+                raise UnsupportedError((blocking,)) from None
+
+
+def _path(op: Operation) -> str:
+    path = op.attributes.get("path")
+    return path.data if isinstance(path, StringAttr) else ""
+
+
+def _first_of(block: Block, layer: str) -> Operation:
+    """The first operation of a layer."""
+    for op in block.ops:
+        if _path(op) == layer or _path(op).startswith(f"{layer}."):
+            return op
+    raise UsageError(f"[[tokens]] before {layer!r} matches no layer of the model", "`attnc check` lists the paths")
+
+
+def _stream(block: Block, first: Operation) -> SSAValue:
+    """The one value that passes into the operations from `first` on."""
+    behind: set[Operation] = set()
+    op: Operation | None = first
+    while op is not None:
+        behind.add(op)
+        op = op.next_op
+    crossing: dict[SSAValue, None] = {}
+    for op in behind:
+        for value in op.operands:
+            made = value.owner
+            if made not in behind and not isinstance(made, nn.ConstantOp):
+                crossing[value] = None
+    if len(crossing) != 1:
+        raise RefusalError(
+            f"{len(crossing)} values pass into this layer and those behind it, tokens can be dropped from one",
+            "take a layer of an encoder without a mask that is computed from inputs",
+        )
+    (stream,) = crossing
+    shape = shape_of(stream)
+    if len(shape) != 3 or shape[0] != 1:
+        raise RefusalError(f"what passes into this layer is {list(shape)}, not [1, tokens, width]", "a batch of one")
+    return stream
+
+
+def _keep(block: Block, first: Operation, stream: SSAValue, rule: TokenRule, kept: int, store: ConstantStore) -> None:
+    tokens = shape_of(stream)[1]
+    if kept > tokens:
+        raise RefusalError(f"{kept} tokens cannot be kept of {tokens}", "give later layers smaller shares")
+    build = Builder.before(first, store)
+    owner = stream.owner
+    build.location = owner.location if isinstance(owner, Operation) else first.location
+    build.path = StringAttr(f"{rule.before}.tokens")
+    worth = _worth(build, block, first, stream, rule)
+    table = build.reshape(stream, shape_of(stream)[1:])
+    ranked = worth
+    if rule.always:
+        # Infinity stands above whatever a token is worth.
+        always = np.where(np.arange(tokens) < rule.always, np.float32(np.inf), np.float32(0))
+        ranked = build.map("add", worth, build.constant(always[None]))
+    ids = build.greatest(ranked, kept)
+    chosen = build.gather_rows(table, ids)
+    if rule.package:
+        chosen = build.concat([chosen, _package(build, worth, table, ids, chosen, rule)], 1)
+    for use in list(stream.uses):
+        if not use.operation.is_before_in_block(first):
+            use.operation.operands[use.index] = chosen
+    _shrink(first, {chosen: 1}, tokens, shape_of(chosen)[1], rule.always)
+
+
+def _worth(build: Builder, block: Block, first: Operation, stream: SSAValue, rule: TokenRule) -> SSAValue:
+    """What each token is worth, f32 [1, tokens]."""
+    if rule.by == "norm":
+        value = build.widen(stream)
+        return build.reshape(build.reduce("sum", build.map("mul", value, value), (2,)), shape_of(stream)[:2])
+    found: sattn.AttentionOp | None = None
+    for op in block.ops:
+        if op is first:
+            break
+        found = op if isinstance(op, sattn.AttentionOp) else found
+    tokens = shape_of(stream)[1]
+    if found is None or found.extents[3] != tokens or found.extents[4] != tokens:
+        raise RefusalError("no attention among these tokens precedes this layer", 'by = "norm", or a later layer')
+    batch, heads, groups = found.extents[:3]
+    if heads != groups or batch != 1:
+        raise RefusalError("heads share keys in the attention before this layer", 'by = "norm"')
+    query = build.slice_axis(build.widen(found.q), 2, 0, 1)
+    keys = build.swap_last(build.widen(found.k))
+    scores = build.map("mul", build.matmul(query, keys), float(found.scale.value.data))
+    return build.reshape(build.reduce("mean", build.softmax(scores, 3), (1,)), (1, tokens))
+
+
+def _package(
+    build: Builder, worth: SSAValue, table: SSAValue, ids: SSAValue, chosen: SSAValue, rule: TokenRule
+) -> SSAValue:
+    """The mean of the tokens that are dropped, weighted by what they are worth: [1, 1, width].
+
+    Their sums are those of all less those of the kept, in float32.
+    """
+    tokens, width = shape_of(table)
+    kept = shape_of(ids)[1]
+    own = build.reshape(build.gather_rows(build.reshape(worth, (tokens, 1)), ids), (1, kept))
+    matrix = build.reshape(chosen, (kept, width))
+    whole = build.matmul(worth, build.widen(table))
+    sums = build.map("sub", whole, build.matmul(own, build.widen(matrix)))
+    weight = build.map("sub", build.reduce("sum", worth, (1,)), build.reduce("sum", own, (1,)))
+    mean = build.map("div", sums, build.reshape(weight, (1, 1)))
+    return build.cast(build.reshape(mean, (1, 1, width)), element_type(chosen))
+
+
+Axes = dict[SSAValue, int]
+"""The axis along which a value has the tokens."""
+
+
+def _shrink(first: Operation, axes: Axes, before: int, after: int, always: int) -> None:
+    """Give every result from `first` on that has the tokens along an axis its new extent."""
+    op: Operation | None = first
+    changed: set[SSAValue] = set(axes)
+    while op is not None:
+        following = op.next_op
+        touched = [value for value in op.operands if value in axes]
+        if any(value in changed for value in op.operands):
+            # Its values are no longer those of the model.
+            op.attributes.pop("value", None)
+            changed.update(op.results)
+        if touched and not isinstance(op, ReturnOp):
+            rule = _RULES.get(type(op))
+            if rule is None:
+                raise RefusalError(f"{op.name} takes tokens in a way that is not known to go with fewer")
+            axis = rule(op, axes, before, always)
+            if axis is not None:
+                op = _retype(op, axis, after)
+                axes[op.results[0]] = axis
+                changed.add(op.results[0])
+        elif touched:
+            raise RefusalError("an output of the model has all tokens", "prune models whose output is of one token")
+        op = following
+
+
+def _retype(op: Operation, axis: int, extent: int) -> Operation:
+    shape = list(shape_of(op.results[0]))
+    shape[axis] = extent
+    new = type(op).create(
+        operands=list(op.operands),
+        result_types=[tensor(element_type(op.results[0]), *shape)],
+        properties=dict(op.properties),
+        attributes=dict(op.attributes),
+    )
+    new.location = op.location
+    Rewriter.replace_op(op, new)
+    return new
+
+
+def _aligned(op: Operation, axes: Axes, before: int, _: int) -> int:
+    """Elementwise: the axis counted from the last; nothing else may have the tokens' extent of its own there."""
+    rank = len(shape_of(op.results[0]))
+    found = {axes[value] - len(shape_of(value)) + rank for value in op.operands if value in axes}
+    for value in op.operands:
+        shape = shape_of(value)
+        place = next(iter(found)) - rank + len(shape)
+        if value not in axes and place >= 0 and shape[place] == before != 1:
+            raise RefusalError(f"{op.name} joins tokens with something that has one value for each of them")
+    if len(found) != 1:
+        raise RefusalError(f"{op.name} joins tokens along several axes")
+    return found.pop()
+
+
+def _kept_axis(op: nn.LayerNormOp | nn.RmsNormOp | nn.SoftmaxOp, axes: Axes, _: int, __: int) -> int:
+    axis = axes[op.input]
+    if op.axis.value.data == axis:
+        raise RefusalError(f"{op.name} runs along the tokens")
+    return axis
+
+
+def _reduce(op: nn.ReduceOp, axes: Axes, _: int, __: int) -> int | None:
+    return None if axes[op.input] in op.axes.get_values() else axes[op.input]
+
+
+def _matmul(op: nn.MatmulOp, axes: Axes, _: int, __: int) -> int:
+    rank = len(shape_of(op.lhs))
+    if op.rhs in axes or axes[op.lhs] == rank - 1:
+        raise RefusalError("a product sums over the tokens")
+    return axes[op.lhs] - rank + len(shape_of(op.result))
+
+
+def _attention(op: sattn.AttentionOp, axes: Axes, _: int, __: int) -> int:
+    if op.mask is not None or op.causal is not None:
+        raise RefusalError("an attention behind has a mask, which names tokens by their places")
+    if any(value not in axes or axes[value] != 2 for value in (op.q, op.k, op.v)):
+        raise RefusalError("an attention behind has keys or values of other tokens")
+    return 2
+
+
+def _transpose(op: nn.TransposeOp, axes: Axes, _: int, __: int) -> int:
+    return op.permutation.get_values().index(axes[op.input])
+
+
+def _reshape(op: nn.ReshapeOp, axes: Axes, before: int, _: int) -> int:
+    old, new, axis = shape_of(op.input), shape_of(op.result), axes[op.input]
+    for place in range(len(new)):
+        if new[place] == before and prod(new[:place]) == prod(old[:axis]):
+            return place
+    raise RefusalError("a reshape joins the tokens' axis with another")
+
+
+def _slice(op: nn.SliceOp, axes: Axes, before: int, always: int) -> int | None:
+    axis = axes[op.input]
+    start, step, size = (
+        op.starts.get_values()[axis],
+        op.steps.get_values()[axis],
+        shape_of(op.result)[axis],
+    )
+    if step == 1 and size == before:
+        return axis
+    if start >= 0 and max(start, start + step * (size - 1)) < always:
+        return None
+    raise RefusalError("a slice names tokens by places that change", "raise `always` where it takes the first ones")
+
+
+_RULES: Mapping[type[Operation], Callable[[Any, Axes, int, int], int | None]] = {
+    nn.MapOp: _aligned,
+    nn.CastOp: _aligned,
+    nn.LayerNormOp: _kept_axis,
+    nn.RmsNormOp: _kept_axis,
+    nn.SoftmaxOp: _kept_axis,
+    nn.ReduceOp: _reduce,
+    nn.MatmulOp: _matmul,
+    nn.TransposeOp: _transpose,
+    nn.ReshapeOp: _reshape,
+    nn.SliceOp: _slice,
+    sattn.AttentionOp: _attention,
+}
+"""By operation: the axis of the tokens in its result, None where there is none. Raises RefusalError."""

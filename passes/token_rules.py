@@ -1,0 +1,87 @@
+"""What a recipe says of tokens: before which layer, how many go on, and by what they are chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..isa.errors import UsageError
+
+MEASURES = ("class", "norm")
+RULE = re.compile(r"(?P<before>.+?)=(?P<keep>[^,]+),(?P<by>\w+),(?P<always>\d+),(?P<package>true|false)")
+
+
+@dataclass(frozen=True)
+class TokenRule:
+    """Tokens that go on into the layer at the structural path `before`.
+
+    keep: their share of the model's tokens, without the `always` first ones, which go on whatever they are worth.
+    by: what they are worth: "class", the attention that the first token pays them in the layer before, mean over heads;
+    "norm", the sum of their squares. package: those that do not go on are joined into one token, their mean weighted by
+    what they are worth (Kong et al., "SPViT", ECCV 2022), which stands last.
+    """
+
+    before: str
+    keep: float
+    by: str = "class"
+    always: int = 1
+    package: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep <= 1:
+            raise UsageError(f"`keep` of [[tokens]] is a share above 0 and up to 1, not {self.keep}")
+        if self.by not in MEASURES:
+            raise UsageError(f"`by` of [[tokens]] is one of {', '.join(MEASURES)}, not {self.by!r}")
+        if self.by == "class" and not self.always:
+            raise UsageError('by = "class" measures what the first token attends to: `always` keeps at least one')
+
+    def __str__(self) -> str:
+        return f"{self.before}={self.keep},{self.by},{self.always},{str(self.package).lower()}"
+
+    def kept(self, tokens: int) -> int:
+        """How many of the model's `tokens` go on, those that always do among them (Rao et al., "DynamicViT", NeurIPS
+        2021: the share rounded down)."""
+        return min(tokens, self.always + max(int(self.keep * (tokens - self.always)), 1))
+
+    def to_dict(self) -> dict[str, object]:
+        """The table of a recipe."""
+        return {
+            "before": self.before,
+            "keep": self.keep,
+            "by": self.by,
+            "always": self.always,
+            "package": self.package,
+        }
+
+    @staticmethod
+    def of(table: Mapping[str, object]) -> TokenRule:
+        """From a recipe's table. Raises UsageError for what is unknown or out of range."""
+        known = {"before": str, "keep": float, "by": str, "always": int, "package": bool}
+        unknown = sorted(set(table) - set(known))
+        if unknown:
+            raise UsageError(f"[[tokens]] has no key {unknown[0]!r}", f"it knows {', '.join(known)}")
+        for key in ("before", "keep"):
+            if key not in table:
+                raise UsageError(f"each [[tokens]] needs `{key}`")
+        given: dict[str, object] = {
+            key: float(value) if key == "keep" and type(value) is int else value for key, value in table.items()
+        }
+        for key, value in given.items():
+            if type(value) is not known[key]:
+                raise UsageError(f"`{key}` of [[tokens]] is of the kind {known[key].__name__}, not {value!r}")
+        if isinstance(always := given.get("always", 1), int) and always < 0:
+            raise UsageError("`always` of [[tokens]] is 0 or more")
+        return TokenRule(**given)  # pyright: ignore[reportArgumentType] - the kinds are checked above
+
+    @staticmethod
+    def parse(text: str) -> TokenRule:
+        """From its text. Raises UsageError."""
+        found = RULE.fullmatch(text)
+        if found is None:
+            raise UsageError(f"{text!r} is no token rule", "write path=keep,by,always,package")
+        try:
+            keep = float(found["keep"])
+        except ValueError:
+            raise UsageError(f"{found['keep']!r} is no share of tokens") from None
+        return TokenRule(found["before"], keep, found["by"], int(found["always"]), found["package"] == "true")

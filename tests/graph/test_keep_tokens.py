@@ -1,0 +1,128 @@
+"""Token pruning by recipe, against an encoder in numpy that drops the same tokens."""
+
+import math
+
+import numpy as np
+import onnx
+import pytest
+from encoders import Encoder, Graph, layers
+from onnx import TensorProto, numpy_helper
+
+import attnc
+from attnc.compiler.recipe import Recipe
+from attnc.isa.errors import UnsupportedError, UsageError
+from attnc.passes.token_rules import TokenRule
+
+SIZE = Encoder(layers=3, width=32, heads=2, tokens=21, hidden=48, pre_norm=True)
+HEAD = SIZE.width // SIZE.heads
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """An encoder whose answer is its first token, as a file, with its weights by name."""
+    graph = Graph(seed=3)
+    x = layers(graph, "hidden", SIZE)
+    graph.constant("first", np.array(0, np.int64))
+    graph.node("Gather", [x, "first"], "answer", axis=1)
+    given = ("hidden", TensorProto.FLOAT, [1, SIZE.tokens, SIZE.width])
+    model = graph.model("encoder", given, ("answer", TensorProto.FLOAT, [1, SIZE.width]))
+    path = tmp_path_factory.mktemp("tokens") / "encoder.onnx"
+    onnx.save(model, path)
+    weights = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    return path, weights, np.random.default_rng(0).normal(size=(1, SIZE.tokens, SIZE.width)).astype(np.float32)
+
+
+def softmax(x):
+    weights = np.exp(x - x.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def in_numpy(weights, x, rules):
+    """The answer where `rules` has, by layer: how many tokens go on, the measure, and whether there is a package."""
+
+    def linear(x, name):
+        return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        return (
+            centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weights[f"{name}.scale"]
+            + weights[f"{name}.bias"]
+        )
+
+    def heads(x):
+        return x.reshape(len(x), SIZE.heads, HEAD).transpose(1, 0, 2)
+
+    erf = np.vectorize(math.erf)
+    x, attended = x[0].astype(np.float64), None
+    for layer in range(SIZE.layers):
+        if layer in rules:
+            kept, by, package = rules[layer]
+            worth = attended if by == "class" else (x**2).sum(-1)
+            best = sorted(range(1, len(x)), key=lambda token: (-worth[token], token))[: kept - 1]
+            chosen = [0, *sorted(best)]
+            dropped = [token for token in range(len(x)) if token not in chosen]
+            mean = (worth[dropped, None] * x[dropped]).sum(0) / worth[dropped].sum()
+            x = np.concatenate([x[chosen], mean[None]]) if package else x[chosen]
+        name = f"layer.{layer}.attention"
+        normal = norm(x, f"{name}.norm")
+        query, key, value = (heads(linear(normal, f"{name}.{part}")) for part in ("query", "key", "value"))
+        probabilities = softmax(query @ key.swapaxes(1, 2) * HEAD**-0.5)
+        attended = probabilities[:, 0].mean(0)
+        x = x + linear((probabilities @ value).transpose(1, 0, 2).reshape(len(x), -1), f"{name}.out")
+        name = f"layer.{layer}.feed_forward"
+        hidden = linear(norm(x, f"{name}.norm"), f"{name}.up")
+        x = x + linear(hidden * (1 + erf(hidden / np.sqrt(2))) / 2, f"{name}.down")
+    return x[:1]
+
+
+@pytest.mark.parametrize("by", ["class", "norm"])
+@pytest.mark.parametrize("package", [False, True])
+def test_layers_see_the_tokens_that_are_kept(encoder, by, package):
+    path, weights, x = encoder
+    tables = [
+        {"before": "encoder.1", "keep": 0.5, "by": by, "package": package},
+        {"before": "encoder.2", "keep": 0.2, "by": by, "package": package},
+    ]
+    program = attnc.compile(path, recipe=Recipe.of({"tokens": tables})).program
+    result = attnc.Session(program).run({"hidden": x}, check=True)
+    wanted = in_numpy(weights, x, {1: (11, by, package), 2: (5, by, package)})
+    np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
+
+
+def test_to_keep_all_changes_nothing(encoder):
+    path, weights, x = encoder
+    recipe = Recipe.of({"tokens": [{"before": "encoder.1", "keep": 1.0}]})
+    result = attnc.Session(attnc.compile(path, recipe=recipe).program).run({"hidden": x})
+    np.testing.assert_allclose(result.outputs["answer"], in_numpy(weights, x, {}), rtol=2e-4, atol=2e-4)
+
+
+def test_shares_are_of_the_models_tokens():
+    # DynamicViT at 0.7 of 196 patches: 137, 96 and 67, beside the class token.
+    assert [TokenRule("x", 0.7**stage).kept(197) - 1 for stage in (1, 2, 3)] == [137, 96, 67]
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ({"before": "encoder.9", "keep": 0.5}, "matches no layer"),
+        ({"before": "encoder.1", "keep": 0}, "a share above 0"),
+        ({"before": "encoder.1", "keep": 0.5, "by": "luck"}, "one of class, norm"),
+        ({"before": "encoder.1", "keep": 0.5, "often": 1}, "has no key 'often'"),
+        ({"before": "encoder.1"}, "needs `keep`"),
+        ({"before": "encoder.1", "keep": 0.5, "always": 0}, "keeps at least one"),
+    ],
+)
+def test_rules_that_say_nothing_possible_are_refused(encoder, table, reason):
+    with pytest.raises(UsageError, match=reason):
+        attnc.compile(encoder[0], recipe=Recipe.of({"tokens": [table]}))
+
+
+def test_a_model_that_answers_for_every_token_is_refused_by_name(tmp_path):
+    graph = Graph(seed=3)
+    graph.node("Identity", [layers(graph, "hidden", SIZE)], "answers")
+    shape = [1, SIZE.tokens, SIZE.width]
+    path = tmp_path / "answers.onnx"
+    onnx.save(graph.model("encoder", ("hidden", TensorProto.FLOAT, shape), ("answers", TensorProto.FLOAT, shape)), path)
+    with pytest.raises(UnsupportedError, match=r"tokens 'encoder\.1': an output of the model has all tokens"):
+        attnc.compile(path, recipe=Recipe.of({"tokens": [{"before": "encoder.1", "keep": 0.5}]}))
