@@ -88,6 +88,16 @@ def sums(build: Builder, value: SSAValue, axis: int) -> SSAValue:
     return build.reduce("sum", value, (axis % len(shape_of(value)),), i32)
 
 
+def sums_of(build: Builder, of: Bytes, axis: int, transposed: bool = False) -> SSAValue:
+    """Sums of (bytes - zero) along an axis that stays, i32, and their last two axes swapped if `transposed`; the zero
+    point stretches to the result."""
+    total = sums(build, of.value, axis)
+    if transposed:
+        total = build.swap_last(total)
+    zero = _value(build, of.zero)
+    return total if zero is None else build.map("sub", total, build.map("mul", zero, shape_of(of.value)[axis]))
+
+
 def _value(build: Builder, zero: SSAValue | Array | None) -> SSAValue | None:
     if zero is None or isinstance(zero, SSAValue):
         return zero

@@ -48,7 +48,7 @@ class Dequantized:
             return None
         values, scale, zero_point, axis = found
         for step in steps if axis is not None else ():
-            axis = _axis_after(step, axis) if axis is not None else None
+            axis = axis_after(step, axis) if axis is not None else None
             if axis is None:
                 return None
         if axis is not None and zero_point is not None and any(isinstance(step, nn.PadOp) for step in steps):
@@ -147,7 +147,7 @@ def _by_cast(value: SSAValue) -> _Found | None:
     return None
 
 
-def _axis_after(step: Operation, axis: int) -> int | None:
+def axis_after(step: Operation, axis: int) -> int | None:
     """Where `axis` of the operand of a layout operation is in its result; None if it is mixed with others or
     cut."""
     before, after = shape_of(step.operands[0]), shape_of(step.results[0])

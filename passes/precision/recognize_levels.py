@@ -4,12 +4,14 @@ A float that can only be a whole number of a narrow range (the result of roundin
 sign, one of two numbers that a comparison chooses, or a constant matrix of few values) is put into a byte and taken
 out again, with what scales it behind. That changes no value; products of two such operands then are integer products.
 
-Spellings: Where(x >= 0, 1, -1), Greater and Where, Sign, Cast of a comparison, Sub / Div / Round / Clip / Mul, and
-constant matrices of {-a, a}, {0, a} or {-a, 0, a} with one a for the tensor or for each column.
+Spellings: Where(x >= 0, 1, -1), Greater and Where, Sign, 2 * (x >= 0) - 1, any arithmetic of one comparison,
+Sub / Div / Round / Clip / Mul, and constant matrices of few levels (`constant_levels`). Factors and offsets, also those
+that are found when the program runs, stay behind the bytes (`affine_operands`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,21 +21,27 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects import nn
-from ...dialects.constants import Array, ConstantStore, derived_key
+from ...dialects.constants import ConstantStore, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_bool, shape_of, ui8
+from ...isa.lane_functions import LANE_FUNCTIONS
 from ..builder import Builder
+from .affine_operands import peeled
+from .constant_levels import levels_of
 from .integer_products import contracted_axis
 from .retype import LAYOUT
 
 BYTE, UNSIGNED = (-128, 127), (0, 255)
 
-SAMPLED = 64
-"""So many first values of a constant tell most matrices that have many levels."""
+SMALL = 64
+"""Constants of up to so many equal elements are looked at as one number."""
 
 ROUNDINGS = ("rint", "floor", "ceil", "trunc")
 
 Range = tuple[float, float]
+
+BOUNDED: dict[str, Range] = {"sigmoid": (0, 1), "tanh": (-1, 1), "erf": (-1, 1), "sign": (-1, 1)}
+"""Functions whose values are bounded, whatever they are of."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,25 @@ def whole_range(value: SSAValue, store: ConstantStore) -> Range | None:
 
 
 def bounds(value: SSAValue, store: ConstantStore) -> Range:
-    """Bounds of a float value, as far as clamping tells them."""
+    """Bounds of a float value, as far as clamping and scaling by constants tell them."""
     made = value.owner
-    if isinstance(made, nn.MapOp) and made.function.data in ("min", "max"):
-        pick = min if made.function.data == "min" else max
-        ranges = [bounds(operand, store) for operand in made.inputs]
-        return pick(ranges[0][0], ranges[1][0]), pick(ranges[0][1], ranges[1][1])
+    if isinstance(made, LAYOUT):
+        return bounds(made.operands[0], store)
+    if isinstance(made, nn.SoftmaxOp):
+        return 0.0, 1.0
+    if isinstance(made, nn.MapOp):
+        function, inputs = made.function.data, made.inputs
+        if function in BOUNDED:
+            return BOUNDED[function]
+        if function in ("min", "max"):
+            pick = min if function == "min" else max
+            ranges = [bounds(operand, store) for operand in inputs]
+            return pick(ranges[0][0], ranges[1][0]), pick(ranges[0][1], ranges[1][1])
+        other = _number(inputs[-1], store)
+        if function in ("mul", "div", "add", "sub") and other is not None:
+            # Rounding is monotone: what the ends become bounds what lies between.
+            ends = [_evaluated(function, (end, other)) for end in bounds(inputs[0], store)]
+            return (-np.inf, np.inf) if np.isnan(ends).any() else (float(min(ends)), float(max(ends)))
     number = _number(value, store)
     return (-np.inf, np.inf) if number is None else (number, number)
 
@@ -96,7 +117,7 @@ def bounds(value: SSAValue, store: ConstantStore) -> Range:
 def _number(value: SSAValue, store: ConstantStore) -> float | None:
     """The one value of a small constant whose elements are equal."""
     made = value.owner
-    if not isinstance(made, nn.ConstantOp) or int(np.prod(shape_of(value), dtype=np.int64)) > SAMPLED:
+    if not isinstance(made, nn.ConstantOp) or int(np.prod(shape_of(value), dtype=np.int64)) > SMALL:
         return None
     array = store.array(made.data)
     return float(array.flat[0]) if array.size and (array == array.flat[0]).all() else None
@@ -107,27 +128,47 @@ def _whole_number(value: SSAValue, store: ConstantStore) -> Range | None:
     return None if number is None or number != np.floor(number) else (number, number)
 
 
-def scale_of_levels(array: Array, axis: int) -> Array | None:
-    """The scale that makes a constant whole numbers of -1 to 1, of one element or one for each index of `axis` (it
-    stretches to the constant); 1 for small whole numbers. None for a constant of other values."""
-    if _has_many_magnitudes(array, axis):
+@dataclass(frozen=True)
+class Choice:
+    """A value that is `upper` where a truth value holds, and `lower` elsewhere."""
+
+    condition: SSAValue
+    upper: np.float32
+    lower: np.float32
+
+
+def choice_of(value: SSAValue, store: ConstantStore) -> Choice | None:
+    """The finite numbers that a float value chooses between by one truth value, however it comes from that; None for
+    any other value."""
+    made = value.owner
+    if element_type(value) != f32 or not isinstance(made, nn.MapOp | nn.CastOp):
         return None
-    size = np.abs(array)
-    others = tuple(other for other in range(array.ndim) if other != axis)
-    for reduced in (None, others):
-        scale = size.max(axis=reduced, keepdims=reduced is not None)
-        if np.isfinite(scale).all() and ((size == scale) | (size == 0)).all():
-            return np.where(scale > 0, scale, 1).astype(np.float32)
-    if size.max() <= BYTE[1] and (array == np.floor(array)).all():
-        return np.ones((), np.float32)
-    return None
+    if isinstance(made, nn.CastOp):
+        truth = is_bool(element_type(made.input))
+        return Choice(made.input, np.float32(1), np.float32(0)) if truth else choice_of(made.input, store)
+    if made.function.data == "select":
+        upper, lower = (_number(operand, store) for operand in made.inputs[1:])
+        if upper is None or lower is None or not np.isfinite([upper, lower]).all():
+            return None
+        return Choice(made.inputs[0], np.float32(upper), np.float32(lower))
+    numbers = [_number(operand, store) for operand in made.inputs]
+    places = [place for place, number in enumerate(numbers) if number is None]
+    if len(places) != 1 or shape_of(made.inputs[places[0]]) != shape_of(value):
+        return None
+    choice = choice_of(made.inputs[places[0]], store)
+    if choice is None:
+        return None
+    upper, lower = (
+        _evaluated(made.function.data, [side if number is None else number for number in numbers])
+        for side in (float(choice.upper), float(choice.lower))
+    )
+    return Choice(choice.condition, upper, lower) if np.isfinite([upper, lower]).all() else None
 
 
-def _has_many_magnitudes(array: Array, axis: int) -> bool:
-    """What a glance at a few elements of one index of `axis` tells; most weights need no closer look."""
-    sample = np.abs(array.take(0, axis).ravel()[:SAMPLED])
-    present = sample[sample > 0]
-    return bool((present != present[:1]).any() and (sample != np.floor(sample)).any())
+def _evaluated(function: str, numbers: Sequence[float]) -> np.float32:
+    """A lane function of numbers, as the lanes compute it."""
+    operands = [np.asarray(number, np.float32) for number in numbers]
+    return np.float32(LANE_FUNCTIONS[function].evaluate(*operands))
 
 
 @dataclass
@@ -148,31 +189,20 @@ class _Operand:
         if isinstance(value.owner, nn.ConstantOp):
             self._constant(user, index, value.owner)
             return
-        scaled = self._factor(value)
-        if scaled is not None:
-            user, index = scaled
-            value = user.operands[index]
-        self._value(user, index, value)
-
-    def _factor(self, value: SSAValue) -> tuple[Operation, int] | None:
-        """The multiplication by a constant that makes `value`, and the place of its other operand."""
-        made = value.owner
-        if not isinstance(made, nn.MapOp) or made.function.data != "mul":
-            return None
-        for place in (0, 1):
-            if isinstance(made.inputs[1 - place].owner, nn.ConstantOp):
-                return made, place
-        return None
+        choice = choice_of(value, self.store)
+        if choice is not None:
+            self._two_numbers(Builder.after(value, self.store, user), user, index, choice)
+            return
+        _, steps = peeled(self.product.operands[self.index], contracted_axis(self.product, self.index))
+        if steps:
+            user, index = steps[0].operation, steps[0].place
+        self._value(user, index, user.operands[index])
 
     def _value(self, user: Operation, index: int, value: SSAValue) -> None:
         found = whole_range(value, self.store)
         build = Builder.after(value, self.store, user)
         if found is not None:
             self._through_byte(build, user, index, value, found)
-            return
-        made = value.owner
-        if isinstance(made, nn.MapOp) and made.function.data == "select":
-            self._two_numbers(build, user, index, made)
 
     def _through_byte(self, build: Builder, user: Operation, index: int, value: SSAValue, found: Range) -> None:
         if isinstance(value.owner, nn.CastOp) and element_type(value.owner.input) in (i8, ui8):
@@ -182,46 +212,39 @@ class _Operand:
                 user.operands[index] = build.cast(build.cast(value, byte), f32)
                 return
 
-    def _two_numbers(self, build: Builder, user: Operation, index: int, made: nn.MapOp) -> None:
-        """One of {-a, a}, {a, 0} or {0, a}: the choice of whole numbers, times a."""
-        numbers = [_number(operand, self.store) for operand in made.inputs[1:]]
-        if numbers[0] is None or numbers[1] is None:
-            return
-        a = numbers[0] or numbers[1]
-        levels = [number / a for number in numbers if number is not None] if a and np.isfinite(a) else []
-        if not levels or not set(levels) <= {-1.0, 0.0, 1.0}:
-            return
-        whole = build.cast(build.map("select", made.inputs[0], *levels, to=f32), i8)
-        wide = build.cast(whole, f32)
-        if user is self.product or isinstance(user, LAYOUT):
-            user.operands[index] = build.map("mul", wide, a)
-            return
-        # Levels of -1, 0 and 1 keep the two factors exact as one.
-        factor = user.operands[1 - index].owner
-        assert isinstance(factor, nn.ConstantOp)
-        before = Builder.before(user, self.store)
-        user.operands[index] = wide
-        user.operands[1 - index] = before.constant(self.store.array(factor.data) * np.float32(a))
+    def _two_numbers(self, build: Builder, user: Operation, index: int, choice: Choice) -> None:
+        """One of {-a, a}, {a, 0} or {0, a}: the choice of whole numbers, times a. Of other numbers: of 0 and 1, times
+        their difference, plus one of them."""
+        upper, lower = choice.upper, choice.lower
+        a = upper or lower
+        levels = [upper / a, lower / a] if a else [0.0, 0.0]
+        if set(levels) <= {-1.0, 0.0, 1.0}:
+            whole = build.map("select", choice.condition, *map(float, levels), to=f32)
+            scale, offset = a, np.float32(0)
+        else:
+            whole = build.cast(choice.condition, f32)
+            scale, offset = np.float32(upper - lower), lower
+        wide = build.cast(build.cast(whole, i8), f32)
+        scaled = wide if scale == 1 else build.map("mul", wide, float(scale))
+        user.operands[index] = scaled if offset == 0 else build.map("add", scaled, float(offset))
 
     def _constant(self, user: Operation, index: int, made: nn.ConstantOp) -> None:
         key = made.reference
         if key is None or len(shape_of(made.result)) < 2:
             return
         axis = self._kept_axis(user, made.result)
-        scale = None if axis is None else scale_of_levels(self.store.get(key), axis)
-        if scale is None:
+        levels = None if axis is None else levels_of(self.store.get(key), axis)
+        if levels is None:
             return
-
-        def whole(array: Array) -> Array:
-            return np.rint(array / scale).astype(np.int8)
-
-        name = derived_key("levels", key, scales=scale.shape)
-        self.store.derive(name, whole, key, shape=shape_of(made.result), dtype=np.dtype(np.int8))
+        name = derived_key("levels", key, scales=levels.scale.shape)
+        self.store.derive(name, levels.whole, key, shape=shape_of(made.result), dtype=np.dtype(np.int8))
         build = Builder.after(made.result, self.store, user)
-        wide = build.cast(build.named_constant(name), f32)
-        user.operands[index] = (
-            wide if scale.size == 1 and scale.item() == 1 else build.map("mul", wide, build.constant(scale))
-        )
+        value = build.cast(build.named_constant(name), f32)
+        if levels.scale.size > 1 or levels.scale.item() != 1:
+            value = build.map("mul", value, build.constant(levels.scale))
+        if levels.offset is not None:
+            value = build.map("add", value, build.constant(levels.offset))
+        user.operands[index] = value
 
     def _kept_axis(self, user: Operation, constant: SSAValue) -> int | None:
         """The axis of a constant matrix that the product keeps; None where layout operations mix it."""
