@@ -222,7 +222,8 @@ class Summary:
 @frozen
 class Report:
     """The report of a run: `summary`, and rows by node, kernel, engine, stall, memory on chip and part of the critical
-    path (empty without timing). `make_changes` gives `changes` when they are asked for: each is a run of its own."""
+    path (empty without timing). `setting` is what the program was made for and with: machine and recipe, as plain
+    values. `make_changes` gives `changes` when they are asked for: each is a run of its own."""
 
     summary: Summary
     nodes: tuple[NodeRow, ...] = ()
@@ -232,6 +233,7 @@ class Report:
     critical_path: tuple[CriticalRow, ...] = ()
     memories: tuple[MemoryRow, ...] = ()
     unlowered: tuple[Unlowered, ...] = ()
+    setting: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_changes: Callable[[], tuple[Change, ...]] = field(default=tuple, repr=False, compare=False)
 
     @cached_property
@@ -253,7 +255,8 @@ class Report:
         return {
             "schema_version": SCHEMA_VERSION,
             "summary": {**summary, **(performance or {})},
-            **{rows: [asdict(row) for row in getattr(self, rows)] for rows in _ROWS},
+            "setting": dict(self.setting),
+            **{rows: [asdict(row) for row in getattr(self, rows)] for rows in ROWS},
         }
 
     def to_dataframe(self, rows: str = "nodes") -> DataFrame:
@@ -263,9 +266,9 @@ class Report:
         """
         from .tables import data_frame
 
-        if rows not in _ROWS:
-            raise UsageError(f"a report has no {rows!r}", f"it has {', '.join(_ROWS)}")
-        return data_frame(getattr(self, rows), _ROWS[rows])
+        if rows not in ROWS:
+            raise UsageError(f"a report has no {rows!r}", f"it has {', '.join(ROWS)}")
+        return data_frame(getattr(self, rows), ROWS[rows])
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -274,7 +277,7 @@ class Report:
         return report_html(self)
 
 
-_ROWS: dict[str, type[Any]] = {
+ROWS: dict[str, type[Any]] = {
     "nodes": NodeRow,
     "kernels": KernelRow,
     "unlowered": Unlowered,

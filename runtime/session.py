@@ -217,8 +217,9 @@ def _report(
         nan_inputs=nan_inputs,
         checks=checks,
     )
+    setting = {"machine": machine.to_dict(), "recipe": dict(program.recipe)}
     if measurement is None:
-        return Report(summary, unlowered=unlowered)
+        return Report(summary, unlowered=unlowered, setting=setting)
     with watch("report"):
         summary = replace(summary, performance=measurement.performance)
         return Report(
@@ -230,6 +231,7 @@ def _report(
             measurement.critical_rows,
             measurement.memories,
             unlowered,
+            setting,
             partial(changes, measurement),
         )
 

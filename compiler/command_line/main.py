@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "say what of a model can run on the accelerator, and why the rest cannot",
     "compare": "find the node where values first part from the reference",
     "explore": "search machines and recipes for the designs that no other beats",
+    "diff": "say what changed between two programs or reports: cycles, bytes and energy by node",
     "inspect": "describe a binary: machine, signature, memory map, nodes",
     "disasm": "write a binary as assembly text",
     "asm": "assemble a binary from text",
