@@ -16,7 +16,7 @@ from ..dialects.constants import Array
 from ..dialects.context import CompilerContext
 from ..dialects.provenance import date_folded, folded_nodes
 from ..isa.errors import UsageError
-from ..isa.machine import Machine, load_machine
+from ..isa.machine import DEFAULT_MACHINE, Machine, load_machine
 from ..isa.program import Program
 from ..passes.emit.emit import ModelFacts
 from .collection import without_collection
@@ -27,8 +27,6 @@ from .registry import new_context
 
 if TYPE_CHECKING:
     import onnx
-
-DEFAULT_MACHINE = "edge"
 
 
 @dataclass

@@ -2,13 +2,14 @@
 
 `code` names the kind of error in print and in machine-readable output; `exit_code` is what the command line
 returns: 1 when the answer is no (unsupported, does not fit, faults, races), 2 when the question was wrong
-(usage, unreadable or invalid input).
+(usage, unreadable or invalid input). `meaning` and `advice` are what `attnc explain` and the page of errors say.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import ClassVar
 
 from .frozen import frozen
 
@@ -16,8 +17,10 @@ from .frozen import frozen
 class AttncError(Exception):
     """Base of every error that attnc raises on purpose; `str(error)` is one clear message."""
 
-    code: str = "E100"
-    exit_code: int = 1
+    code: ClassVar[str] = "E100"
+    exit_code: ClassVar[int] = 1
+    meaning: ClassVar[str] = ""
+    advice: ClassVar[str] = ""
 
 
 class UsageError(AttncError):
@@ -25,6 +28,8 @@ class UsageError(AttncError):
 
     code = "E201"
     exit_code = 2
+    meaning = "A flag, an argument or a call asks for something that does not exist or does not go together."
+    advice = "The message ends with what to write instead. `attnc COMMAND --help` lists every option with examples."
 
     def __init__(self, reason: str, remedy: str | None = None) -> None:
         self.reason = reason
@@ -37,6 +42,15 @@ class InputError(AttncError):
 
     code = "E202"
     exit_code = 2
+    meaning = (
+        "An input cannot be read, or is not what it should be: a model, arrays, a recipe, a dump folder. "
+        "Nothing was written."
+    )
+    advice = (
+        "For arrays, compare names, types and shapes with `attnc inspect PROGRAM`. For a model, run "
+        "`onnx.checker.check_model` on it, keep external data beside it, and fix open dimensions with "
+        "`--shape NAME=1x128`."
+    )
 
     def __init__(self, subject: str, reason: str, remedy: str | None = None) -> None:
         self.subject = subject
@@ -51,6 +65,11 @@ class MachineError(AttncError):
 
     code = "E203"
     exit_code = 2
+    meaning = "A machine file is not valid; the message names the key and what may stand there."
+    advice = (
+        "Start from a file that is: `attnc new-machine NAME -o FILE` writes one with every key explained, and "
+        "`attnc machines FILE` checks it."
+    )
 
     def __init__(self, machine: str, key: str, reason: str) -> None:
         self.machine = machine
@@ -65,6 +84,14 @@ class ProgramFileError(AttncError):
 
     code = "E204"
     exit_code = 2
+    meaning = (
+        "A program file is damaged, was made by another version, or contradicts itself. A program is checked "
+        "whole before anything of it runs."
+    )
+    advice = (
+        "Compile the model again with this version. If the program uses instructions of another package, "
+        "install that package."
+    )
 
     def __init__(self, subject: str, reason: str) -> None:
         self.subject = subject
@@ -77,6 +104,11 @@ class OutputError(AttncError):
 
     code = "E206"
     exit_code = 2
+    meaning = (
+        "A file cannot be written: its folder is missing or locked, or the disk is full. What was there "
+        "before is untouched."
+    )
+    advice = "Make room, or name another place."
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
@@ -89,6 +121,8 @@ class AssemblyError(AttncError):
 
     code = "E205"
     exit_code = 2
+    meaning = "Assembly text is not valid; line and column count from 1."
+    advice = "`attnc disasm` writes text that assembles; the manual of instructions lists every operand and its range."
 
     def __init__(self, source: str, line: int, column: int, reason: str) -> None:
         self.source = source
@@ -103,6 +137,13 @@ class ExtensionError(AttncError):
 
     code = "E207"
     exit_code = 2
+    meaning = (
+        "An installed package extends attnc with a machine, a pass or an instruction, and that is not as it should be."
+    )
+    advice = (
+        "Update or uninstall the package that the message names, or tell its authors. From Python, the "
+        "exception behind it is the error's `__cause__`."
+    )
 
     def __init__(self, package: str, name: str, reason: str) -> None:
         self.package = package
@@ -130,6 +171,14 @@ class UnsupportedError(AttncError):
 
     code = "E101"
     exit_code = 1
+    meaning = (
+        "The model has nodes that the accelerator cannot run. All of them are listed, with a reason each, and "
+        "nothing falls back to the host."
+    )
+    advice = (
+        "Follow the remedy in brackets, export that part differently, or run it outside of the accelerator. "
+        "`attnc check` lists the same without compiling."
+    )
 
     def __init__(self, blocking: Iterable[Blocking]) -> None:
         self.blocking = tuple(blocking)
@@ -144,6 +193,11 @@ class CapacityError(AttncError):
 
     code = "E102"
     exit_code = 1
+    meaning = (
+        "Something does not fit into a memory of the machine; the message says into which, how much is "
+        "needed, and by what."
+    )
+    advice = "Use one of the levers in the message: a shorter sequence, a narrower format, a machine with more memory."
 
     def __init__(
         self,
@@ -171,6 +225,15 @@ class Fault(AttncError):  # noqa: N818 - what a machine does; the word of the ma
 
     code = "E103"
     exit_code = 1
+    meaning = (
+        "The machine stopped: a value outside its valid range (an id beyond a table, the zero of Sign where "
+        "one bit takes it), a damaged instruction, or a read of memory that was never written. The message "
+        "names the instruction and its node."
+    )
+    advice = (
+        "Look at the input values first. For a program written by hand, `attnc run --check --log` shows the "
+        "instructions up to the fault."
+    )
 
     def __init__(
         self, reason: str, row: int | None = None, instruction: str | None = None, node: str | None = None
@@ -213,9 +276,22 @@ class RaceError(AttncError):
 
     code = "E104"
     exit_code = 1
+    meaning = (
+        "Two instructions touch the same memory, one of them writes, and nothing orders them: their result "
+        "would depend on timing."
+    )
+    advice = (
+        "In a program written by hand, add the missing wait (`@QUEUE:COUNT`). In a compiled one it is an "
+        "error in attnc: report it with the model."
+    )
 
     def __init__(self, first: Party, second: Party, place: str) -> None:
         self.first = first
         self.second = second
         self.place = place
         super().__init__(f"race on {place}: {first} and {second} are not ordered; a wait is missing")
+
+
+def error_kinds() -> tuple[type[AttncError], ...]:
+    """Every kind of error, by code."""
+    return tuple(sorted(AttncError.__subclasses__(), key=lambda kind: kind.code))

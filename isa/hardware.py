@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import log2
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 
@@ -73,41 +73,46 @@ class Engines:
 class Memory:
     """An on-chip memory. hazard_line_bytes: two accesses to one line are ordered as if they touched."""
 
-    bytes: int
-    hazard_line_bytes: int
+    bytes: Annotated[int, "size"]
+    hazard_line_bytes: Annotated[int, "two accesses to one line of so many bytes are ordered as if they touched"]
 
 
 @frozen
 class Dram:
     """DRAM: its channel is shared by all LD and ST engines."""
 
-    bytes: int
-    bytes_per_cycle: int
-    burst_bytes: int
-    latency_cycles: int
-    hazard_line_bytes: int
+    bytes: Annotated[int, "size, 4 GiB at most"]
+    bytes_per_cycle: Annotated[int, "bandwidth of the channel that all LD and ST engines share"]
+    burst_bytes: Annotated[int, "bytes that it moves at once: a transfer moves every burst that it touches"]
+    latency_cycles: Annotated[
+        int, "cycles from a request to its data; those of one transfer pass behind the data of another"
+    ]
+    hazard_line_bytes: Annotated[int, "two accesses to one line of so many bytes are ordered as if they touched"]
 
 
 @frozen
 class Transfer:
     """The on-chip side of LD and ST: one access of so many bytes a cycle."""
 
-    access_bytes: int
+    access_bytes: Annotated[int, "bytes on chip that LD or ST reads or writes in a cycle"]
 
 
 @frozen
 class MatrixEngine:
     """The matrix engine. rates: products a PE and cycle by mode, relative to int8."""
 
-    law: str
-    rows: int
-    columns: int
-    fill_cycles: int
-    drain_cycles: int
-    a_port_bytes_per_cycle: int
-    weight_port_bytes_per_cycle: int
-    acc_port_bytes_per_cycle: int
-    rates: Mapping[str, Fraction]
+    law: Annotated[str, f"how products cost cycles: {', '.join(MATRIX_LAWS)}"]
+    rows: Annotated[int, "processing elements along K"]
+    columns: Annotated[int, "processing elements along N"]
+    fill_cycles: Annotated[int, "cycles to fill the array when it was not just running"]
+    drain_cycles: Annotated[int, "cycles to drain it"]
+    a_port_bytes_per_cycle: Annotated[int, "port of the left operand"]
+    weight_port_bytes_per_cycle: Annotated[int, "port of the right operand"]
+    acc_port_bytes_per_cycle: Annotated[int, "port of the sums"]
+    rates: Annotated[
+        Mapping[str, Fraction],
+        "values of K that an element takes in a cycle, by mode, relative to int8; a mode left out does not exist",
+    ]
 
     def depth(self, mode: str) -> int:
         """Values of K that one weight tile covers in `mode`; 0 where the engine has no such mode."""
@@ -123,11 +128,11 @@ class MatrixEngine:
 class VectorEngine:
     """The vector engine: stream bytes are what its ports give each lane in a cycle."""
 
-    lanes: int
-    start_cycles: int
-    program_cycles: int
-    sram_bytes_per_lane: int
-    acc_bytes_per_lane: int
+    lanes: Annotated[int, "elements in a cycle"]
+    start_cycles: Annotated[int, "cycles before the first element of a pass"]
+    program_cycles: Annotated[int, "cycles to take a lane program"]
+    sram_bytes_per_lane: Annotated[int, "bytes that a lane reads from SRAM in a cycle"]
+    acc_bytes_per_lane: Annotated[int, "bytes that a lane reads from ACC in a cycle"]
 
 
 @frozen
@@ -135,8 +140,10 @@ class SparseEngine:
     """The sparse and index engine. `window`: among how many columns the matrix engine can choose those that a row of a
     masked product keeps."""
 
-    elements_per_cycle: int
-    window: int
+    elements_per_cycle: Annotated[int, "elements in a cycle"]
+    window: Annotated[
+        int, "columns among which the matrix engine can choose those that a row of a masked product keeps"
+    ]
 
 
 @frozen
@@ -162,21 +169,21 @@ class Figure:
 class Machine:
     """A machine as its file describes it."""
 
-    name: str
-    description: str
-    clock_ghz: float
-    control_cycles: int
-    engines: Engines
-    dram: Dram
-    sram: Memory
-    acc: Memory
-    transfer: Transfer
-    matrix: MatrixEngine
-    vector: VectorEngine
-    sparse: SparseEngine
-    energy_pj: Mapping[str, Figure]
-    area_um2: Mapping[str, Figure]
-    notes: tuple[str, ...] = ()
+    name: Annotated[str, "the name of the machine in reports"]
+    description: Annotated[str, "a line about it"]
+    clock_ghz: Annotated[float, "clock, GHz"]
+    control_cycles: Annotated[int, "cycles of sync, set.extent and load.extent"]
+    engines: Annotated[Engines, "how many engines of each kind"]
+    dram: Annotated[Dram, "DRAM"]
+    sram: Annotated[Memory, "on-chip memory of operands"]
+    acc: Annotated[Memory, "on-chip memory of sums"]
+    transfer: Annotated[Transfer, "the on-chip side of LD and ST"]
+    matrix: Annotated[MatrixEngine, "the matrix engine MX"]
+    vector: Annotated[VectorEngine, "the vector engine VX"]
+    sparse: Annotated[SparseEngine, "the sparse and index engine SX"]
+    energy_pj: Annotated[Mapping[str, Figure], "picojoules of one action, each with its source"]
+    area_um2: Annotated[Mapping[str, Figure], "square micrometres of one of each thing, each with its source"]
+    notes: Annotated[tuple[str, ...], "what the figures assume"] = ()
 
     @cached_property
     def queues(self) -> tuple[Queue, ...]:

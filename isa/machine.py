@@ -50,6 +50,9 @@ __all__ = [
     "merge_tables",
 ]
 
+DEFAULT_MACHINE = "edge"
+"""The machine where none is named."""
+
 MACHINES_FOLDER = Path(__file__).parent / "machines"
 
 

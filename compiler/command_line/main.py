@@ -22,10 +22,16 @@ COMMANDS = {
     "disasm": "write a binary as assembly text",
     "asm": "assemble a binary from text",
     "machines": "list the machines, or print one in full",
+    "new-machine": "write a machine file to start from, every key explained",
+    "completion": "print what a shell needs to complete attnc's commands",
+    "explain": "say what an error code means, and what to do",
 }
 """Every command and what it does; each is a module of this package, imported only when it is the one asked for."""
 
 INTERRUPTED = 130
+
+COMPLETING = "_ARGCOMPLETE"
+"""The variable by which a shell's completion code asks for completions."""
 
 _EPILOG = """examples:
   attnc compile model.onnx -o model.attn
@@ -40,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[0] if words and words[0] in COMMANDS else None
     try:
+        if COMPLETING in os.environ:
+            _complete(os.environ.get("COMP_LINE", ""))
         return _run(command, words)
     except SystemExit as ended:
         # argparse leaves so, its message printed.
@@ -67,6 +75,14 @@ def _run(command: str | None, words: Sequence[str]) -> int:
     return status
 
 
+def _complete(line: str) -> None:
+    """Answer a shell that asks how `line`, what was typed so far, may go on."""
+    from .completion import autocomplete
+
+    typed = line.split()[1:2]
+    autocomplete(_parser(typed[0] if typed and typed[0] in COMMANDS else None))
+
+
 def _parser(command: str | None) -> ArgumentParser:
     """The parser, with the options of `command` alone: the other commands' modules stay unloaded."""
     parser = ArgumentParser(
@@ -83,7 +99,7 @@ def _parser(command: str | None) -> ArgumentParser:
             name, help=summary, description=description, formatter_class=RawDescriptionHelpFormatter
         )
         if name == command:
-            module = import_module(f".{name}", __package__)
+            module = import_module(f".{name.replace('-', '_')}", __package__)
             module.add_arguments(chosen)
             chosen.set_defaults(action=module.run)
     return parser
