@@ -8,6 +8,9 @@ wide = "my_package.machines"
 
 [project.entry-points."attnc.passes"]           # a pass, under its name
 replace-gelu = "my_package.replace_gelu:ReplaceGelu"
+
+[project.entry-points."attnc.attention_forms"]  # a form of attention, under its label
+strided = "my_package.strided:Strided"
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 MACHINES = "attnc.machines"
 INSTRUCTIONS = "attnc.instructions"
 PASSES = "attnc.passes"
+ATTENTION_FORMS = "attnc.attention_forms"
 
 
 @frozen

@@ -122,7 +122,8 @@ class Linear(Form):
 
 
 def _number(label: str, field: Field[Any], text: str) -> int | float | str:
-    kind = PARAMETER_TYPES[str(field.type)]
+    # A type, or its name where the module's annotations are not evaluated.
+    kind = PARAMETER_TYPES[getattr(field.type, "__name__", str(field.type))]
     try:
         return kind(text)
     except ValueError:

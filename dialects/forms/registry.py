@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from ...isa.errors import UsageError
+from ...isa.extensions import ATTENTION_FORMS, Extension, extensions
 from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
 from .form import Form, Pattern, Tokens
@@ -15,7 +16,10 @@ from .form import Form, Pattern, Tokens
 
 @cache
 def registered_forms() -> Mapping[str, type[Form]]:
-    """Every form by its label: those of the modules of this package."""
+    """Every form by its label: those of the modules of this package, and of packages that extend attnc.
+
+    Raises ExtensionError for one that is no form, or has a label that is taken.
+    """
     package = __package__ or ""
     modules = [import_module(f"{package}.{found.name}") for found in iter_modules(import_module(package).__path__)]
     found = {
@@ -24,7 +28,20 @@ def registered_forms() -> Mapping[str, type[Form]]:
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Form) and "label" in vars(kind)
     }
+    for extension in extensions(ATTENTION_FORMS):
+        found[extension.name] = _further(extension, found)
     return dict(sorted(found.items()))
+
+
+def _further(extension: Extension, taken: Mapping[str, type[Form]]) -> type[Form]:
+    kind = extension.load()
+    if not (isinstance(kind, type) and issubclass(kind, Form)):
+        raise extension.wrong("is not a form of attention")
+    if getattr(kind, "label", None) != extension.name:
+        raise extension.wrong(f"is the form {getattr(kind, 'label', '?')!r}: name the entry point so")
+    if extension.name in taken:
+        raise extension.wrong("attnc has a form of that name")
+    return kind
 
 
 @frozen

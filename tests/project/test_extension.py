@@ -55,6 +55,30 @@ for line in sys.argv[1:]:
 """
 
 
+FORM = """
+import sys
+from attnc.dialects.forms.form import Tokens
+from attnc.dialects.forms.registry import Union
+from attnc.isa.errors import AttncError
+try:
+    print(Union.parse(sys.argv[1]).runs(Tokens(0, 5, 5)).mask().astype(int).tolist())
+except AttncError as error:
+    print(f"error[{error.code}]: {error}", file=sys.stderr)
+"""
+
+
+def test_a_form_of_another_package_unites_with_attncs_own(tmp_path: Path) -> None:
+    out, err = run(installed(tmp_path), FORM, "strided:3,global:1")
+    assert err == ""
+    assert np.array(eval(out)).tolist() == [
+        [1, 1, 1, 1, 1],
+        [1, 1, 0, 0, 1],
+        [1, 0, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+
+
 def test_machine_pass_and_instruction_of_another_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = tmp_path / "model.onnx"
     onnx.save(small_model(), model)
@@ -112,6 +136,8 @@ WRONG = {
         {"attnc.passes": {"replace": PASS}},
         "is the pass 'replace-gelu'",
     ),
+    "no form": ({"attnc.attention_forms": {"strided": "json:loads"}}, "is not a form of attention"),
+    "own form": ({"attnc.attention_forms": {"window": "attnc.dialects.forms.window:Window"}}, "attnc has a form"),
     "failing": ({"attnc.passes": {"failing": "low:Failing"}}, "fails after phase graph: KeyError: 'lost'"),
 }
 
@@ -145,10 +171,13 @@ def test_an_extension_that_is_wrong_is_one_sentence(tmp_path: Path, case: str) -
     (tmp_path / "low.py").write_text(LOW)
     (tmp_path / "recipe.toml").write_text(f"[[pass]]\nafter = 'graph'\nrun = '{name}'\n")
     onnx.save(small_model(), tmp_path / "model.onnx")
-    compile_model = f"compile {tmp_path}/model.onnx {SHAPE} --recipe {tmp_path}/recipe.toml -o {tmp_path}/x.attn"
-    command = "machines" if group == "attnc.machines" else f"{compile_model} --quiet"
-    out, err = run(installed(tmp_path / "site", points), COMMANDS, command, more=(EXAMPLE, tmp_path))
-    assert out == "status 2\n"
+    script, command = COMMANDS, "machines"
+    if group == "attnc.attention_forms":
+        script, command = FORM, "window:1"
+    elif group != "attnc.machines":
+        command = f"compile {tmp_path}/model.onnx {SHAPE} --recipe {tmp_path}/recipe.toml -o {tmp_path}/x.attn --quiet"
+    out, err = run(installed(tmp_path / "site", points), script, command, more=(EXAMPLE, tmp_path))
+    assert out in ("", "status 2\n")
     assert err.startswith("error[E207]: extension")
     assert "of package attnc-extension: " in err
     assert reason in err
