@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -115,6 +116,7 @@ def is_bool(element: Attribute) -> bool:
     return element == i1
 
 
+@cache
 def tensor(element: Attribute, *shape: int) -> TensorType[Attribute]:
     """The type of a tensor: `tensor(f32, 1, 17, 64)`."""
     return TensorType(element, shape)

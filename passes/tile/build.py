@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from math import prod
 
 from xdsl.builder import Builder
@@ -64,6 +65,11 @@ def tile_span(extent: int, size: int, index: AffineForm) -> Span:
     return Span(start, Minimum((AffineForm.of(size), AffineForm.of(extent) - start)))
 
 
+@cache
+def _buffer(space: str, shape: tuple[int, ...], form: Format) -> BufferType:
+    return BufferType(space, shape, form)
+
+
 class TileBuilder:
     """Appends tile operations to a block. `depth` is the number of open loops: the next loop's index is d`depth`."""
 
@@ -91,7 +97,7 @@ class TileBuilder:
 
     def alloc(self, space: str, shape: Sequence[int], form: Format) -> SSAValue:
         """An on-chip buffer (`sram` or `acc`), dense and row-major."""
-        op = AllocOp(BufferType(space, shape, form))
+        op = AllocOp(_buffer(space, tuple(shape), form))
         self.insert(op)
         return op.result
 
