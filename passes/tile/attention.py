@@ -76,6 +76,9 @@ class AttentionLowering(Lowering):
     """Lowers an `sattn.attention` with the elementwise operations behind it. All patterns are one to it: the runs of
     keys that each query sees."""
 
+    # Scores that lie on chip whole are computed once; that is worth more than room for what comes after.
+    fill = 1.0
+
     def __init__(self, kernel: Kernel, scope: Scope) -> None:
         super().__init__(kernel, scope)
         op = kernel.anchor

@@ -209,10 +209,17 @@ class FeedForwardLowering(Lowering):
 
     def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
         """Whether only the epilogue of the down product reads the operand: the first panel's part of every sum takes
-        it in, before the result of the same tile is written."""
+        it in, before the result of the same tile is written. Or whether it is the input of the pair besides: where
+        sums do not grow in the result, that is written when the last panel of the same rows is made."""
         root = self.scope.view(operand).root
-        if any(leaf.root is root for up in self.ups for leaf in up.spreads):
-            return False
+        output = self.down.epilogue.output
+        for up in self.ups:
+            if any(leaf.root is root for leaf in (*up.right.leaves, *up.epilogue.leaves.leaves)):
+                return False
+            if any(leaf.root is root for leaf in up.left.leaves) and (
+                grows_in_result(self.down) or up.left.leaves != (replace(output, root=root),)
+            ):
+                return False
         return self.down.may_overwrite(operand, result)
 
     def emit(self, plan: Plan, builder: TileBuilder) -> None:

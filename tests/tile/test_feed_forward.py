@@ -193,6 +193,29 @@ def test_hidden_that_is_an_output_is_stored(tiling):
     assert "feed_forward" not in kinds(tiling.check(module, tiling.arrays(module), atol=1e-3))
 
 
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize(("element", "inherits"), [(i8, True), (f32, False)])
+@pytest.mark.parametrize("sram_bytes", [30_000, 40_000, 262_144])
+def test_a_result_that_does_not_hold_sums_takes_the_place_of_the_input(tiling, sram_bytes, element, inherits):
+    rows, columns, hidden = 67, 70, 190
+
+    def norm(value):
+        return nn.LayerNormOp(value, row(columns, 7), None, 1, 1e-5).result
+
+    def body(x):
+        stream = norm(x) if element is f32 else quantized(norm(x), 20.0)
+        residual = stream if element is f32 else apply("mul", nn.CastOp(stream, f32).result, number(0.05))
+        pair = floats(columns, hidden, columns) if element is f32 else integers(columns, hidden, columns, i8)
+        (made,) = pair(stream, residual)
+        return [norm(made if element is f32 else nn.CastOp(made, f32).result)]
+
+    module = tiling.module([(f32, (rows, columns))], body)
+    kernels = tiling.check(module, tiling.arrays(module), sram_bytes, rtol=1e-4, atol=1e-4)
+    pair = next(kernel for kernel in kernels if kernel.label.data.startswith("feed_forward"))
+    made_before = {output for kernel in kernels[: kernels.index(pair)] for output in kernel.outputs}
+    assert (set(pair.outputs) <= made_before) == inherits
+
+
 @pytest.mark.parametrize(("sram_bytes", "fused"), [(262_144, False), (60_000, True)])
 def test_a_pair_is_one_kernel_where_its_hidden_does_not_fit(tiling, sram_bytes, fused):
     rows, depth, hidden = 128, 64, 512
