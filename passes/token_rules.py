@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from ..isa.errors import UsageError
+from ..isa.frozen import frozen
 
 MEASURES = ("class", "norm")
 RULE = re.compile(r"(?P<before>.+?)=(?P<keep>[^,]+),(?P<by>\w+),(?P<always>\d+),(?P<package>true|false)")
 
 
-@dataclass(frozen=True)
+@frozen
 class TokenRule:
     """Tokens that go on into the layer at the structural path `before`.
 

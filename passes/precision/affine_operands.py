@@ -18,6 +18,7 @@ from ...dialects import nn
 from ...dialects.constants import ConstantStore
 from ...dialects.elements import element_type, is_float, shape_of
 from ...dialects.provenance import fuse
+from ...isa.frozen import frozen
 from ..builder import Builder
 from ..integer_product import Bytes
 from .dequantized import Dequantized, axis_after
@@ -29,7 +30,7 @@ SCALING = {"mul": (0, 1), "div": (0,), "add": (0, 1), "sub": (0, 1)}
 LARGEST_ZERO = 1 << 15
 
 
-@dataclass(frozen=True)
+@frozen
 class Step:
     """One operation between whole numbers and a product; they are its operand number `place`."""
 
@@ -104,7 +105,7 @@ def _carried(build: Builder, parameter: SSAValue, operation: Operation) -> SSAVa
     return build.reshape(parameter, after)
 
 
-@dataclass(frozen=True)
+@frozen
 class Affine:
     """A value of which is known that it is affine in bytes: `whole` shows them, `steps` follow."""
 

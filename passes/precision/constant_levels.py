@@ -5,11 +5,10 @@ Exporters write quantized weights as float tables, and simplifiers fold their sc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...dialects.constants import Array
+from ...isa.frozen import frozen
 
 SAMPLED = 64
 """So many first values of a constant tell most matrices that have many levels."""
@@ -20,7 +19,7 @@ LARGEST = 8
 BYTE = 127
 
 
-@dataclass(frozen=True)
+@frozen
 class Levels:
     """A float32 array as levels * scale + offset, exactly (with an offset, to rounding); scale and offset have one
     element, or one for each index of an axis, and stretch to it. Levels are small whole numbers."""

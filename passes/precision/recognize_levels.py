@@ -24,6 +24,7 @@ from ...dialects import nn
 from ...dialects.constants import ConstantStore, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_bool, shape_of, ui8
+from ...isa.frozen import frozen
 from ...isa.lane_functions import LANE_FUNCTIONS
 from ..builder import Builder
 from .affine_operands import peeled
@@ -128,7 +129,7 @@ def _whole_number(value: SSAValue, store: ConstantStore) -> Range | None:
     return None if number is None or number != np.floor(number) else (number, number)
 
 
-@dataclass(frozen=True)
+@frozen
 class Choice:
     """A value that is `upper` where a truth value holds, and `lower` elsewhere."""
 
