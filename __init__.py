@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .compiler.checking import check
     from .compiler.comparison import compare
     from .compiler.compilation import compile
+    from .compiler.explore.exploration import explore
     from .compiler.inference_session import InferenceSession
     from .runtime.evaluate import evaluate
     from .runtime.session import Session, load
@@ -26,6 +27,7 @@ __all__ = [
     "compare",
     "compile",
     "evaluate",
+    "explore",
     "load",
 ]
 
@@ -34,6 +36,7 @@ _HOMES = {
     "compare": "compiler.comparison",
     "compile": "compiler.compilation",
     "evaluate": "runtime.evaluate",
+    "explore": "compiler.explore.exploration",
     "InferenceSession": "compiler.inference_session",
     "Session": "runtime.session",
     "load": "runtime.session",

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import add_quiet_option, check_outputs, shapes_of, write_text
+from ...isa.errors import UsageError
+from .options import STDOUT, add_quiet_option, check_outputs, shapes_of, write_text
 
 if TYPE_CHECKING:
-    from ..explore.setup import Setup
+    from ..explore.exploration import Exploration
     from ..explore.study import Trial
-    from ..explore.workers import Pool
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "models", metavar="MODEL.onnx", type=Path, nargs="*", help="the ONNX model, or several to choose among"
+        "models", metavar="MODEL.onnx", type=Path, nargs="*", help="the model, or several to choose from"
     )
-    parser.add_argument(
-        "--space", metavar="FILE", type=Path, required=True, help="what is open in machine and recipe (TOML)"
-    )
-    parser.add_argument("--objective", metavar="LIST", default="cycles,energy,area", help="figures to be best in")
-    parser.add_argument("--at-most", metavar="FIGURE=N", action="append", default=[], help="limit (repeat for more)")
-    parser.add_argument("--at-least", metavar="FIGURE=N", action="append", default=[], help="limit (repeat for more)")
+    parser.add_argument("--space", metavar="FILE", type=Path, help="what is open in machine and recipe (TOML)")
+    parser.add_argument("--objective", metavar="LIST", help="what to be best in (default: cycles,energy,area)")
+    for name, meaning in (("--at-most", "at most"), ("--at-least", "at least")):
+        parser.add_argument(
+            name, metavar="FIGURE=N", action="append", default=[], help=f"a limit: {meaning} so much (repeat for more)"
+        )
     parser.add_argument("--data", metavar="DATA.npz", type=Path, help="samples and their labels, for accuracy")
     parser.add_argument("--labels", metavar="NAME", help="the array of labels (default: the one that is no input)")
     parser.add_argument("--output", metavar="NAME", help="the output that answers (default: the first)")
@@ -32,61 +33,119 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--shape", metavar="NAME=1x128", action="append", default=[], help="shape of a graph input")
     parser.add_argument("--trials", metavar="N", type=int, default=100, help="go on until there are so many (100)")
     parser.add_argument("--study", metavar="FILE.db", type=Path, help="where trials are kept (default: SPACE.db)")
-    parser.add_argument("--sampler", choices=["nsga2", "tpe", "random"], default="nsga2", help="how designs are drawn")
+    parser.add_argument("--sampler", metavar="NAME", default="nsga2", help="nsga2 (default), tpe or random")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="of what is drawn at random (0)")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes on this host (1)")
-    parser.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that does the work instead")
-    parser.add_argument("--csv", metavar="OUT.csv", type=Path, help="write every trial")
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that does the work instead")
+    parser.add_argument("--csv", metavar="OUT.csv", type=Path, help="write every trial as a table")
+    parser.add_argument("--plot", metavar="OUT.svg", type=Path, help="draw the front (.svg or .png)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything; - is stdout")
+    parser.add_argument("--export", metavar="TRIAL", type=int, help="with --study: one trial's machine and recipe")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="the folder for --export")
     add_quiet_option(parser)
     parser.epilog = """examples:
   attnc explore model.onnx --space space.toml --trials 200 --workers 2
-  attnc explore model.onnx --space space.toml --objective cycles,energy,accuracy --data labelled.npz --at-most area=8"""
+  attnc explore model.onnx --space space.toml --objective cycles,energy,accuracy --data labelled.npz --at-most area=8
+  attnc explore --study space.db --plot front.svg
+  attnc explore --study space.db --export 17 --to design
+
+The same command again goes on where it was stopped. A study alone shows what it holds."""
 
 
 def run(options: Namespace) -> int:
-    """Search, and print the front."""
+    """Search, or read a study, and print its front."""
+    _check_consistent(options)
+    inputs = [*options.models, options.space, options.data, options.calibrate, options.study]
+    check_outputs([options.csv, options.plot, options.json], inputs)
+    found = _explore(options) if options.models else _kept(options)
+    if options.export is not None:
+        from ..explore.export import export
+
+        print("\n".join(export(found.setup, found.trial(options.export), options.to)))
+        return 0
+    _write(options, found)
+    if options.json != STDOUT:
+        from ..explore.summary import summary_text
+
+        print(summary_text(found))
+    return 0 if found.front else 1
+
+
+def _check_consistent(options: Namespace) -> None:
+    if options.models and options.space is None:
+        raise UsageError("a model is searched in a space", "give --space FILE")
+    if not options.models and options.study is None:
+        raise UsageError("neither a model nor a study is given", "give MODEL.onnx and --space, or --study FILE.db")
+    if not options.models and options.space is not None:
+        raise UsageError("a space goes with a model", "give MODEL.onnx")
+    if (options.export is None) != (options.to is None):
+        raise UsageError("--export TRIAL goes with --to DIR")
+    if options.models and options.export is not None:
+        raise UsageError("--export reads a study", "give --study alone, without a model")
+    if options.plot is not None and options.plot.suffix not in (".svg", ".png"):
+        raise UsageError(f"{options.plot} is no kind of picture that is drawn", "end its name in .svg or .png")
+
+
+def _explore(options: Namespace) -> Exploration:
     from tqdm import tqdm
 
-    from ..explore.front import csv_text, front_of, table_text
-    from ..explore.search import Search
-    from ..explore.study import Study
+    from ..explore.exploration import DEFAULT_OBJECTIVES, explore
 
-    setup = _setup(options)
-    path = options.study or Path(f"{options.space.stem}.db")
-    check_outputs([options.csv], [*options.models, options.space, options.data, options.calibrate])
-    study = Study(setup, path, options.sampler, options.seed)
-    with _pool(options) as pool, tqdm(total=options.trials, desc="explore", unit="trial", disable=options.quiet) as bar:
+    with tqdm(total=options.trials, desc="explore", unit="trial", leave=False, disable=options.quiet) as bar:
 
-        def told(_: Trial) -> None:
-            bar.update()
+        def progress(trials: Mapping[int, Trial]) -> None:
+            refused = sum(not trial.outcome.figures for trial in trials.values())
+            bar.set_postfix_str(f"{refused} refused", refresh=False)
+            bar.update(len(trials) - bar.n)
 
-        search = Search(study, pool, told)
-        bar.update(len(search.trials))
-        search.run(options.trials)
-    points = front_of(setup, search.trials.values())
+        return explore(
+            options.models,
+            options.space,
+            objectives=options.objective or DEFAULT_OBJECTIVES,
+            at_most=_bounds("--at-most", options.at_most),
+            at_least=_bounds("--at-least", options.at_least),
+            data=options.data,
+            labels=options.labels,
+            output=options.output,
+            calibrate=options.calibrate,
+            shapes=shapes_of(options),
+            trials=options.trials,
+            study=options.study,
+            sampler=options.sampler,
+            seed=options.seed,
+            workers=options.workers,
+            scheduler=options.scheduler,
+            progress=progress,
+        )
+
+
+def _kept(options: Namespace) -> Exploration:
+    from ..explore.exploration import load_exploration
+
+    return load_exploration(options.study)
+
+
+def _bounds(option: str, texts: Iterable[str]) -> dict[str, float]:
+    bounds: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            bounds[name] = float(number)
+        except ValueError:
+            raise UsageError(f"{option} {text!r} is not understood", "write FIGURE=NUMBER") from None
+    return bounds
+
+
+def _write(options: Namespace, found: Exploration) -> None:
     if options.csv is not None:
-        write_text(options.csv, csv_text(setup, search.trials.values(), points))
-    print(table_text(setup, points))
-    return 0
+        from ..explore.front import csv_text
 
+        write_text(options.csv, csv_text(found.setup, found.trials, found.front))
+    if options.plot is not None:
+        from ..explore.plot import write_plot
 
-def _setup(options: Namespace) -> Setup:
-    from ..explore.design import Work
-    from ..explore.objectives import limits_of, objectives_of
-    from ..explore.setup import Setup, labelled
-    from ..explore.space import Space
+        write_plot(found, options.plot)
+    if options.json is not None:
+        import json
 
-    data, calibrate = (None if path is None else str(path.resolve()) for path in (options.data, options.calibrate))
-    return Setup(
-        labelled(options.models),
-        Space.read(options.space),
-        Work(shapes_of(options), calibrate, data, options.labels, options.output),
-        objectives_of(options.objective),
-        limits_of(options.at_most, options.at_least),
-    )
-
-
-def _pool(options: Namespace) -> Pool:
-    from ..explore.workers import Cluster, Processes
-
-    return Processes(options.workers) if options.scheduler is None else Cluster(options.scheduler)
+        write_text(options.json, json.dumps(found.to_dict(), indent=2) + "\n")

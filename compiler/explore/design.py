@@ -82,15 +82,15 @@ def assess(work: Work, design: Design, known: Mapping[str, float], accuracy: boo
 
     known: accuracies by `Outcome.numbers`; what stands there is not computed again. accuracy: whether it is wanted.
     """
-    begin = time.process_time()
+    begin = time.thread_time()
     try:
         outcome = _assess(work, design, known, accuracy)
     except AttncError as error:
-        outcome = Outcome(refusal=f"[{error.code}] {error}")
+        outcome = Outcome(refusal=str(error))
     except Exception:
         # One design on which attnc fails must not end a search of hours; its traceback is in the study.
         outcome = Outcome(failure=traceback.format_exc())
-    return replace(outcome, seconds=time.process_time() - begin)
+    return replace(outcome, seconds=time.thread_time() - begin)
 
 
 def _assess(work: Work, design: Design, known: Mapping[str, float], accuracy: bool) -> Outcome:

@@ -47,24 +47,9 @@ def shown_figures(setup: Setup) -> tuple[Figure, ...]:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names of parameters, each as short as tells it from the others."""
-    lasts = [name.rpartition(".")[2] for name in names]
-    twos = [".".join(name.split(".")[-2:]) for name in names]
-    return [
-        last if lasts.count(last) == 1 else two if twos.count(two) == 1 else name
-        for name, last, two in zip(names, lasts, twos, strict=True)
-    ]
-
-
-def table_text(setup: Setup, points: Sequence[Point]) -> str:
-    """The front as a table of text: trial, figures, parameters."""
-    shown, names = shown_figures(setup), list(setup.parameters)
-    rows = [["trial", *(figure.label for figure in shown), *short_names(names)]]
-    for point in points:
-        figures = [figure.text(point.figures[figure.name]) for figure in shown]
-        rows.append([str(point.trial.number), *figures, *(value_text(point.trial.assignment[name]) for name in names)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
+    """Names of parameters without the [machine] or [recipe] that they begin with, if no two are then alike."""
+    shorts = [name.partition(".")[2] or name for name in names]
+    return shorts if len(set(shorts)) == len(shorts) else list(names)
 
 
 def value_text(value: object) -> str:

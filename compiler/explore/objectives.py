@@ -37,7 +37,7 @@ class Figure:
     def label(self) -> str:
         """Name and unit, as a heading."""
         name = self.name.replace("_", " ")
-        return f"{name} ({self.unit})" if self.unit else name
+        return f"{name} ({self.unit})" if self.unit not in ("", name) else name
 
     def text(self, value: float) -> str:
         """The figure in print, without its unit."""
@@ -116,19 +116,13 @@ def objectives_of(text: str) -> tuple[Figure, ...]:
     return found
 
 
-def limits_of(at_most: Iterable[str], at_least: Iterable[str]) -> tuple[Limit, ...]:
-    """The limits of texts `figure=bound`. Raises UsageError."""
-    limits: list[Limit] = []
-    for texts, least in ((at_most, False), (at_least, True)):
-        for text in texts:
-            name, separator, number = text.partition("=")
-            try:
-                bound = float(number)
-            except ValueError:
-                bound = math.nan
-            if not separator or not math.isfinite(bound):
-                raise UsageError(f"limit {text!r} is not understood", "write FIGURE=NUMBER, for example area=8.5")
-            limits.append(Limit(figure_of(name), bound, least))
+def limits_of(at_most: Mapping[str, float], at_least: Mapping[str, float]) -> tuple[Limit, ...]:
+    """The limits of bounds by figure. Raises UsageError for an unknown figure or a bound that is no number."""
+    limits = [Limit(figure_of(name), bound, at_least=False) for name, bound in at_most.items()]
+    limits += [Limit(figure_of(name), bound, at_least=True) for name, bound in at_least.items()]
+    for limit in limits:
+        if not math.isfinite(limit.bound):
+            raise UsageError(f"a limit of {limit.bound} for {limit.figure.name} is none")
     return tuple(limits)
 
 

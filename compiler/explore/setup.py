@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,10 +99,9 @@ def digest_of(path: Path) -> str:
         raise InputError(str(path), f"cannot be read: {error.strerror}") from None
 
 
-def labelled(models: list[Path]) -> dict[str, str]:
-    """Models by label: the file's name without its ending where that tells them apart, else the path as given."""
-    stems = [path.stem for path in models]
-    labels = stems if len(set(stems)) == len(stems) else [str(path) for path in models]
-    if len(set(labels)) < len(labels):
-        raise UsageError("a model is given twice")
-    return {label: str(path.resolve()) for label, path in zip(labels, models, strict=True)}
+def labelled(models: Sequence[Path]) -> dict[str, str]:
+    """Model files by label: folder and name. Raises UsageError for none, or two of one label."""
+    labels = {f"{path.resolve().parent.name}/{path.stem}": str(path.resolve()) for path in models}
+    if not models or len(labels) < len(models):
+        raise UsageError("models are told apart by their names and folders", "give one or more, each once")
+    return labels

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -18,7 +20,6 @@ from .space import Assignment
 
 if TYPE_CHECKING:
     import optuna
-    from filelock import FileLock
     from optuna.storages import RDBStorage
 
 SAMPLERS = ("nsga2", "tpe", "random")
@@ -31,6 +32,10 @@ REFUSED = 1e6
 """How far beyond any limit a design counts that cannot be compiled or run at all."""
 
 NAME = "attnc"
+"""Of the study in its file."""
+
+CORRECTED = "corrected:"
+"""Before the number of a trial: Optuna lets nobody change a finished one."""
 
 
 @frozen
@@ -45,23 +50,14 @@ class Trial:
 class Study:
     """See the module. One process at a time has a study open; it alone asks for trials and tells what they gave."""
 
-    def __init__(self, setup: Setup, path: Path, sampler: str = "nsga2", seed: int = 0) -> None:
-        """Open a study, made if there is none. Raises InputError for a file that is no study or is in use, UsageError
-        where it is about something else."""
+    def __init__(self, setup: Setup, study: optuna.Study) -> None:
         self.setup = setup
-        self._lock = _locked(path)
-        self._study = _open(setup, path)
-        # A sampler that starts anew from the same seed would draw the designs of the start once more.
-        self._study.sampler = _sampler(sampler, seed + len(self._study.get_trials(deepcopy=False)))
+        self._study = study
         self._asked: dict[int, optuna.Trial] = {}
 
     def finished(self) -> list[Trial]:
         """The trials whose outcome is known, by number."""
-        return [
-            Trial(trial.number, trial.params, Outcome(**trial.user_attrs["outcome"]))
-            for trial in self._study.get_trials(deepcopy=False)
-            if trial.state.is_finished() and "outcome" in trial.user_attrs
-        ]
+        return _finished(self._study)
 
     def requeue(self) -> None:
         """Have the designs asked for once more that another process, now dead, was at work on."""
@@ -101,30 +97,64 @@ class Study:
         else:
             self._study.tell(number, state=TrialState.FAIL if outcome.failure else TrialState.PRUNED)
 
-    def close(self) -> None:
-        """Let other processes have the study."""
-        self._lock.release()
+    def correct(self, number: int, outcome: Outcome) -> None:
+        """Keep what was found out about a finished trial since."""
+        self._study.set_user_attr(f"{CORRECTED}{number}", asdict(outcome))
 
 
-def kept_setup(path: Path) -> Setup:
-    """What the study in a file is about. Raises InputError for a file that holds none."""
+@contextmanager
+def open_study(setup: Setup, path: Path, sampler: str = SAMPLERS[0], seed: int = 0) -> Generator[Study]:
+    """The study in a file, made if there is none; nobody else can have it meanwhile.
+
+    Raises InputError for a file that is no study or is in use, UsageError for a study of something else, OutputError
+    where the file cannot be written, be it in the end.
+    """
+    with _locked(path), _storage(path) as storage:
+        study = _begun(setup, storage, path)
+        # A sampler that starts anew from the same seed would draw the designs of the start once more.
+        study.sampler = _sampler(sampler, seed + len(study.get_trials(deepcopy=False)))
+        yield Study(setup, study)
+
+
+def kept(path: Path) -> tuple[Setup, list[Trial]]:
+    """What the study in a file is about, and its finished trials; another process may be at work on it.
+
+    Raises InputError for a file that holds no study.
+    """
     if not path.is_file():
         raise InputError(str(path), "there is no such file")
     import optuna
 
-    try:
-        study = optuna.load_study(study_name=NAME, storage=_storage(path))
-    except KeyError:
-        raise InputError(str(path), "holds no study of attnc") from None
-    if "setup" not in study.user_attrs:
-        raise InputError(str(path), "holds a study that never began")
-    return Setup.of(study.user_attrs["setup"], str(path))
+    with _storage(path) as storage:
+        if NAME not in optuna.get_all_study_names(storage):
+            raise InputError(str(path), "holds no study of attnc")
+        study = optuna.load_study(study_name=NAME, storage=storage)
+        if "setup" not in study.user_attrs:
+            raise InputError(str(path), "holds a study that never began")
+        return Setup.of(study.user_attrs["setup"], str(path)), _finished(study)
 
 
-def _locked(path: Path) -> FileLock:
-    """The study's lock, held. The system releases it however this process ends."""
+def _finished(study: optuna.Study) -> list[Trial]:
+    corrected = study.user_attrs
+    return [
+        Trial(
+            trial.number,
+            trial.params,
+            Outcome(**corrected.get(f"{CORRECTED}{trial.number}", trial.user_attrs["outcome"])),
+        )
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished() and "outcome" in trial.user_attrs
+    ]
+
+
+@contextmanager
+def _locked(path: Path) -> Generator[None]:
+    """Hold the study's lock. The system releases it however this process ends."""
     from filelock import FileLock, Timeout
 
+    if not path.parent.is_dir():
+        raise OutputError(str(path), "its folder does not exist")
+    _check_file(path)
     lock = FileLock(path.with_name(f"{path.name}.lock"), blocking=False)
     try:
         lock.acquire()
@@ -132,26 +162,62 @@ def _locked(path: Path) -> FileLock:
         raise InputError(str(path), "another process is at work on this study", "wait for it or stop it") from None
     except OSError as error:
         raise OutputError(str(path), error.strerror or str(error)) from None
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _storage(path: Path) -> RDBStorage:
+@contextmanager
+def _storage(path: Path) -> Generator[RDBStorage]:
+    """A file's trials. Raises InputError for one that holds something else, OutputError where it cannot be written."""
     from optuna.exceptions import StorageInternalError
     from optuna.storages import RDBStorage
+    from sqlalchemy import event
     from sqlalchemy.exc import SQLAlchemyError
 
+    _check_file(path)
     try:
-        return RDBStorage(f"sqlite:///{path}")
+        storage = RDBStorage(f"sqlite:///{path}")
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise InputError(str(path), f"is not a study: {str(error).splitlines()[0]}") from None
+    event.listen(storage.engine, "connect", _write_ahead)
+    storage.engine.dispose()
+    try:
+        yield storage
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise OutputError(str(path), str(error.__cause__ or error).splitlines()[0]) from None
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
-def _open(setup: Setup, path: Path) -> optuna.Study:
-    """The study in a file, made if there is none. Raises UsageError where it is about something else."""
+def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
+    """Have no write wait for the disk: what is killed loses nothing by that, only a host without power does."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _check_file(path: Path) -> None:
+    """Raise InputError for a file that holds something else: Optuna would lay its tables beside it."""
+    if path.is_dir():
+        raise OutputError(str(path), "it is a folder")
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error as error:
+        raise InputError(str(path), f"is not a study: {error}") from None
+    if "studies" not in tables:
+        raise InputError(str(path), "is not a study")
+
+
+def _begun(setup: Setup, storage: RDBStorage, path: Path) -> optuna.Study:
+    """The study in a storage, made if there is none. Raises UsageError where it is about something else."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    storage = _storage(path)
     told = json.loads(json.dumps(setup.to_dict()))
     if NAME in optuna.get_all_study_names(storage):
         study = optuna.load_study(study_name=NAME, storage=storage)

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from typing import Any, Protocol, Self
@@ -27,8 +27,9 @@ class Pool(Protocol):
         """Hand out a task, of which there are fewer than `size` on their way."""
         ...
 
-    def died(self, done: Future[Any]) -> bool:
-        """Take back a task that is done: whether its worker died of it, or with it."""
+    def take(self, done: Future[Any]) -> Any:
+        """The result of a task that is over, None where its worker died. Raises UsageError where workers cannot do such
+        tasks at all."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -46,19 +47,25 @@ class Processes:
 
     def submit(self, task: Callable[..., Any], *arguments: object) -> Future[Any]:
         """See `Pool`."""
-        executor = self._idle.pop() if self._idle else _one_process()
-        future = executor.submit(task, *arguments)
-        self._busy[future] = executor
-        return future
+        while True:
+            executor = self._idle.pop() if self._idle else _one_process()
+            try:
+                future = executor.submit(task, *arguments)
+            except BrokenProcessPool:
+                # It died while it had nothing to do.
+                executor.shutdown(wait=False)
+                continue
+            self._busy[future] = executor
+            return future
 
-    def died(self, done: Future[Any]) -> bool:
+    def take(self, done: Future[Any]) -> Any:
         """See `Pool`."""
         executor = self._busy.pop(done)
         if isinstance(done.exception(), BrokenProcessPool):
             executor.shutdown(wait=False)
-            return True
+            return None
         self._idle.append(executor)
-        return False
+        return done.result()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +108,7 @@ class Cluster:
             self._client = library.Client(address, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address!r}: {error}") from None
+        self._address = address
         self._killed = library.scheduler.KilledWorker
         self._executor = self._client.get_executor(pure=False)
 
@@ -114,9 +122,21 @@ class Cluster:
         """See `Pool`."""
         return self._executor.submit(task, *arguments)
 
-    def died(self, done: Future[Any]) -> bool:
+    def take(self, done: Future[Any]) -> Any:
         """See `Pool`."""
-        return isinstance(done.exception(), self._killed)
+        try:
+            return done.result()
+        except self._killed:
+            return None
+        except CancelledError:
+            raise UsageError(
+                f"the Dask scheduler at {self._address!r} is gone", "the study is kept: give the same command again"
+            ) from None
+        except Exception as error:
+            # A task catches what goes wrong in it: this one could not even be begun.
+            raise UsageError(
+                f"workers of {self._address!r} cannot do the work: {error}", "install the same attnc where they run"
+            ) from None
 
     def __enter__(self) -> Self:
         return self
