@@ -47,9 +47,8 @@ def add_arguments(parser: ArgumentParser) -> None:
   attnc explore model.onnx --space space.toml --trials 200 --workers 2
   attnc explore model.onnx --space space.toml --objective cycles,energy,accuracy --data labelled.npz --at-most area=8
   attnc explore --study space.db --plot front.svg
-  attnc explore --study space.db --export 17 --to design
-
-The same command again goes on where it was stopped. A study alone shows what it holds."""
+  attnc explore --study space.db --export 17 --to design"""
+    parser.description = f"{parser.description} Given again, it goes on; a study alone is shown."
 
 
 def run(options: Namespace) -> int:

@@ -124,14 +124,18 @@ def kept(path: Path) -> tuple[Setup, list[Trial]]:
     if not path.is_file():
         raise InputError(str(path), "there is no such file")
     import optuna
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
 
-    with _storage(path) as storage:
-        if NAME not in optuna.get_all_study_names(storage):
-            raise InputError(str(path), "holds no study of attnc")
+    _check_file(path)
+    try:
+        storage = optuna.storages.RDBStorage(_address(path), skip_table_creation=True)
         study = optuna.load_study(study_name=NAME, storage=storage)
-        if "setup" not in study.user_attrs:
-            raise InputError(str(path), "holds a study that never began")
-        return Setup.of(study.user_attrs["setup"], str(path)), _finished(study)
+        about, trials = study.user_attrs["setup"], _finished(study)
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, KeyError):
+        raise InputError(str(path), "holds no study of attnc, or one that has not begun") from None
+    _let_go(storage)
+    return Setup.of(about, str(path)), trials
 
 
 def _finished(study: optuna.Study) -> list[Trial]:
@@ -178,7 +182,7 @@ def _storage(path: Path) -> Generator[RDBStorage]:
 
     _check_file(path)
     try:
-        storage = RDBStorage(f"sqlite:///{path}")
+        storage = RDBStorage(_address(path))
     except (SQLAlchemyError, StorageInternalError, RuntimeError) as error:
         raise InputError(str(path), f"is not a study: {str(error).splitlines()[0]}") from None
     event.listen(storage.engine, "connect", _write_ahead)
@@ -188,8 +192,17 @@ def _storage(path: Path) -> Generator[RDBStorage]:
     except (SQLAlchemyError, StorageInternalError) as error:
         raise OutputError(str(path), str(error.__cause__ or error).splitlines()[0]) from None
     finally:
-        storage.remove_session()
-        storage.engine.dispose()
+        _let_go(storage)
+
+
+def _address(path: Path) -> str:
+    return f"sqlite:///{path}"
+
+
+def _let_go(storage: RDBStorage) -> None:
+    """Close every connection, so that the file stands alone again."""
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
