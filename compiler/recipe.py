@@ -37,7 +37,7 @@ from typing import Any, TypeVar, cast
 
 from ..isa.errors import InputError, UsageError
 from ..isa.frozen import frozen
-from ..passes.few_bit_options import NO_CHANGE, SIGNS, FewBitOptions
+from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
 from ..passes.token_rules import TokenRule
@@ -92,6 +92,7 @@ class Recipe:
         for layer in self.layers:
             _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
         _one_of("sign", self.few_bits.sign, SIGNS)
+        _one_of("ternary", self.few_bits.ternary, TERNARY)
 
     @property
     def precisions(self) -> frozenset[str]:

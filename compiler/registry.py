@@ -58,6 +58,7 @@ PASSES = {
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
+    "split-ternary": "precision.split_ternary:SplitTernary",
     "tile-kernels": "tile.tile:TileKernels",
 }
 """Where each pass is, in the package of passes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..isa.frozen import frozen
 
+TERNARY = ("auto", "whole", "bipolar", "unipolar")
 SIGNS = ("checked", "ternary", "assume-nonzero")
 
 
@@ -16,10 +17,15 @@ class FewBitOptions:
     `"assume-nonzero"`: one bit, and a zero is taken for +1. thresholds: what
     stands between the integer sums of a product and one bit (scales, biases, norms, a comparison) is one comparison of
     the integers with a threshold for each column, exactly.
+    ternary: whether a ternary matrix is multiplied as two planes of bits, exactly. `"auto"`: where the machine has a
+    mode for bits and none for ternary values. `"whole"`: never. `"bipolar"`: as half the sum of two planes of -1 and 1;
+    so is a matrix of two magnitudes, with a weight for each plane. `"unipolar"`: as what is positive less what is
+    negative.
     """
 
     sign: str = "checked"
     thresholds: bool = True
+    ternary: str = "auto"
 
 
 NO_CHANGE = FewBitOptions()

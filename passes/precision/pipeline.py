@@ -18,6 +18,7 @@ from .quantize_products import QuantizeProducts
 from .recognize_levels import RecognizeLevels
 from .repeat_dequantization import RepeatDequantization
 from .residuals import NarrowResiduals, QuantizeResiduals
+from .split_ternary import SplitTernary
 
 
 def precision(
@@ -50,6 +51,7 @@ def precision(
     passes += cleanup()
     if few_bits.thresholds:
         passes += (FoldThresholds(), RemoveUnused())
+    passes += (SplitTernary(few_bits.ternary), RemoveUnused())
     if merge_products:
         passes += (MergeProducts(), RemoveUnused())
     return (*passes, RepeatDequantization())
