@@ -38,8 +38,8 @@ def _figures(difference: Difference) -> Table:
     columns = (
         Column("figure", note="Of one inference."),
         Column("unit"),
-        Column("before", digits=3),
-        Column("after", digits=3),
+        Column("before", digits=-4),
+        Column("after", digits=-4),
         Column("change", "%", "Of what it was before.", 1),
     )
     rows = [

@@ -16,7 +16,8 @@ Cell = str | float | None
 class Column:
     """A column: its title, its unit, and what it means.
 
-    digits: of numbers, behind the point; negative for so many significant ones; None for a column of text.
+    digits: of numbers, behind the point; negative for so many significant ones, whole numbers whole; None for a column
+    of text.
     """
 
     title: str
@@ -33,7 +34,9 @@ class Column:
         if not isfinite(cell):
             return "not finite"
         digits = self.digits or 0
-        return f"{cell:.{-digits}g}" if digits < 0 else f"{cell:,.{digits}f}"
+        if digits >= 0:
+            return f"{cell:,.{digits}f}"
+        return f"{cell:,.0f}" if cell == int(cell) or abs(cell) >= 10**-digits else f"{cell:.{-digits}g}"
 
 
 @frozen

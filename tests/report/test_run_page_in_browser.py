@@ -110,6 +110,9 @@ def test_a_row_leads_to_its_lines_in_every_phase(page: Any) -> None:
         page.locator("[data-phase=left]").select_option(label=phase)
         assert any(word in line for line in page.locator("[data-lines=left] .line.chosen").all_inner_texts())
     assert page.locator("#choice").is_visible()
+    whole = page.locator("#timeline-range").inner_text()
+    page.get_by_role("button", name="Chosen node").click()
+    assert page.locator("#timeline-range").inner_text() != whole
     page.locator("#choice").get_by_role("button", name="Clear").click()
     assert page.locator(".chosen").count() == 0
 

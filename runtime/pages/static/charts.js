@@ -26,7 +26,10 @@ function layout(more = {}) {
     plot_bgcolor: "rgba(0,0,0,0)",
     margin: { l: 8, r: 12, t: 12, b: 8 },
     hoverlabel: { bgcolor: colour("panel"), bordercolor: colour("line"), font: { color: ink, size: 13 }, align: "left" },
-    legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
+    legend: {
+      orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal",
+      ...(narrow() ? { entrywidthmode: "fraction", entrywidth: 0.48 } : {}),
+    },
     modebar: { color: colour("soft"), activecolor: colour("accent"), bgcolor: "rgba(0,0,0,0)" },
     ...more,
   };

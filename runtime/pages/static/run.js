@@ -72,7 +72,7 @@ draw("roofline", () => {
       hovertemplate: "%{text}<extra></extra>",
     });
   }
-  const legend = narrow() ? { orientation: "h", y: -0.18, yanchor: "top" } : undefined;
+  const legend = narrow() ? { orientation: "h", y: -0.18, yanchor: "top", x: 0 } : undefined;
   return [traces, layout({
     ...(legend ? { legend } : {}), hovermode: "closest", margin: { l: 8, r: 12, t: narrow() ? 30 : 60, b: 8 },
     xaxis: axis({ ...decades(), title: { text: "operations / DRAM byte" }, range: [Math.log10(low), Math.log10(most * 1.5)] }),

@@ -213,9 +213,18 @@ class Timeline {
     const moves = {
       in: [middle - width / 4, middle + width / 4], out: [middle - width, middle + width],
       left: [first - width / 2, last - width / 2], right: [first + width / 2, last + width / 2],
-      all: [0, this.data.cycles],
+      all: [0, this.data.cycles], node: this.span(),
     };
     this.show(...moves[way]);
+  }
+
+  // From the first start to the last end of the chosen node's instructions, with a little on both sides.
+  span() {
+    const { start, end } = this.data.columns, rows = start.map((_, row) => row).filter(row => this.mine(row));
+    if (!rows.length) return this.range;
+    const first = rows.reduce((least, row) => Math.min(least, start[row]), Infinity);
+    const last = rows.reduce((most, row) => Math.max(most, end[row]), 0), edge = (last - first) / 50;
+    return [first - edge, last + edge];
   }
 
   show(first, last) {
@@ -267,6 +276,7 @@ class Timeline {
   mark(node, row = -1) {
     this.node = node;
     this.row = row;
+    document.querySelector('[data-zoom="node"]').disabled = !this.ofNode.has(node);
     drawings.get("timeline")();
   }
 }
