@@ -44,6 +44,7 @@ PASSES = {
     "narrow-products": "precision.narrow_floats:NarrowProducts",
     "narrow-residuals": "precision.residuals:NarrowResiduals",
     "narrow-tables": "precision.narrow_tables:NarrowTables",
+    "pack-operands": "precision.pack_operands:PackOperands",
     "quantize-products": "precision.quantize_products:QuantizeProducts",
     "quantize-residuals": "precision.residuals:QuantizeResiduals",
     "recognize-activations": "graph.recognize.activations:RecognizeActivations",

@@ -100,8 +100,8 @@ class BinarizeOp(NnOperation):
 class PackOp(NnOperation):
     """Values that are known to be of the result's set, packed; truth values become its upper and lower bit.
 
-    Whatever else a value is (a NaN, say) becomes what the machine makes of it: a bipolar bit is 1 where x > 0, a
-    unipolar one where x != 0; floats are truncated and saturated, of integers the low bits are kept.
+    Whatever else a value is (a NaN, say) becomes what the machine makes of it: a bit is the upper one where x > 0;
+    floats are truncated and saturated, of integers the low bits are kept.
 
     ```
     %1 = bnn.pack %0 : tensor<1x17x64xi8> to tensor<1x17x64x!bnn.ternary>

@@ -55,6 +55,7 @@ from xdsl.utils.exceptions import VerifyException
 from ..isa.formats import Format
 from ..isa.frozen import frozen
 from ..isa.lanes import LaneProgram
+from ..isa.matrix import RIGHT_VALUES, MatrixMode, Values
 from .affine_form import Access, Minimum
 from .elements import element_of, format_of
 
@@ -68,7 +69,9 @@ DIRECTIONS = ("columns", "rows")
 class BufferType(ParametrizedAttribute, TypeAttribute):
     """A dense row-major block of `shape` elements in DRAM, SRAM or ACC: `!tile.buffer<sram, 64x128xf32>`.
 
-    The shape only sizes the buffer (and says what a tensor looks like); accesses address its elements linearly.
+    The shape only sizes the buffer (and says what a tensor looks like); accesses address its elements linearly. Rows
+    of a packed type start at a byte: the elements that this leaves between them are addressed as others are, and never
+    read as values.
     """
 
     name = "tile.buffer"
@@ -93,13 +96,13 @@ class BufferType(ParametrizedAttribute, TypeAttribute):
 
     @property
     def elements(self) -> int:
-        """Number of elements."""
-        return prod(self.extents)
+        """Number of elements, with those that fill rows of a packed type up to whole bytes."""
+        return prod(self.format.padded(self.extents))
 
     @property
     def bytes(self) -> int:
         """Size in bytes."""
-        return self.elements * self.format.bytes
+        return self.format.size(self.extents)
 
     def verify(self) -> None:
         if self.space.data not in SPACES:
@@ -272,7 +275,8 @@ def _tail(op: Operation, printer: Printer) -> None:
 class TensorOp(IRDLOperation):
     """A tensor in DRAM: a model's input, output or weight, or a temporary.
 
-    A weight's bytes are those of constant `key` in the constant store, flattened in row-major order.
+    A weight's bytes are those of constant `key` in the constant store, flattened in row-major order; of a packed type
+    the constant holds the bytes.
 
     `%0 = tile.tensor input "x" : !tile.buffer<dram, 8x16xf32>`
     `%1 = tile.tensor weight "w" key "encoder.w" : !tile.buffer<dram, 16x16xf32>`
@@ -623,10 +627,12 @@ class ScatterOp(_RowsByIndex):
 class ProductOp(TileOperation):
     """`acc[m, n] (+)= sum over k of a[m, k] * b[k, n]`, b given as [n, k] with `transpose_b`.
 
-    a and b lie in SRAM, acc (f32, or i32 for i8 operands) in ACC; rows are contiguous. It accumulates where the
-    value of `accumulate` is above zero and overwrites elsewhere.
+    a and b lie in SRAM, acc (f32, or i32 for integer operands) in ACC; rows are contiguous. It accumulates where the
+    value of `accumulate` is above zero and overwrites elsewhere. In a packed mode both operands are packed along k,
+    and `a_values` and `b_values` say what they hold (`isa.matrix.Values`).
 
     `tile.product i8 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d1>`
+    `tile.product binary %a<0 [64, 128] [128, 1]> as u2 by transposed %b<0 [32, 128] [128, 1]> as bipolar into %c<...>`
     """
 
     name = "tile.product"
@@ -639,6 +645,8 @@ class ProductOp(TileOperation):
     mode = prop_def(StringAttr)
     transpose_b = opt_prop_def(UnitAttr)
     accumulate = opt_prop_def(ExtentAttr)
+    a_values = opt_prop_def(StringAttr)
+    b_values = opt_prop_def(StringAttr)
 
     def __init__(
         self,
@@ -651,6 +659,7 @@ class ProductOp(TileOperation):
         mode: str,
         transpose_b: bool = False,
         accumulate: Minimum | None = None,
+        values: tuple[Values, Values] | None = None,
     ) -> None:
         properties: dict[str, Attribute | None] = {
             "a_access": AccessAttr(a_access),
@@ -659,6 +668,8 @@ class ProductOp(TileOperation):
             "mode": StringAttr(mode),
             "transpose_b": UnitAttr() if transpose_b else None,
             "accumulate": None if accumulate is None else ExtentAttr(accumulate),
+            "a_values": None if values is None else StringAttr(values[0].label),
+            "b_values": None if values is None else StringAttr(values[1].label),
         }
         super().__init__(operands=[a, b, acc], properties=properties)
 
@@ -666,8 +677,30 @@ class ProductOp(TileOperation):
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return ((self.a, self.a_access.data), (self.b, self.b_access.data), (self.acc, self.acc_access.data))
 
+    @property
+    def values(self) -> tuple[Values, Values] | None:
+        """What a and b hold in a packed mode; None in others."""
+        if self.a_values is None or self.b_values is None:
+            return None
+        return Values.parse(self.a_values.data), Values.parse(self.b_values.data)
+
+    def _verify_values(self) -> None:
+        mode, values = MatrixMode.parse(self.mode.data), self.values
+        if (values is not None) != mode.packed:
+            raise VerifyException("operands of packed modes say what they hold, and no others do")
+        if values is None:
+            return
+        if self.transpose_b is None:
+            raise VerifyException("b of a packed mode is given as [n, k]")
+        if values[1] not in RIGHT_VALUES[mode]:
+            raise VerifyException(f"mode {mode} takes no {values[1].label} as b")
+        for buffer, held in zip((self.a, self.b), values, strict=True):
+            if buffer_type(buffer).format is not held.stored:
+                raise VerifyException(f"{buffer_type(buffer).format} elements hold no {held.label}")
+
     def verify_(self) -> None:
         super().verify_()
+        self._verify_values()
         self._expect_space(self.a, "a", "sram")
         self._expect_space(self.b, "b", "sram")
         self._expect_space(self.acc, "acc", "acc")
@@ -685,9 +718,11 @@ class ProductOp(TileOperation):
     def parse(cls, parser: Parser) -> ProductOp:
         mode = parser.parse_identifier(" (a product mode)")
         a, a_access = _parse_place(parser)
+        a_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
         parser.parse_keyword("by")
         transpose_b = parser.parse_optional_keyword("transposed") is not None
         b, b_access = _parse_place(parser)
+        b_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
         parser.parse_keyword("into")
         acc, acc_access = _parse_place(parser)
         accumulate = _parse_switch(parser, "accumulate")
@@ -701,6 +736,7 @@ class ProductOp(TileOperation):
             mode,
             transpose_b,
             None if accumulate is None else accumulate.data,
+            (Values.parse(a_values), Values.parse(b_values)) if a_values and b_values else None,
         )
         op.attributes |= parser.parse_optional_attr_dict()
         return op
@@ -708,8 +744,10 @@ class ProductOp(TileOperation):
     def print(self, printer: Printer) -> None:
         printer.print_string(f" {self.mode.data} ")
         _print_place(printer, self.a, self.a_access.data)
+        printer.print_string("" if self.a_values is None else f" as {self.a_values.data}")
         printer.print_string(" by transposed " if self.transpose_b is not None else " by ")
         _print_place(printer, self.b, self.b_access.data)
+        printer.print_string("" if self.b_values is None else f" as {self.b_values.data}")
         printer.print_string(" into ")
         _print_place(printer, self.acc, self.acc_access.data)
         _print_switch(printer, "accumulate", self.accumulate)

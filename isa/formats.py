@@ -7,8 +7,9 @@ or bf16 rounds half to even; anything to bool is `!= 0`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
+from math import prod
 from typing import Any, Literal
 
 import ml_dtypes
@@ -74,6 +75,28 @@ class Format(Enum):
     def run_bytes(self, elements: int) -> int:
         """Bytes of so many elements in a row."""
         return packed_bytes(elements, self.bits)
+
+    @property
+    def width(self) -> float:
+        """Bytes of an element, for estimates: a part of one where several share a byte."""
+        return self.bytes or self.bits / 8
+
+    @property
+    def grain(self) -> int:
+        """The fewest elements that fill whole bytes: where a run of elements may start."""
+        return max(1, 8 // self.bits)
+
+    def pitch(self, columns: int) -> int:
+        """Elements from one row of `columns` to the next, where rows follow each other: each starts at a byte."""
+        return -(-columns // self.grain) * self.grain
+
+    def padded(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of a row-major tensor as it lies in memory: its rows, along the last axis, in whole bytes."""
+        return (*shape[:-1], self.pitch(shape[-1])) if shape else ()
+
+    def size(self, shape: Sequence[int]) -> int:
+        """Bytes of a row-major tensor."""
+        return packed_bytes(prod(self.padded(shape)), self.bits)
 
     @staticmethod
     def parse(name: str) -> Format:

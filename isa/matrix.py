@@ -92,6 +92,14 @@ class Values(Enum):
         self.code = code
         self.stored = stored
 
+    @staticmethod
+    def parse(name: str) -> Values:
+        """The values called `name`; UsageError if there are none."""
+        for values in Values:
+            if values.label == name:
+                return values
+        raise UsageError(f"no operand values {name!r}", "one of " + ", ".join(values.label for values in Values))
+
 
 @cache
 def values_of_bytes(values: Values) -> Array:

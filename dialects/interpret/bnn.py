@@ -23,9 +23,8 @@ def _bits(upper: Array, element: object) -> Array:
 def packed_values(array: Array, element: bnn.Element) -> Array:
     """What elements of a packed type hold that `array` (lane values of any kind) was packed into, int8."""
     form = format_of(element)
-    if element == bipolar or form.bits == 1:
-        upper = array if array.dtype == np.bool_ else array > 0 if element == bipolar else array != 0
-        return _bits(upper, element)
+    if form.bits == 1:
+        return _bits(array if array.dtype == np.bool_ else array > 0, element)
     if array.dtype.kind == "f":
         low, high = form.limits
         return np.clip(np.nan_to_num(array), low, high).astype(np.int8)

@@ -17,10 +17,10 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...isa.errors import Fault, InputError
-from ...isa.formats import Array, narrow, widen
+from ...isa.formats import KIND_DTYPES, Array, narrow, widen
 from ...isa.instructions.sparse import compacted, greatest
 from ...isa.lanes import REDUCTIONS
-from ...isa.matrix import MatrixMode, multiply
+from ...isa.matrix import MatrixMode, Values, multiply
 from ..affine_form import Access
 from ..constants import ConstantStore
 from ..tile import (
@@ -45,14 +45,15 @@ Observer: TypeAlias = Callable[[KernelOp, Mapping[str, Array]], None]
 
 @dataclass
 class _Buffer:
-    """A buffer's elements, flat, and which of them were ever written."""
+    """A buffer's elements, flat, and which of them were ever written. Packed elements are int8, as lanes read them."""
 
     elements: Array
     written: NDArray[np.bool_]
 
     @staticmethod
     def blank(buffer: BufferType) -> _Buffer:
-        return _Buffer(np.zeros(buffer.elements, buffer.format.dtype), np.zeros(buffer.elements, np.bool_))
+        dtype = np.dtype(np.int8) if buffer.format.packed else buffer.format.dtype
+        return _Buffer(np.zeros(buffer.elements, dtype), np.zeros(buffer.elements, np.bool_))
 
 
 @dataclass
@@ -161,8 +162,10 @@ class _Runner:
             array = np.asarray(self._inputs[name])
         else:
             return _Buffer.blank(kind)
-        if array.size != kind.elements or array.dtype != kind.format.dtype:
+        if array.nbytes != kind.bytes or array.dtype != kind.format.dtype:
             raise InputError(name, f"expected {kind}, got {array.dtype} {array.shape}")
+        if kind.format.packed:
+            array = widen(array, kind.format).astype(np.int8)
         return _Buffer(np.ascontiguousarray(array).reshape(-1).copy(), np.ones(kind.elements, np.bool_))
 
     def _loop(self, op: ForOp, indices: tuple[int, ...], scope: _Scope) -> None:
@@ -228,7 +231,7 @@ class _Runner:
             b = b.T
         if 0 in (*a.shape, b.shape[1]):
             return
-        result = multiply(a, b, MatrixMode.parse(op.mode.data))
+        result = _multiply(a, b, MatrixMode.parse(op.mode.data), op.values)
         if op.accumulate is not None and op.accumulate.data.evaluate(indices) > 0:
             result = self._read(acc, indices, scope) + result
         self._write(acc, indices, scope, result)
@@ -257,7 +260,10 @@ class _Runner:
             old = self._read(place, indices, scope) if accumulate else values
             folded.append(combine(old, values) if accumulate and combine is not None else values)
         if op.out_place is not None and result.output is not None:
-            stored = narrow(result.output, buffer_type(op.out_place[0]).format)
+            form = buffer_type(op.out_place[0]).format
+            stored = narrow(result.output, form)
+            if form.packed:
+                stored = widen(stored, form)[..., :columns].astype(np.int8)
             self._write(op.out_place, indices, scope, stored.copy())
         for place, values in zip(places, folded, strict=True):
             self._write(place, indices, scope, values)
@@ -270,7 +276,18 @@ class _Runner:
         self._write(count, indices, scope, np.array([number], np.int32))
 
     def _lanes(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
-        return widen(self._read(place, indices, scope).copy(), buffer_type(place[0]).format)
+        form, found = buffer_type(place[0]).format, self._read(place, indices, scope).copy()
+        return found.astype(KIND_DTYPES[form.kind]) if form.packed else widen(found, form)
+
+
+def _multiply(a: Array, b: Array, mode: MatrixMode, values: tuple[Values, Values] | None) -> Array:
+    if values is None:
+        return multiply(a, b, mode)
+    left, right = (
+        2 * side.astype(np.float64) - 1 if held is Values.BIPOLAR else side.astype(np.float64)
+        for side, held in zip((a, b), values, strict=True)
+    )
+    return np.matmul(left, right).astype(np.int32)
 
 
 def _view(flat: Array, offset: int, sizes: Sequence[int], strides: Sequence[int]) -> Array:

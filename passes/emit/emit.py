@@ -120,12 +120,12 @@ def _segments(assembled: Assembled, store: ConstantStore) -> list[Segment]:
 
 def _stored(array: Array, buffer: Buffer) -> Array:
     """A constant as it lies in DRAM. Raises TypeError where it is not what the buffer says."""
-    if array.size != np.prod(buffer.shape, dtype=np.int64) or Format.of_dtype(array.dtype) is not buffer.format:
+    if array.nbytes != buffer.bytes or array.dtype != buffer.format.dtype:
         raise TypeError(
             f"constant {buffer.key!r} is {array.dtype} {array.shape}, "
             f"tensor {buffer.label!r} holds {buffer.format} {buffer.shape}"
         )
-    return np.ascontiguousarray(array).reshape(buffer.shape)
+    return np.ascontiguousarray(array) if buffer.format.packed else np.ascontiguousarray(array).reshape(buffer.shape)
 
 
 def _signatures(assembled: Assembled, role: str, facts: ModelFacts) -> tuple[Signature, ...]:

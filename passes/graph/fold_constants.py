@@ -19,7 +19,7 @@ from xdsl.rewriter import Rewriter
 from ...dialects import nn, shapes
 from ...dialects.constants import INLINE_ELEMENTS, Array, ConstantStore, RefAttr, derived_key
 from ...dialects.context import CompilerContext
-from ...dialects.elements import dtype_of, element_type, is_float, shape_of, tensor_type, ui8
+from ...dialects.elements import dtype_of, element_type, is_float, is_packed, shape_of, tensor_type, ui8
 from ...dialects.interpret.function import evaluate
 from ..rewrite import accounted, carry
 
@@ -102,7 +102,7 @@ def _fold(operation: Operation, store: ConstantStore) -> None:
     def make(*arrays: Array) -> Array:
         return np.ascontiguousarray(evaluate(detached, arrays, store)[0])
 
-    if shapes.elements(result.get_shape()) <= INLINE_ELEMENTS:
+    if shapes.elements(result.get_shape()) <= INLINE_ELEMENTS and not is_packed(result.get_element_type()):
         constant = nn.ConstantOp(make(*(store.get(key) for key in keys)))
     else:
         dtype = dtype_of(result.get_element_type())

@@ -14,6 +14,7 @@ from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts
 from .narrow_tables import NarrowTables
+from .pack_operands import PackOperands
 from .quantize_products import QuantizeProducts
 from .recognize_levels import RecognizeLevels
 from .repeat_dequantization import RepeatDequantization
@@ -54,4 +55,4 @@ def precision(
     passes += (SplitTernary(few_bits.ternary), RemoveUnused())
     if merge_products:
         passes += (MergeProducts(), RemoveUnused())
-    return (*passes, RepeatDequantization())
+    return (*passes, PackOperands(), RemoveUnused(), RepeatDequantization())

@@ -52,6 +52,15 @@ def static_factor(build: Builder, largest: Array) -> SSAValue:
     return build.constant(_factors(largest))
 
 
+BYTES_KEY = "int8"
+"""The transformation that keys of constants scaled to bytes name."""
+
+
+def is_scaled_to_bytes(key: str) -> bool:
+    """Whether `quantize_constant` makes the constant of this key."""
+    return key.startswith((f"{BYTES_KEY}(", f"{BYTES_KEY}:"))
+
+
 def quantize_constant(build: Builder, key: str, axis: int) -> Quantized:
     """A constant of the store as i8, scaled by its greatest magnitude along `axis`; made once, when first
     needed."""
@@ -72,7 +81,7 @@ def quantize_constant(build: Builder, key: str, axis: int) -> Quantized:
         derived_key("int8_factor", key, axis=axis), factors, key, shape=factor_shape, dtype=np.dtype(np.float32)
     )
     values = build.store.derive(
-        derived_key("int8", key, axis=axis), levels, key, scales, shape=shape, dtype=np.dtype(np.int8)
+        derived_key(BYTES_KEY, key, axis=axis), levels, key, scales, shape=shape, dtype=np.dtype(np.int8)
     )
     return Quantized(build.named_constant(values), build.named_constant(scales))
 

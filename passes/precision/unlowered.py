@@ -1,16 +1,17 @@
-"""Products that the model writes quantized and that nevertheless compute in float: reported, never hidden."""
+"""Products that the model writes quantized, or of few levels, and that did not reach the engine meant for them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xdsl.dialects.builtin import ModuleOp, i8
+from xdsl.dialects.builtin import ModuleOp, StringAttr, i8
 from xdsl.ir import SSAValue
 
 from ...dialects import nn, sattn
 from ...dialects.elements import element_type, is_float, ui8
 from ...dialects.provenance import nodes_of
 from ...isa.frozen import frozen
+from .pack_operands import UNPACKED
 from .retype import LAYOUT
 
 
@@ -24,12 +25,17 @@ class Unlowered:
 
 
 def unlowered(module: ModuleOp) -> tuple[Unlowered, ...]:
-    """Every float product of the precision phase's result that reads 8-bit values turned into floats."""
+    """Every product of the precision phase's result that reads bytes turned into floats, or few levels as bytes."""
     return tuple(_found(module))
 
 
 def _found(module: ModuleOp) -> Iterator[Unlowered]:
     for operation in module.walk():
+        unpacked = operation.attributes.get(UNPACKED)
+        if isinstance(unpacked, StringAttr):
+            nodes = nodes_of(operation)
+            yield Unlowered(nodes[-1].name if nodes else "", unpacked.data)
+            continue
         if isinstance(operation, nn.MatmulOp):
             operands = {"the left operand": operation.lhs, "the right operand": operation.rhs}
         elif isinstance(operation, sattn.AttentionOp):

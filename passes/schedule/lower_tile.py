@@ -52,19 +52,22 @@ class LowerTile(ModulePass):
 
 def copy_template(op: CopyOp) -> InstructionOperation:
     """`ld.block` or `st.block` of a copy; missing outer dimensions have one element."""
-    element = buffer_type(op.source).format.bytes
+    form = buffer_type(op.source).format
     load = op.is_load
     dram, chip = (
         (op.source_access.data, op.target_access.data) if load else (op.target_access.data, op.source_access.data)
     )
     buffers = (op.source, op.target) if load else (op.target, op.source)
-    values: dict[str, FieldValue] = {"element": ELEMENT_CODES[element]}
+    values: dict[str, FieldValue] = {"element": ELEMENT_CODES[max(1, form.bytes)]}
+    # Of packed elements whole bytes are copied: a row, along which both sides have them side by side, by its bytes.
+    in_row = form.packed and chip.rank > 0 and chip.strides[-1] == dram.strides[-1] == 1
     for axis, size in enumerate(chip.sizes, 4 - chip.rank):
-        values[f"n{axis}"] = size
+        values[f"n{axis}"] = _row_bytes(size, form) if in_row and axis == 3 else size
     for side, access in (("dram", dram), ("chip", chip)):
         for axis, stride in enumerate(access.strides, 4 - access.rank):
-            values[f"{side}_stride{axis}"] = _stride(stride * element, access.sizes[axis - 4 + access.rank])
-    addresses = [("dram", buffers[0], dram.offset * element), ("chip", buffers[1], chip.offset * element)]
+            size = access.sizes[axis - 4 + access.rank]
+            values[f"{side}_stride{axis}"] = 1 if in_row and axis == 3 else _stride(stride, size, form)
+    addresses = [("dram", buffers[0], _bytes(dram.offset, form)), ("chip", buffers[1], _bytes(chip.offset, form))]
     return operation_class("ld.block" if load else "st.block")(addresses, values)
 
 
@@ -101,9 +104,11 @@ def product_template(op: ProductOp) -> InstructionOperation:
         ("b", op.b, op.b_access.data, n if transposed else k),
     )
     for name, buffer, access, rows in places:
-        width = buffer_type(buffer).format.bytes
-        addresses.append((name, buffer, access.offset * width))
-        values[f"{name}_stride"] = _stride(access.strides[0] * width, rows)
+        form = buffer_type(buffer).format
+        addresses.append((name, buffer, _bytes(access.offset, form)))
+        values[f"{name}_stride"] = _stride(access.strides[0], rows, form)
+    if op.values is not None:
+        values |= {"a_values": op.values[0].code, "b_values": op.values[1].code}
     if op.accumulate is not None:
         values["accumulate"] = op.accumulate.data.at_most(1)
     if transposed:
@@ -119,8 +124,8 @@ def pass_template(op: PassOp) -> InstructionOperation:
 
     def stream(name: str, buffer: SSAValue, access: Access) -> None:
         kind = buffer_type(buffer)
-        addresses.append((name, buffer, access.offset * kind.format.bytes))
-        values[f"{name}_stride"] = _stride(access.strides[0] * kind.format.bytes, rows)
+        addresses.append((name, buffer, _bytes(access.offset, kind.format)))
+        values[f"{name}_stride"] = _stride(access.strides[0], rows, kind.format)
         values[f"{name}_format"] = kind.format.code
 
     for name, place in zip("ab", op.stream_places, strict=False):
@@ -151,8 +156,8 @@ def top_template(op: TopOp) -> InstructionOperation:
         "rows": rows,
         "columns": columns,
         "keep": op.keep.value.data,
-        "values_stride": _stride(place.strides[0] * form.bytes, rows),
-        "mask_stride": _stride(bits.strides[0], rows),
+        "values_stride": _stride(place.strides[0], rows, form),
+        "mask_stride": _stride(bits.strides[0], rows, Format.BOOL),
     }
     addresses = [("values", values, place.offset * form.bytes), ("mask", mask, bits.offset)]
     return operation_class("sx.top")(addresses, fields)
@@ -165,7 +170,7 @@ def compact_template(op: CompactOp) -> InstructionOperation:
     fields: dict[str, FieldValue] = {
         "rows": rows,
         "columns": listed.sizes[0],
-        "mask_stride": _stride(bits.strides[0], rows),
+        "mask_stride": _stride(bits.strides[0], rows, Format.BOOL),
     }
     word = Format.I32.bytes
     addresses = [
@@ -198,6 +203,26 @@ def _scaled(size: Minimum, factor: int) -> Minimum:
     return Minimum(tuple(form * factor for form in size.forms))
 
 
-def _stride(stride: int, extent: Minimum) -> int:
-    """A stride along one element means nothing: zero makes equal instructions equal."""
-    return 0 if extent.constant == 1 else stride
+def _bytes(offset: AffineForm, form: Format) -> AffineForm:
+    """An offset in elements as one in bytes, which it must be."""
+    if not form.packed:
+        return offset * form.bytes
+    parts = (*offset.coefficients, offset.constant)
+    assert not any(part % form.grain for part in parts), f"{offset} of {form} is no whole byte"
+    return AffineForm(tuple(part // form.grain for part in parts[:-1]), parts[-1] // form.grain)
+
+
+def _row_bytes(size: Minimum, form: Format) -> Minimum:
+    """Elements of a row as bytes: the last one may be used in part."""
+    assert not any(factor % form.grain for part in size.forms for factor in part.coefficients)
+    return Minimum(
+        tuple(
+            AffineForm(tuple(factor // form.grain for factor in part.coefficients), form.run_bytes(part.constant))
+            for part in size.forms
+        )
+    )
+
+
+def _stride(stride: int, extent: Minimum, form: Format) -> int:
+    """A stride in bytes. One along one element means nothing: zero makes equal instructions equal."""
+    return 0 if extent.constant == 1 else _bytes(AffineForm((), stride), form).constant

@@ -29,6 +29,7 @@ from ...dialects.key_runs import KeyRuns
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
+from .arithmetic import MODES
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
 from .attention_merge import MergedEmission
@@ -48,7 +49,6 @@ from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
-from .matmul import MODES
 from .pack import Packing, pack
 from .product_operand import ProductOperand
 from .tile_epilogue import TileEpilogue

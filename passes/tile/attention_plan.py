@@ -32,7 +32,7 @@ class Passes:
     """Full vector passes over a tile, and bytes an element of what they keep in SRAM meanwhile."""
 
     count: int
-    kept: int
+    kept: float
 
     @staticmethod
     def joined(parts: tuple[Passes, ...]) -> Passes:
@@ -54,7 +54,7 @@ class Matrix:
     """An operand of the products: bytes of an element as stored, distance between its rows in elements, and whether
     it is read where it lies on chip."""
 
-    bytes: int
+    bytes: float
     pitch: int
     resident: bool
 
@@ -86,9 +86,9 @@ class AttentionProblem:
     passes: tuple[Passes, ...]
     over_rows: Passes
     finish: Passes
-    masked: int
-    loaded: int
-    stored: int
+    masked: float
+    loaded: float
+    stored: float
     visible: int | None
     key_block: int
     forms: tuple[ScoreForm, ...]

@@ -300,5 +300,5 @@ class _Evaluation:
         return single, double
 
 
-def _aligned(size: int) -> int:
-    return ceil(size, ALIGNMENT) * ALIGNMENT
+def _aligned(size: float) -> int:
+    return int(ceil(size, ALIGNMENT) * ALIGNMENT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from math import prod
 
 from xdsl.builder import Builder
 from xdsl.dialects.builtin import IntegerAttr, LocationAttr, i64
@@ -28,6 +27,7 @@ from ...dialects.tile import (
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
+from ...isa.matrix import Values
 
 MAXIMUM_COPY_RANK = 4
 MAXIMUM_EXTENT = 65535
@@ -196,10 +196,20 @@ class TileBuilder:
         transpose_b: bool = False,
         accumulate: AffineForm | int = 0,
         stage: int = 0,
+        values: tuple[Values, Values] | None = None,
     ) -> None:
         """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`."""
         op = ProductOp(
-            a.buffer, a.access, b.buffer, b.access, acc.buffer, acc.access, mode, transpose_b, _switch(accumulate)
+            a.buffer,
+            a.access,
+            b.buffer,
+            b.access,
+            acc.buffer,
+            acc.access,
+            mode,
+            transpose_b,
+            _switch(accumulate),
+            values,
         )
         self.insert(op, stage)
 
@@ -270,4 +280,4 @@ def _merged(source: Access, target: Access) -> tuple[list[Minimum], list[int], l
 
 def buffer_bytes(shape: Sequence[int], form: Format) -> int:
     """Bytes that an on-chip buffer takes: rounded up to the 64 that allocation aligns to."""
-    return -(-prod(shape) * form.bytes // 64) * 64
+    return -(-form.size(shape) // 64) * 64

@@ -9,7 +9,8 @@ from typing import Any
 from xdsl.ir import Operation as IrOperation
 from xdsl.ir import SSAValue
 
-from ...dialects import nn
+from ...dialects import bnn, nn
+from ...dialects.bnn_types import bipolar
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.formats import Format
 from ...isa.frozen import frozen
@@ -155,6 +156,51 @@ def _rms_norm(builder: LaneGraphBuilder, op: nn.RmsNormOp, leaf: LeafOf) -> tupl
     return (_plain(result),)
 
 
+def _binarize(builder: LaneGraphBuilder, op: bnn.BinarizeOp, leaf: LeafOf) -> tuple[Lanes, ...]:
+    upper = builder.apply(str(op.tie.data), leaf(op.input, None).exact, leaf(op.threshold, None).exact)
+    if op.flip is not None:
+        upper = builder.apply("xor", upper, leaf(op.flip, None).exact)
+    return (_plain(upper),)
+
+
+def _pack(builder: LaneGraphBuilder, op: bnn.PackOp, leaf: LeafOf) -> tuple[Lanes, ...]:
+    operand = leaf(op.input, None)
+    if _result_form(op.input).kind == "bool":
+        return (_plain(operand.exact),)
+    if _result_form(op.result).kind == "bool":
+        node = operand.store
+        zero = builder.immediate(0.0 if builder.kind(node) == "float" else 0)
+        return (_plain(builder.apply("gt", node, zero)),)
+    # What a narrower format saturates or wraps is the same before and after it went through bytes.
+    return (_plain(operand.store),)
+
+
+def _unpack(builder: LaneGraphBuilder, op: bnn.UnpackOp, leaf: LeafOf) -> tuple[Lanes, ...]:
+    form, stored = _result_form(op.result), leaf(op.input, None).exact
+    if element_type(op.input) == bipolar:
+        # 2 b - 1
+        two, one = (
+            (builder.immediate(2.0), builder.immediate(1.0))
+            if form.kind == "float"
+            else (
+                builder.immediate(2),
+                builder.immediate(1),
+            )
+        )
+        bit = builder.as_kind(stored, form.kind)
+        return (_plain(builder.apply("sub", builder.apply("mul", bit, two), one)),)
+    return (_plain(builder.as_kind(stored, form.kind)),)
+
+
+def _column_sums(builder: LaneGraphBuilder, op: bnn.SumOp, leaf: LeafOf) -> tuple[Lanes, ...]:
+    bits = builder.as_kind(leaf(op.input, None).exact, "int")
+    total = builder.reduce("sum", bits)
+    if element_type(op.input) == bipolar:
+        count = builder.immediate(shape_of(op.input)[-1])
+        total = builder.apply("sub", builder.apply("mul", total, builder.immediate(2)), count)
+    return (_plain(total),)
+
+
 def _axis(op: nn.QuantizeOp | nn.DequantizeOp) -> int | None:
     return None if op.axis is None else op.axis.value.data
 
@@ -231,6 +277,10 @@ EXPANSIONS: Mapping[type[IrOperation], Expansion] = {
     nn.QuantizeOp: _quantize,
     nn.DequantizeOp: _dequantize,
     nn.DynamicQuantizeOp: _dynamic_quantize,
+    bnn.BinarizeOp: _binarize,
+    bnn.PackOp: _pack,
+    bnn.UnpackOp: _unpack,
+    bnn.SumOp: _column_sums,
 }
 """The lane-level meaning of every operation that a rowwise cluster may hold."""
 
@@ -242,6 +292,8 @@ def reduced_axes(op: IrOperation) -> tuple[int, ...]:
             return () if 0 in shape_of(op.input) else tuple(op.axes.get_values())
         case nn.SoftmaxOp():
             return (op.axis.value.data,)
+        case bnn.SumOp():
+            return (len(shape_of(op.input)) - 1,)
         case nn.LayerNormOp() | nn.RmsNormOp():
             return tuple(range(op.axis.value.data, len(shape_of(op.input))))
         case nn.DynamicQuantizeOp():
@@ -252,6 +304,6 @@ def reduced_axes(op: IrOperation) -> tuple[int, ...]:
 
 def domain_of(op: IrOperation) -> Sequence[int]:
     """The shape over which an operation computes: its operand's where it reduces, else its result's."""
-    if isinstance(op, nn.ReduceOp) and 0 not in shape_of(op.input):
+    if isinstance(op, nn.ReduceOp | bnn.SumOp) and 0 not in shape_of(op.input):
         return shape_of(op.input)
     return shape_of(op.results[0])

@@ -138,7 +138,7 @@ class FeedForwardLowering(Lowering):
             down.mode.label,
             first.left.describe(packed=False),
             tuple(UpProduct(up.right.describe(packed=up.packed), self._up_costs(up)) for up in self.ups),
-            self._made[-1].form.bytes,
+            self._made[-1].form.width,
             down.right.describe(packed=down.packed),
             down.epilogue.costs,
             staged,
@@ -153,8 +153,8 @@ class FeedForwardLowering(Lowering):
     def _up_costs(self, up: MatmulLowering) -> Epilogue:
         """An epilogue whose result stays on chip; values of a row are loaded with each panel."""
         leaves = [leaf for leaf in self._loaded(up) if not up.epilogue.leaves.in_place(leaf)]
-        rows = sum(leaf.form.bytes for leaf in leaves if leaf.extent is Extent.ROW)
-        loaded = sum(leaf.form.bytes for leaf in leaves if leaf.extent is Extent.FULL)
+        rows = sum(leaf.form.width for leaf in leaves if leaf.extent is Extent.ROW)
+        loaded = sum(leaf.form.width for leaf in leaves if leaf.extent is Extent.FULL)
         return replace(up.epilogue.costs, loaded=loaded, stored=0, rows=rows)
 
     @property

@@ -31,7 +31,7 @@ class FeedForwardProblem:
     down_mode: str
     left: Operand
     ups: tuple[UpProduct, ...]
-    bytes: int
+    bytes: float
     weight: Operand
     down: Epilogue
     staged: tuple[tuple[Rest, tuple[Epilogue, Epilogue, Epilogue]], ...]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import product
+from math import ceil as whole
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +78,7 @@ def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
     sizes = _sizes(extents, (problem.up_mode, problem.down_mode), problem.bytes, rates)
     if not len(sizes):
         least = rates.least_rows * rates.columns * problem.bytes
-        raise CapacityError("SRAM for the least panel of a feed-forward pair", least, rates.sram_bytes)
+        raise CapacityError("SRAM for the least panel of a feed-forward pair", whole(least), rates.sram_bytes)
     # Where sums rest makes a difference only between panels.
     places = sorted(int(place) for place, _ in problem.staged)
     strip, rest = np.tile(np.array(list(product(sorted(STRIPS), places))), (len(sizes), 1)).T
@@ -87,8 +88,8 @@ def _candidates(problem: FeedForwardProblem, rates: Rates) -> Candidates:
     block, panel, m, n, k, down_n, down_k = sizes[kept].T
     strip, rest = strip[kept], where(several, rest, Rest.NOWHERE)[kept]
     stages = [problem.down, *(stage for _, three in problem.staged for stage in three)]
-    each = max(1, *(stage.loaded + stage.stored + stage.kept for stage in stages))
-    up_each = max(1, *(up.epilogue.loaded + up.epilogue.kept for up in problem.ups))
+    each = max(1, *(whole(stage.loaded + stage.stored + stage.kept) for stage in stages))
+    up_each = max(1, *(whole(up.epilogue.loaded + up.epilogue.kept) for up in problem.ups))
     strips = ceil(m, ceil(m * n * up_each, STRIPS[0])), ceil(m, ceil(m * down_n * each, strip))
     return Candidates(block, panel, m, n, k, down_n, down_k, *strips, rest)
 

@@ -16,7 +16,7 @@ from math import prod
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
-from ...dialects import nn, sattn
+from ...dialects import bnn, nn, sattn
 from ...dialects.constants import INLINE_ELEMENTS
 from ...dialects.elements import element_type, format_of, shape_of
 from ...dialects.shapes import broadcasts_to
@@ -29,8 +29,16 @@ from .views import Layout
 MAXIMUM_CLUSTER = 40
 """A rowwise cluster takes no more operations: beyond, sharing loads gains nothing and packing gets slow."""
 
-ELEMENTWISE = (nn.MapOp, nn.CastOp, nn.QuantizeOp, nn.DequantizeOp)
-HEAVY: dict[type[Operation], str] = {nn.MatmulOp: "matmul", sattn.AttentionOp: "attention"}
+ELEMENTWISE = (
+    nn.MapOp,
+    nn.CastOp,
+    nn.QuantizeOp,
+    nn.DequantizeOp,
+    bnn.BinarizeOp,
+    bnn.PackOp,
+    bnn.UnpackOp,
+)
+HEAVY: dict[type[Operation], str] = {nn.MatmulOp: "matmul", bnn.MatmulOp: "matmul", sattn.AttentionOp: "attention"}
 ALONE: dict[type[Operation], str] = {
     nn.ConcatOp: "concat",
     nn.PadOp: "pad",

@@ -19,8 +19,8 @@ from ...dialects.elements import shape_of
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
-from ...isa.matrix import MatrixMode
 from ..tile_rules import FREE
+from .arithmetic import Arithmetic, Product
 from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
@@ -35,9 +35,6 @@ from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread
 from .view import View
-
-MODES = {Format.F32: MatrixMode.F32, Format.F16: MatrixMode.F16, Format.BF16: MatrixMode.BF16, Format.I8: MatrixMode.I8}
-"""The array's arithmetic by the format of the operands."""
 
 NO_SEAM = Seam()
 
@@ -64,14 +61,14 @@ class _Side:
 
 
 class MatmulLowering(Lowering):
-    """Lowers an `nn.matmul` with the elementwise operations around it."""
+    """Lowers an `nn.matmul` or `bnn.matmul` with the elementwise operations around it."""
 
     def __init__(self, kernel: Kernel, scope: Scope) -> None:
         super().__init__(kernel, scope)
         anchor = kernel.anchor
-        assert isinstance(anchor, nn.MatmulOp)
-        form = scope.form(anchor.lhs)
-        self.mode = MODES[form]
+        assert isinstance(anchor, Product)
+        self.arithmetic = Arithmetic.of(anchor)
+        self.mode = self.arithmetic.mode
         self._check_mode()
         shape = shape_of(anchor.result)
         before_left, before_right = _feeding(kernel, anchor.lhs), _feeding(kernel, anchor.rhs)
@@ -81,13 +78,24 @@ class MatmulLowering(Lowering):
         outer, (rows, columns) = shape[:-2], shape[-2:]
         self.depth = shape_of(anchor.lhs)[-1]
         left = self._side(anchor.lhs, before_left, (*outer, rows, self.depth), False)
-        right = self._side(anchor.rhs, before_right, (*outer, self.depth, columns), anchor.transpose_rhs is not None)
+        right = self._side(anchor.rhs, before_right, (*outer, self.depth, columns), self.arithmetic.transposed)
         views = [None if leaf.view is None else leaf.view for leaf in cluster.leaves]
         folded = _Folded(outer, rows, left, right, views, cluster.outputs[0].view.broadcast(shape))
         self.outer = folded.outer
         self.rows, self.columns = folded.rows, columns
-        self.left = ProductOperand.of(scope, folded.left.views, left.forms, left.cluster, form, right=False)
-        self.right = ProductOperand.of(scope, folded.right.views, right.forms, right.cluster, form, right=True)
+        self.left = ProductOperand.of(
+            scope, folded.left.views, left.forms, left.cluster, scope.form(anchor.lhs), right=False
+        )
+        self.right = ProductOperand.of(
+            scope,
+            folded.right.views,
+            right.forms,
+            right.cluster,
+            scope.form(anchor.rhs),
+            right=True,
+            # Packed along K, a weight stands as the engine wants it: whole rows of it are one run.
+            packable=not self.mode.packed,
+        )
         self.right_view = folded.right.views[self.right.leaves.index(self.right.main)]
         self.packed = PackedOperand.possible(self.right, self.right_view)
         spreads = tuple(
@@ -153,6 +161,9 @@ class MatmulLowering(Lowering):
             self.epilogue.costs,
             NO_SEAM if ends is None else ends.seam(self.scope),
             self.scope.tile_choices.get(self.kernel, FREE),
+            left_values=self.arithmetic.left,
+            grain=max(self.left.form.grain, self.right.form.grain),
+            output_grain=self.epilogue.output.form.grain,
         )
 
     @property

@@ -68,14 +68,14 @@ def _sizes(problem: MatmulProblem, rates: Rates, fine: bool) -> tuple[Column, Co
     """All tiles whose accumulators fit; `fine` ones go below the array's size."""
     choice = problem.choice
     rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
-    columns = pieces(problem.n, 1 if fine else rates.columns)
-    depths = pieces(problem.k, 1 if fine else rates.depth(problem.mode))
+    columns = pieces(problem.n, problem.output_grain if fine else rates.columns)
+    depths = pieces(problem.k, problem.grain if fine else rates.depth(problem.mode, problem.left_values))
     axes = [
-        np.array((min(forced, extent),) if forced else found)
-        for forced, extent, found in (
-            (choice.rows, problem.m, rows),
-            (choice.columns, problem.n, columns),
-            (choice.depth, problem.k, depths),
+        np.array((min(ceil(forced, grain) * grain, extent),) if forced else found)
+        for forced, extent, found, grain in (
+            (choice.rows, problem.m, rows, 1),
+            (choice.columns, problem.n, columns, problem.output_grain),
+            (choice.depth, problem.k, depths, problem.grain),
         )
     ]
     m, n, k = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))

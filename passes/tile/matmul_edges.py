@@ -29,7 +29,7 @@ class Edge:
     waits for at each end then."""
 
     columns: int
-    bytes: int
+    bytes: float
     arrival: float
     departure: float
 
@@ -61,7 +61,7 @@ def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
     """The columns that can be done in blocks of rows at a product's ends."""
     seam = problem.seam
     blocks = min(problem.m // rates.least_rows, MOST_BLOCKS)
-    if blocks < 2 or not (seam.arrival or seam.departure):
+    if blocks < 2 or not (seam.arrival or seam.departure) or problem.n % problem.output_grain:
         return Edges()
     block = ceil(problem.m, blocks)
     # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
@@ -69,7 +69,7 @@ def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
     widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
     if not len(widths):
         return Edges()
-    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k))
+    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k), problem.left_values)
     found: list[Edge] = []
     for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
         waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]

@@ -270,7 +270,13 @@ class _Nest:
             columns, depth = here.columns.size, chunk.span.size
             sizes = (columns, depth) if turned else (depth, columns)
             builder.product(
-                a.full(here.rows.size, depth), b.full(*sizes), place, kernel.mode.label, turned, chunk.number
+                a.full(here.rows.size, depth),
+                b.full(*sizes),
+                place,
+                kernel.mode.label,
+                turned,
+                chunk.number,
+                values=kernel.arithmetic.values,
             )
         return acc
 

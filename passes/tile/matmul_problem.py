@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...isa.frozen import frozen
+from ...isa.matrix import Values
 from ..tile_rules import FREE, TileChoice
 
 
@@ -10,17 +11,17 @@ from ..tile_rules import FREE, TileChoice
 class Operand:
     """How one operand of a product comes on chip.
 
-    bytes: of an element as stored. resident: it lies in SRAM already. pitch: elements between its rows in DRAM (0:
-    every tile is one run, as packed weights are). turned: the array wants its rows across the stored ones, so that a
-    copy moves single elements. prepared: bytes of an element after `passes` vector passes that convert it on chip
-    (0: it is used as it comes). shared: every product of a batch has the same.
+    bytes: of an element as stored, a part of one where it is packed. resident: it lies in SRAM already. pitch: elements
+    between its rows in DRAM (0: every tile is one run, as weights in blocks are). turned: the array wants its rows
+    across the stored ones, so that a copy moves single elements. prepared: bytes of an element after `passes` vector
+    passes that convert it on chip (0: it is used as it comes). shared: every product of a batch has the same.
     """
 
-    bytes: int
+    bytes: float
     resident: bool = False
     pitch: int = 0
     turned: bool = False
-    prepared: int = 0
+    prepared: float = 0
     passes: int = 0
     shared: bool = False
 
@@ -36,10 +37,10 @@ class Epilogue:
     passes; `rows` bytes a column that are loaded with it."""
 
     passes: int = 1
-    loaded: int = 0
-    stored: int = 0
-    kept: int = 0
-    rows: int = 0
+    loaded: float = 0
+    stored: float = 0
+    kept: float = 0
+    rows: float = 0
 
 
 @frozen
@@ -55,7 +56,8 @@ class Seam:
 @frozen
 class MatmulProblem:
     """A product to be tiled: `batch` independent [m, k] by [k, n]. `choice` is what a recipe forces; operands
-    may be held over loops that do not index them if `hold`."""
+    may be held over loops that do not index them if `hold`. `left_values`: what the left operand of a packed mode
+    holds. Pieces of k are multiples of `grain`, and of n of `output_grain`: fewer elements are no whole byte."""
 
     batch: int
     m: int
@@ -68,3 +70,6 @@ class MatmulProblem:
     seam: Seam = Seam()
     choice: TileChoice = FREE
     hold: bool = True
+    left_values: Values = Values.OWN
+    grain: int = 1
+    output_grain: int = 1

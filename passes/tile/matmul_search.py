@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from math import ceil as whole
 from math import isqrt
 
 import numpy as np
@@ -94,7 +95,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
         partial = batch * total(rates.copies(n, PARTIAL_BYTES), (m, c.m), (n, c.n))[:, tile]
         partial = partial * where(rest == Rest.DRAM, unfinished, 0)
         loads, stores = loads + partial, stores + partial
-    bytes_each = max(1, epilogue.loaded + epilogue.stored + epilogue.kept) + where(moves, PARTIAL_BYTES, 0)
+    bytes_each = max(1, whole(epilogue.loaded + epilogue.stored + epilogue.kept)) + where(moves, PARTIAL_BYTES, 0)
     tile_m, tile_n = c.m[tile], c.n[tile]
     strip = ceil(tile_m, ceil(tile_m * tile_n * bytes_each, STRIP_BYTES))
     vector = batch * (epilogue.passes + unfinished) * total(rates.vector, (m, strip), (n, tile_n))
@@ -113,7 +114,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     for operand, times, across in ((left, left_times, turns["i"]), (right, right_times, turns["j"])):
         if not operand.resident:
             instructions = instructions + times * across * turns["k"] * (1 + operand.passes)
-    array = batch * total(rates.products(problem.mode), (m, c.m), (n, c.n), (k, c.k))[tile]
+    array = batch * total(rates.products(problem.mode, problem.left_values), (m, c.m), (n, c.n), (k, c.k))[tile]
     panels = (
         panels_of(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
         panels_of(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),

@@ -121,11 +121,11 @@ class ProductOperand:
         inner, outer = main.column, main.row
         elementwise = inner != 1 and self.shape[1] != 1 and main.extent is Extent.FULL and not packed
         return Operand(
-            bytes=main.form.bytes,
+            bytes=main.form.width,
             resident=self.in_place(main),
             pitch=0 if packed else max(1, abs(inner if elementwise else outer)),
             turned=elementwise,
-            prepared=0 if self.packing is None else self.form.bytes + self._temporary_bytes,
+            prepared=0 if self.packing is None else self.form.width + self._temporary_bytes,
             passes=0 if self.packing is None else max(1, self.packing.full_passes),
             shared=self.shared,
         )
@@ -136,12 +136,12 @@ class ProductOperand:
         return bool(self.main.outer) and not any(stride for leaf in self.leaves for stride in leaf.outer)
 
     @property
-    def _temporary_bytes(self) -> int:
+    def _temporary_bytes(self) -> float:
         packing = self.packing
         if packing is None:
             return 0
         kept = (t for index, t in enumerate(packing.temporaries) if index != packing.outputs[0])
-        return sum(temporary.form.bytes for temporary in kept if temporary.extent is Extent.FULL)
+        return sum(temporary.form.width for temporary in kept if temporary.extent is Extent.FULL)
 
     def place(self, indices: Sequence[AffineForm], rows: Span, columns: Span) -> Held:
         """The tile of a ready operand, where it lies."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil as whole
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ...isa.formats import Format
 from ...isa.instructions import LoadBlock, Product, VectorPass
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.machine import Machine
-from ...isa.matrix import MatrixMode
+from ...isa.matrix import MODE_BITS, MatrixMode, Values
 
 Column = NDArray[np.int64]
 
@@ -47,27 +48,28 @@ class Rates:
     def __hash__(self) -> int:
         return hash((id(self.machine), self.sram_bytes, self.acc_bytes))
 
-    def depth(self, mode: str) -> int:
-        """Values of K that one pass of the array covers in `mode`."""
-        return max(1, self.machine.matrix.depth(mode))
+    def depth(self, mode: str, left: Values = Values.OWN) -> int:
+        """Values of K that one pass of the array covers in `mode` where its left operand holds `left`."""
+        bits = MODE_BITS[mode] if left.stored is None else left.stored.bits
+        return max(1, self.machine.matrix.depth(mode) // max(1, bits // MODE_BITS[mode]))
 
-    def product(self, mode: str, m: Column, n: Column, k: Column) -> Column:
-        """Array cycles of products [m, k] by [k, n]."""
-        return self._once(self._product, (m, n, k), mode)
+    def product(self, mode: str, m: Column, n: Column, k: Column, left: Values = Values.OWN) -> Column:
+        """Array cycles of products [m, k] by [k, n], whose left operand holds `left`."""
+        return self._once(self._product, (m, n, k), mode, left)
 
-    def _product(self, m: Column, n: Column, k: Column, mode: str) -> Column:
-        record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k)
+    def _product(self, m: Column, n: Column, k: Column, mode: str, left: Values) -> Column:
+        record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k, a_values=left.code)
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
-    def products(self, mode: str) -> TileCost:
+    def products(self, mode: str, left: Values = Values.OWN) -> TileCost:
         """`product` in a mode, of columns of (m, n, k)."""
 
         def cost(*sizes: Column) -> Column:
-            return self.product(mode, *sizes)
+            return self.product(mode, *sizes, left=left)
 
         return cost
 
-    def copies(self, pitch: int, width: int, turned: bool = False) -> TileCost:
+    def copies(self, pitch: int, width: float, turned: bool = False) -> TileCost:
         """`copy`, of columns of (rows, columns): two rows, channel cycles and engine cycles."""
 
         def cost(*sizes: Column) -> Column:
@@ -85,9 +87,10 @@ class Rates:
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
     def copy(
-        self, rows: Column, columns: Column, pitch: int, width: int, turned: bool = False
+        self, rows: Column, columns: Column, pitch: int, width: float, turned: bool = False
     ) -> tuple[Column, Column]:
-        """(DRAM channel cycles, engine cycles) of copying tiles of elements of `width` bytes; loads and stores alike.
+        """(DRAM channel cycles, engine cycles) of copying tiles of elements of `width` bytes (of which several may
+        share one); loads and stores alike.
 
         Rows lie `pitch` elements apart in DRAM; 0 makes a tile one run. Rows are taken to begin on a burst, and on
         chip on an access. `turned`: on chip, rows and columns change places, so that every element is an access.
@@ -95,15 +98,18 @@ class Rates:
         channel, busy = self._once(self._copy, (rows, columns), pitch, width, turned)
         return channel, busy
 
-    def _copy(self, rows: Column, columns: Column, pitch: int, width: int, turned: bool) -> Column:
+    def _copy(self, rows: Column, columns: Column, pitch: int, width: float, turned: bool) -> Column:
         burst, access = self.machine.dram.burst_bytes, self.machine.transfer.access_bytes
         # Several operands that are loaded together count as one whose elements are wider than any format.
-        unit = next(size for size in sorted(ELEMENT_CODES, reverse=True) if width % size == 0)
-        columns, pitch, width = columns * (width // unit), pitch * (width // unit), unit
+        unit = next((size for size in sorted(ELEMENT_CODES, reverse=True) if width % size == 0), 1)
+        columns, pitch = np.asarray(np.ceil(columns * (width / unit)), np.int64), whole(pitch * width / unit)
+        packed, width = width % 1 != 0, unit
         distance: Any = columns * width
         step: Any = columns * width
         if pitch:
-            distance = ceiling(pitch * width, burst) * burst
+            apart = ceiling(pitch * width, burst) * burst
+            # Packed rows are so short that it counts whether whole ones follow each other.
+            distance = apart + (columns == pitch) * (distance - apart) if packed else apart
             step = ceiling(step, access) * access
         chip = (width, ceiling(rows * width, access) * access) if turned else (step, width)
         record = LoadBlock(

@@ -15,6 +15,7 @@ from ...dialects.constants import ConstantStore
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.machine import Machine
 from ..builder import Builder
+from .arithmetic import Product
 from .build import buffer_bytes
 
 ELEMENTWISE = (nn.MapOp, nn.CastOp, nn.DequantizeOp)
@@ -45,7 +46,7 @@ def _adds_a_product(use: Use) -> bool:
     other = reader.inputs[1 - use.index]
     while isinstance(other.owner, ELEMENTWISE) and not other.has_more_than_one_use():
         other = max(other.owner.operands, key=lambda value: (isinstance(value.owner, ELEMENTWISE), _size(value)))
-    return isinstance(other.owner, nn.MatmulOp) and not other.has_more_than_one_use()
+    return isinstance(other.owner, Product) and not other.has_more_than_one_use()
 
 
 def _size(value: SSAValue) -> int:

@@ -112,6 +112,8 @@ class RowwiseLowering(Lowering):
         if not self._in_place(whole):
             return None
         work = self._work(whole)
+        if not all(map(whole.packs, range(len(self.views)), work.extents, work.forms)):
+            return None
         sizes, need, cycles = tile_costs(work.without_programs, self._rates)
         fits = need <= budget.sram
         if not fits.any():
@@ -243,9 +245,9 @@ class _TileEmission:
                 self.leaves[index] = self._in_place(index, offset, extent)
                 continue
             buffer = self.builder.alloc("sram", tiling.bounds(extent), leaf.form)
-            source, target = tiling.block(index, extent, offset, size)
+            source, target = tiling.block(index, extent, offset, size, leaf.form)
             self.builder.copy(Place(scope.buffers[view.root], source), Place(buffer, target))
-            self.leaves[index] = Held(buffer, pitch=tiling.pitch)
+            self.leaves[index] = Held(buffer, pitch=tiling.pitch(leaf.form))
 
     def _in_place(self, view: int, offset: AffineForm, extent: Extent) -> Held:
         pitch = self.plan.tiling.pitch_in_place(view, extent)
@@ -264,7 +266,7 @@ class _TileEmission:
         for index, temporary in enumerate(self.plan.packing.temporaries):
             if index not in self.temporaries:
                 buffer = self.builder.alloc("sram", tiling.bounds(temporary.extent), temporary.form)
-                self.temporaries[index] = Held(buffer, pitch=tiling.pitch)
+                self.temporaries[index] = Held(buffer, pitch=tiling.pitch(temporary.form))
         sizes = (tiling.rows(span), tiling.columns(span))
         emit_passes(self.builder, self.plan.packing, *sizes, self._find, turned=tiling.turned)
 
@@ -282,5 +284,6 @@ class _TileEmission:
                 continue
             extent = self.lowering.extent(tiling, view)
             offset = tiling.offset(view, self.lowering.views[view].offset, self.indices)
-            target, source = tiling.block(view, extent, offset, span.size)
+            form = self.plan.packing.temporaries[temporary].form
+            target, source = tiling.block(view, extent, offset, span.size, form)
             self.builder.copy(Place(held.buffer, source), Place(scope.buffers[root], target))

@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
+from ...isa.columns import ceiling
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.instructions import LoadBlock
@@ -39,6 +40,11 @@ class TileWork:
     leaves: int
 
     @property
+    def grain(self) -> int:
+        """The fewest elements of all views that fill whole bytes."""
+        return max((form.grain for form in self.forms), default=1)
+
+    @property
     def without_programs(self) -> TileWork:
         """The same work for the costs: of passes they ask what is read and written, not what is computed."""
         passes = tuple(replace(plan, program=NO_PROGRAM) for plan in self.packing.passes)
@@ -51,6 +57,9 @@ def tile_costs(work: TileWork, rates: Rates) -> tuple[Column, Column, NDArray[np
     tiling = work.tiling
     inner = tiling.row_bound // tiling.tile if tiling.in_rows else tiling.column_bound // tiling.tile
     sizes = np.array(piece_sizes(tiling.tile, MAXIMUM_EXTENT // max(1, inner)), dtype=np.int64)
+    if work.grain > 1 and tiling.parts(Extent.FULL)[-1] is None:
+        # Elements that share a byte stay together.
+        sizes = np.unique(np.minimum(ceiling(sizes, work.grain) * work.grain, tiling.tile))[::-1]
     cost = _TileCost(work, sizes)
     return sizes, cost.bytes(), cost.cycles(rates)
 
@@ -73,7 +82,10 @@ class _TileCost:
         return (self._rows if extent & Extent.COLUMN else one) * (self._columns if extent & Extent.ROW else one)
 
     def _bytes(self, extent: Extent, form: Format) -> Column:
-        return -(-self._elements(extent) * form.bytes // ALIGNMENT) * ALIGNMENT
+        if form.packed and extent is Extent.FULL:
+            rows, columns = (self._columns, self._rows) if self._tiling.turned else (self._rows, self._columns)
+            return -(-rows * ceiling(columns, form.grain) // ALIGNMENT) * ALIGNMENT
+        return -(-self._elements(extent) * max(1, form.bytes) // ALIGNMENT) * ALIGNMENT
 
     def bytes(self) -> Column:
         """Peak SRAM bytes: two instances of what streams through a tile, one of what stays or passes by."""
@@ -147,15 +159,19 @@ class _TileCost:
             (self._sizes, self._tiling.cut_axis) if axis is None else (np.full_like(self._sizes, axis.extent), axis)
             for axis in self._tiling.parts(self._work.extents[view])
         ]
-        width = self._work.forms[view].bytes
+        form = self._work.forms[view]
+        width, grain = max(1, form.bytes), form.grain
         step: Column = np.full_like(self._sizes, width)
         fields: dict[str, Column] = {}
         repeats: Column = np.ones_like(self._sizes)
         for place, (length, axis) in enumerate(reversed(kept)):
+            stride = ceiling(axis.strides[view], grain)
+            if place == 0:
+                length = ceiling(length, grain)
             if place < 4:
                 fields |= {
                     f"n{3 - place}": length,
-                    f"dram_stride{3 - place}": np.full_like(self._sizes, axis.strides[view] * width),
+                    f"dram_stride{3 - place}": np.full_like(self._sizes, stride * width),
                     f"chip_stride{3 - place}": step,
                 }
             else:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from math import prod
+from math import ceil, prod
 
 from xdsl.ir import SSAValue
 
@@ -39,14 +39,19 @@ def plan_pieces(cluster: Cluster, axes: Axes, budget: Budget) -> tuple[Tiling, P
     streams = max((_stream_bytes(plan, cluster, packing) for plan in packing.passes), default=0)
     scalars = ALIGNMENT * (len(cluster.leaves) + len(packing.temporaries))
     # Two instances of each stream; each buffer may be rounded up to the alignment.
-    room = min((budget.sram - scalars - 8 * ALIGNMENT) // max(2 * streams, 1), MAXIMUM_EXTENT)
+    room = min(int((budget.sram - scalars - 8 * ALIGNMENT) // max(2 * streams, 1)), MAXIMUM_EXTENT)
+    grain = max((form.grain for form in _forms(cluster, packing)), default=1)
     for cut in range(rows, len(axes.all)):
         inner = prod(axis.extent for axis in axes.all[cut + 1 :])
         if inner <= room:
-            tile = min(axes.all[cut].extent, room // inner)
-            need = scalars + 8 * ALIGNMENT + 2 * streams * tile * inner
+            tile = min(axes.all[cut].extent, room // inner // grain * grain or 1)
+            need = scalars + 8 * ALIGNMENT + ceil(2 * streams * tile * inner)
             return Tiling(axes, cut, tile), packing, need
-    raise CapacityError("one element of a row, in pieces", scalars + 8 * ALIGNMENT + 2 * streams, budget.sram)
+    raise CapacityError("one element of a row, in pieces", ceil(scalars + 8 * ALIGNMENT + 2 * streams), budget.sram)
+
+
+def _forms(cluster: Cluster, packing: Packing) -> list[Format]:
+    return [*(leaf.form for leaf in cluster.leaves), *(temporary.form for temporary in packing.temporaries)]
 
 
 def pieces_cycles(cluster: Cluster, tiling: Tiling, packing: Packing, machine: Machine) -> float:
@@ -65,12 +70,12 @@ def pieces_cycles(cluster: Cluster, tiling: Tiling, packing: Packing, machine: M
     return rows * total
 
 
-def _stream_bytes(plan: PassPlan, cluster: Cluster, packing: Packing) -> int:
+def _stream_bytes(plan: PassPlan, cluster: Cluster, packing: Packing) -> float:
     """Bytes for each element of a row that a pass reads and writes."""
-    total = 0
+    total = 0.0
     for slot in (*plan.streams, plan.out):
         if slot is not None:
-            total += cluster.leaves[slot.index].form.bytes if slot.leaf else packing.temporaries[slot.index].form.bytes
+            total += cluster.leaves[slot.index].form.width if slot.leaf else packing.temporaries[slot.index].form.width
     return total
 
 

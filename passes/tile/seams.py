@@ -16,6 +16,7 @@ from xdsl.ir import SSAValue
 from ...dialects import nn
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.frozen import frozen
+from .arithmetic import Product
 from .kernel import Kernel, Lowering, Scope
 from .matmul_problem import Seam
 from .rowwise import RowwiseLowering
@@ -32,9 +33,7 @@ class Stretch:
     def cycles(self, scope: Scope) -> float:
         """The busier of vector engine and DRAM channel, by what is resident now."""
         moved = sum(
-            prod(shape_of(root)) * format_of(element_type(root)).bytes
-            for root in self.roots
-            if root not in scope.residents
+            format_of(element_type(root)).size(shape_of(root)) for root in self.roots if root not in scope.residents
         )
         return max(self.vector_cycles, moved / scope.machine.dram.bytes_per_cycle)
 
@@ -62,7 +61,7 @@ def find_ends(lowerings: Sequence[Lowering], scope: Scope) -> Mapping[Kernel, En
     found: dict[Kernel, Ends] = {}
     for place, index in enumerate(heavy):
         kernel = kernels[index]
-        if not isinstance(kernel.anchor, nn.MatmulOp):
+        if not isinstance(kernel.anchor, Product):
             continue
         before = range(heavy[place - 1] + 1 if place else 0, index)
         after = range(index + 1, heavy[place + 1] if place + 1 < len(heavy) else len(kernels))

@@ -55,9 +55,9 @@ def ceil(value: Any, by: Any) -> Any:
     return -(-value // by)
 
 
-def aligned(size: Column) -> Column:
-    """Bytes rounded up to where the next buffer can start."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def aligned(size: Any) -> Column:
+    """Bytes, perhaps of parts of one, rounded up to where the next buffer can start."""
+    return np.asarray(-(-size // ALIGNMENT) * ALIGNMENT, dtype=np.int64)
 
 
 def where(condition: Any, there: Any, elsewhere: Any) -> Column:

@@ -9,9 +9,27 @@ from xdsl.dialects.builtin import StringAttr
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...dialects import nn
-from ...dialects.constants import ConstantStore
-from ...dialects.elements import element_type, format_of, shape_of
+from ...dialects.constants import Array, ConstantStore, derived_key
+from ...dialects.elements import element_type, format_of, is_packed, shape_of
 from ...dialects.tile import AllocOp, BufferType, KernelOp, TensorOp
+from ...isa.formats import narrow
+
+
+def stored_key(store: ConstantStore, constant: nn.ConstantOp) -> str:
+    """The key of a constant's elements as they lie in memory: of a packed type, of its bytes."""
+    key = constant.reference or store.anonymous(np.asarray(store.array(constant.data)))
+    element = element_type(constant.result)
+    if not is_packed(element):
+        return key
+    form, shape = format_of(element), shape_of(constant.result)
+
+    def packed(values: Array) -> Array:
+        # Fields drop what is above their bits: two's complement. Of a bipolar bit, 1 is 1 and -1 is 0.
+        return narrow(values > 0 if form.kind == "bool" else values.astype(np.int32), form)
+
+    name = derived_key("packed", key, format=form)
+    shape = (*shape[:-1], form.run_bytes(shape[-1]))
+    return store.derive(name, packed, key, shape=shape, dtype=form.dtype)
 
 
 class Buffers(dict[SSAValue, SSAValue]):
@@ -55,7 +73,7 @@ class Buffers(dict[SSAValue, SSAValue]):
             return AllocOp(BufferType("sram", shape, form))
         owner = root.owner
         if isinstance(owner, nn.ConstantOp):
-            key = owner.reference or self._store.anonymous(np.asarray(self._store.array(owner.data)))
+            key = stored_key(self._store, owner)
             return TensorOp(key, "weight", BufferType("dram", shape, form), key)
         return TensorOp(self._label(owner), "temporary", BufferType("dram", shape, form))
 

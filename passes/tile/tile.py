@@ -25,7 +25,7 @@ from ...dialects import nn
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of
 from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
-from ...dialects.provenance import FoldedNode, fuse, nodes_of, record_folded
+from ...dialects.provenance import FoldedNode, Node, fuse, node_location, nodes_of, record_folded
 from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
 from ...isa.errors import Blocking, UnsupportedError
 from ..schedule_options import ScheduleOptions
@@ -210,22 +210,38 @@ class _Tiler:
             self._made[member] = op
 
     def _account(self) -> None:
-        """Every operation in one kernel: views and constants join the kernel that makes or reads what they show."""
+        """Every operation in one kernel: views and constants join the kernel that makes or reads what they show.
+
+        A constant may be shared by all that read it: of its nodes a kernel takes those that stand nowhere else.
+        """
         self._order = {kernel: number for number, kernel in enumerate(dict.fromkeys(self._made.values()))}
-        for op in self._block.ops:
-            if isinstance(op, ReturnOp) or op in self._made:
+        rest = [op for op in self._block.ops if not isinstance(op, ReturnOp) and op not in self._made]
+        constants = [op for op in rest if isinstance(op, nn.ConstantOp)]
+        for op in rest:
+            if isinstance(op, nn.ConstantOp):
                 continue
             kernel = self._producer(op) or self._consumer(op)
             if kernel is None:
-                reason = "nothing reads it" if not isinstance(op, nn.ConstantOp) else "a constant"
-                nodes = nodes_of(op)
-                record_folded(self._module, [FoldedNode(n.name, n.operator, "tile", reason) for n in nodes])
+                self._fold(nodes_of(op), "nothing reads it")
                 continue
             kernel.location = fuse(kernel.location, op.location)
             self._add_value(kernel, op)
+        told = {node for kernel in self._order for node in nodes_of(kernel)}
+        for op in constants:
+            nodes = [node for node in nodes_of(op) if node not in told]
+            kernel = self._consumer(op)
+            if kernel is None:
+                self._fold(nodes, "a constant")
+            elif nodes:
+                kernel.location = fuse(kernel.location, *(node_location(n.name, n.operator) for n in nodes))
+            told.update(nodes)
         for kernel in dict.fromkeys(self._made.values()):
             if all(isinstance(inner, AllocOp) for inner in kernel.body.block.ops):
                 self._dissolve(kernel)
+
+    def _fold(self, nodes: Iterable[Node], reason: str) -> None:
+        """List nodes that no kernel stands for."""
+        record_folded(self._module, [FoldedNode(node.name, node.operator, "tile", reason) for node in nodes])
 
     def _producer(self, op: Operation) -> KernelOp | None:
         """The kernel that computes what a view operation shows."""
@@ -265,9 +281,7 @@ class _Tiler:
         if heirs:
             heirs[-1].location = fuse(heirs[-1].location, kernel.location)
         else:
-            nodes = nodes_of(kernel)
-            reason = "it computes no element"
-            record_folded(self._module, [FoldedNode(n.name, n.operator, "tile", reason) for n in nodes])
+            self._fold(nodes_of(kernel), "it computes no element")
         for member in members:
             if heirs:
                 self._made[member] = heirs[-1]

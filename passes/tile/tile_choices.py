@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from ...dialects import nn
 from ...dialects.provenance import nodes_of
 from ...isa.errors import UsageError
 from ..tile_rules import TileChoice, TileRule
+from .arithmetic import Product
 from .kernel import Kernel
 
 
@@ -18,7 +18,7 @@ def tile_choices(kernels: Sequence[Kernel], rules: Sequence[TileRule]) -> Mappin
     A pattern is tried on structural paths, and if it matches none of them on the names of ONNX nodes. Raises UsageError
     for rules that match no product.
     """
-    products = [kernel for kernel in kernels if isinstance(kernel.anchor, nn.MatmulOp)]
+    products = [kernel for kernel in kernels if isinstance(kernel.anchor, Product)]
     found: dict[Kernel, TileChoice] = {}
     for rule in rules:
         matched = [kernel for kernel in products if fnmatchcase(kernel.path, rule.match)]

@@ -67,9 +67,9 @@ class TileEpilogue:
         return Epilogue(
             passes=max(1, packing.full_passes),
             loaded=leaves.with_each(Extent.FULL),
-            stored=0 if self.stores_in_place else self.output.form.bytes,
-            kept=sum(temporary.form.bytes for temporary in kept if temporary.extent is Extent.FULL),
-            rows=leaves.with_each(Extent.ROW) + sum(t.form.bytes for t in kept if t.extent is Extent.ROW),
+            stored=0 if self.stores_in_place else self.output.form.width,
+            kept=sum(temporary.form.width for temporary in kept if temporary.extent is Extent.FULL),
+            rows=leaves.with_each(Extent.ROW) + sum(t.form.width for t in kept if t.extent is Extent.ROW),
         )
 
 

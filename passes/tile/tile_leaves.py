@@ -34,7 +34,7 @@ class TileLeaves:
         """Whether a value is loaded once for many tiles rather than with each."""
         if leaf.extent is Extent.FULL and leaf.level == len(leaf.outer):
             return False
-        size = elements(leaf.extent, self.rows, self.columns) * leaf.form.bytes
+        size = leaf.form.run_bytes(elements(leaf.extent, self.rows, self.columns))
         return size * WHOLE_SHARE[leaf.extent] <= self.scope.machine.sram.bytes
 
     @property
@@ -46,10 +46,10 @@ class TileLeaves:
             if self.is_whole(leaf) and not self.in_place(leaf)
         )
 
-    def with_each(self, extent: Extent) -> int:
+    def with_each(self, extent: Extent) -> float:
         """Bytes an element of the values of `extent` that are loaded with each tile."""
         return sum(
-            leaf.form.bytes
+            leaf.form.width
             for leaf in self.leaves
             if leaf.extent is extent and not self.in_place(leaf) and not self.is_whole(leaf)
         )
@@ -92,7 +92,7 @@ class LeafRun:
             return Held(self.leaves.scope.buffers[leaf.root], start, leaf.row)
         held = self.held.get(leaf)
         if held is not None:
-            pitch = self.leaves.columns if leaf.extent is Extent.FULL else 1
+            pitch = held.pitch if leaf.extent is Extent.FULL else 1
             row, column = self.corner
             by_row = (rows.start - row) * pitch if leaf.extent & Extent.COLUMN else AffineForm()
             by_column = columns.start - column if leaf.extent & Extent.ROW else AffineForm()

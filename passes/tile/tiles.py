@@ -82,13 +82,16 @@ def elements(extent: Extent, rows: int, columns: int) -> int:
 
 def tile_bytes(extent: Extent, rows: int, columns: int, form: Format) -> int:
     """Bytes of a buffer that holds a value of `extent` for a tile of rows x columns."""
-    return -(-elements(extent, rows, columns) * form.bytes // ALIGNMENT) * ALIGNMENT
+    return -(-form.size(_shape(extent, rows, columns)) // ALIGNMENT) * ALIGNMENT
 
 
 def hold(builder: TileBuilder, extent: Extent, rows: int, columns: int, form: Format) -> Held:
     """A new SRAM buffer for a value of `extent` over a tile of at most rows x columns."""
-    shape = (rows, columns) if extent is Extent.FULL else (elements(extent, rows, columns),)
-    return Held(builder.alloc("sram", shape, form), AffineForm(), columns)
+    return Held(builder.alloc("sram", _shape(extent, rows, columns), form), AffineForm(), form.pitch(columns))
+
+
+def _shape(extent: Extent, rows: int, columns: int) -> tuple[int, ...]:
+    return (rows, columns) if extent is Extent.FULL else (elements(extent, rows, columns),)
 
 
 def load(

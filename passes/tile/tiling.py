@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import prod
 
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
+from ...isa.formats import Format
 from ...isa.frozen import frozen
 from .axes import Axes, Axis, even_step
 from .build import Span
@@ -97,14 +98,16 @@ class Tiling:
         columns = [*([] if self.in_rows else cut), *self.inner_columns] if extent & Extent.ROW else []
         return columns + rows if self.turned else rows + columns
 
-    def block(self, view: int, extent: Extent, offset: AffineForm, size: Minimum) -> tuple[Access, Access]:
-        """The tile of a view in its storage, and where it goes in a buffer of `bounds(extent)` elements.
+    def block(
+        self, view: int, extent: Extent, offset: AffineForm, size: Minimum, form: Format
+    ) -> tuple[Access, Access]:
+        """The tile of a view in its storage, and where it goes in a buffer of `bounds(extent)` elements of `form`.
 
         Axes that `extent` does not vary with are left out; those it does, but the view does not, repeat.
         """
         parts = self.parts(extent)
         sizes = tuple(size if axis is None else Minimum.of(axis.extent) for axis in parts)
-        dense = dense_strides([self.tile if axis is None else axis.extent for axis in parts])
+        dense = self.strides_on_chip(extent, form)
         strides = tuple((self.cut_axis if axis is None else axis).strides[view] for axis in parts)
         return Access(offset, sizes, strides), Access(AffineForm(), sizes, dense)
 
@@ -114,10 +117,34 @@ class Tiling:
         full = (columns, rows) if self.turned else (rows, columns)
         return {Extent.FULL: full, Extent.COLUMN: (rows,), Extent.ROW: (columns,), Extent.SCALAR: ()}[extent]
 
-    @property
-    def pitch(self) -> int:
+    def strides_on_chip(self, extent: Extent, form: Format) -> tuple[int, ...]:
+        """The strides of the axes of a tile in its buffer: dense, but that rows of a pass start at a byte."""
+        bounds = [self.tile if axis is None else axis.extent for axis in self.parts(extent)]
+        across = len(self.parts(Extent.ROW if self.turned else Extent.COLUMN))
+        if extent is not Extent.FULL or not form.packed:
+            return dense_strides(bounds)
+        rows = dense_strides([*bounds[:across], self.pitch(form)])[:across]
+        return (*rows, *dense_strides(bounds[across:]))
+
+    def pitch(self, form: Format) -> int:
         """How far apart the rows of a pass lie in a buffer of a full tile."""
-        return self.row_bound if self.turned else self.column_bound
+        return form.pitch(self.row_bound if self.turned else self.column_bound)
+
+    def packs(self, view: int, extent: Extent, form: Format) -> bool:
+        """Whether a view of packed elements lies as the rows of a pass do: elements side by side along them, and
+        everything else in whole bytes. So does any view whose elements are bytes."""
+        if not form.packed or extent is Extent.SCALAR:
+            return True
+        parts = self.parts(extent)
+        *outer, last = [(self.cut_axis if axis is None else axis) for axis in parts]
+        on_chip = self.strides_on_chip(extent, form)
+        whole = all(axis.strides[view] % form.grain == 0 for axis in outer)
+        return (
+            extent is Extent.FULL
+            and last.strides[view] == 1
+            and whole
+            and all(stride % form.grain == 0 or axis.extent == 1 for stride, axis in zip(on_chip, outer, strict=False))
+        )
 
     def pitch_in_place(self, view: int, extent: Extent) -> int | None:
         """The distance between rows of a pass where a view's tile can be used in its own storage, on chip.

@@ -8,6 +8,7 @@ from math import prod
 from xdsl.ir import SSAValue
 
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
+from ...dialects.elements import element_type, format_of
 from ...isa.frozen import frozen
 
 
@@ -26,7 +27,7 @@ class View:
     @staticmethod
     def dense(root: SSAValue, shape: Sequence[int]) -> View:
         """All of a row-major storage."""
-        return View(root, 0, tuple(shape), dense_strides(shape))
+        return View(root, 0, tuple(shape), dense_strides(format_of(element_type(root)).padded(shape)))
 
     @property
     def rank(self) -> int:
@@ -47,6 +48,14 @@ class View:
                 return False
             step *= extent
         return True
+
+    @property
+    def in_whole_bytes(self) -> bool:
+        """Whether it shows runs of elements side by side that start at bytes, as all do whose elements are bytes."""
+        grain = format_of(element_type(self.root)).grain
+        steps = [stride for extent, stride in zip(self.shape, self.strides, strict=True) if extent != 1]
+        apart = [stride for stride in steps if stride % grain]
+        return self.offset % grain == 0 and apart in ([], [1])
 
     def same_as(self, other: View) -> bool:
         """Whether both, of one shape, show the same elements."""

@@ -54,6 +54,8 @@ def _follow(block: Block, placed: Mapping[SSAValue, View]) -> Layout:
     materialized: set[Operation] = set()
     for op in block.ops:
         view = derived(op, views[op.operands[0]]) if isinstance(op, VIEW_OPERATIONS) else None
+        if view is not None and not view.in_whole_bytes:
+            view = None
         place = placed.get(op.results[0]) if op.results else None
         if view is not None and (place is None or view.same_as(place)):
             views[op.results[0]] = view
@@ -110,7 +112,9 @@ class _Placement:
             return
         place = view.unpermuted(shape_of(view.root), target)
         owner = view.root.owner
-        if place is None or (isinstance(owner, nn.ReshapeOp) and place.reshape(shape_of(owner.input)) is None):
+        if place is None or not place.in_whole_bytes:
+            return
+        if isinstance(owner, nn.ReshapeOp) and place.reshape(shape_of(owner.input)) is None:
             return
         self._placed[view.root] = place
 

@@ -51,7 +51,7 @@ def test_packing_and_unpacking_give_the_values_back(element):
         assert np.array_equal(run(bnn.UnpackOp(operand(element, packed), kind), packed), x)
 
 
-@pytest.mark.parametrize("element", [uint2, uint4, int2, int4, ternary, unipolar])
+@pytest.mark.parametrize("element", [uint2, uint4, int2, int4, ternary])
 def test_packing_any_float_is_what_the_vector_engine_stores(element):
     x = np.array([np.nan, np.inf, -np.inf, -3.7, -0.0, 0.2, 1.9, 7.5, 20], np.float32)
     stored = format_of(element)

@@ -1,4 +1,4 @@
-"""Binary, ternary and few-bit operands in the spellings of exporters: exact integer products, none left in float."""
+"""Binary, ternary and few-bit operands in the spellings of exporters: exact products on the engine of their bits."""
 
 from __future__ import annotations
 
@@ -113,15 +113,19 @@ def model(activation: str, weight: str) -> onnx.ModelProto:
     return proto
 
 
-def check(proto: onnx.ModelProto) -> None:
-    """The product runs on the integer engine, nothing is left unlowered, and the values are ONNX Runtime's."""
+MODES = {"ternary": "ternary", "small integers": "i4"}
+"""The mode by the weight; of bits it is binary."""
+
+
+def check(proto: onnx.ModelProto, mode: str = "binary") -> None:
+    """The product runs in its mode, nothing is left unlowered, and the values are ONNX Runtime's."""
     program = attnc.compile(proto, sign="ternary").program
     assert program is not None
     assert not program.unlowered
     x = RANDOM.normal(size=(5, 24)).astype(np.float32)
     x[0, :4] = [0.0, -0.0, 0.15, -0.15]
     result = attnc.Session(program).run({"x": x}, check=True)
-    assert [node.mode for node in result.report.nodes if node.macs] == ["i8"]
+    assert [node.mode for node in result.report.nodes if node.macs] == [mode]
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     reference = onnxruntime.InferenceSession(proto.SerializeToString(), options)
@@ -129,13 +133,13 @@ def check(proto: onnx.ModelProto) -> None:
 
 
 @pytest.mark.parametrize("activation", SPELLINGS)
-def test_every_spelling_of_activations_reaches_the_integer_engine(activation: str) -> None:
+def test_every_spelling_of_activations_reaches_the_binary_engine(activation: str) -> None:
     check(model(activation, "one a column"))
 
 
 @pytest.mark.parametrize("weight", WEIGHTS)
-def test_every_spelling_of_weights_reaches_the_integer_engine(weight: str) -> None:
-    check(model("where", weight))
+def test_every_spelling_of_weights_reaches_its_engine(weight: str) -> None:
+    check(model("where", weight), MODES.get(weight, "binary"))
 
 
 def test_offsets_of_both_sides_leave_a_product_of_two_activations() -> None:

@@ -1,0 +1,46 @@
+"""In what arithmetic of the matrix engine a product operation runs, and how its right operand stands."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from xdsl.ir import SSAValue
+
+from ...dialects import bnn, nn
+from ...dialects.elements import element_type, format_of, values_of
+from ...isa.formats import Format
+from ...isa.frozen import frozen
+from ...isa.matrix import MatrixMode, Values
+
+Product: TypeAlias = nn.MatmulOp | bnn.MatmulOp
+
+MODES = {Format.F32: MatrixMode.F32, Format.F16: MatrixMode.F16, Format.BF16: MatrixMode.BF16, Format.I8: MatrixMode.I8}
+"""The array's arithmetic by the format of the operands of an `nn.matmul`."""
+
+
+@frozen
+class Arithmetic:
+    """A mode; what both operands hold where it is a packed one; whether the right one stands as [..., N, K]."""
+
+    mode: MatrixMode
+    values: tuple[Values, Values] | None
+    transposed: bool
+
+    @staticmethod
+    def of(product: Product) -> Arithmetic:
+        """That of a product operation."""
+        if isinstance(product, nn.MatmulOp):
+            mode = MODES[format_of(element_type(product.lhs))]
+            return Arithmetic(mode, None, product.transpose_rhs is not None)
+        return Arithmetic(product.mode, (_held(product.lhs), _held(product.rhs)), True)
+
+    @property
+    def left(self) -> Values:
+        """What the left operand holds: the mode's own, unless it is a packed one."""
+        return Values.OWN if self.values is None else self.values[0]
+
+
+def _held(value: SSAValue) -> Values:
+    values = values_of(element_type(value))
+    assert values is not None
+    return values
