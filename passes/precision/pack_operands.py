@@ -106,8 +106,8 @@ class _Packer:
         return int(record.cost(self.machine).busy)
 
     def _replace(self, product: nn.MatmulOp, left: Attribute, right: Attribute) -> str:
-        if shape_of(product.lhs)[-1] < 8:
-            return "its depth is less than a byte of bits"
+        if shape_of(product.lhs)[-1] < 2:
+            return "it sums up nothing"
         lhs = self._along_depth(product.lhs, left, product, swapped=False)
         rhs = self._along_depth(product.rhs, right, product, swapped=product.transpose_rhs is None)
         if lhs is None or rhs is None:

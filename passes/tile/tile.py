@@ -212,29 +212,23 @@ class _Tiler:
     def _account(self) -> None:
         """Every operation in one kernel: views and constants join the kernel that makes or reads what they show.
 
-        A constant may be shared by all that read it: of its nodes a kernel takes those that stand nowhere else.
+        What several share, a constant of one element say, is located at the nodes of all: of these a kernel takes those
+        that no kernel computes.
         """
         self._order = {kernel: number for number, kernel in enumerate(dict.fromkeys(self._made.values()))}
+        computed = {node for kernel in self._order for node in nodes_of(kernel)}
         rest = [op for op in self._block.ops if not isinstance(op, ReturnOp) and op not in self._made]
-        constants = [op for op in rest if isinstance(op, nn.ConstantOp)]
-        for op in rest:
-            if isinstance(op, nn.ConstantOp):
-                continue
+        for op in sorted(rest, key=lambda op: isinstance(op, nn.ConstantOp)):
+            is_constant = isinstance(op, nn.ConstantOp)
             kernel = self._producer(op) or self._consumer(op)
+            nodes = [node for node in nodes_of(op) if node not in computed]
+            if is_constant:
+                computed.update(nodes)
             if kernel is None:
-                self._fold(nodes_of(op), "nothing reads it")
+                self._fold(nodes, "a constant" if is_constant else "nothing reads it")
                 continue
-            kernel.location = fuse(kernel.location, op.location)
+            kernel.location = fuse(kernel.location, *(node_location(node.name, node.operator) for node in nodes))
             self._add_value(kernel, op)
-        told = {node for kernel in self._order for node in nodes_of(kernel)}
-        for op in constants:
-            nodes = [node for node in nodes_of(op) if node not in told]
-            kernel = self._consumer(op)
-            if kernel is None:
-                self._fold(nodes, "a constant")
-            elif nodes:
-                kernel.location = fuse(kernel.location, *(node_location(n.name, n.operator) for n in nodes))
-            told.update(nodes)
         for kernel in dict.fromkeys(self._made.values()):
             if all(isinstance(inner, AllocOp) for inner in kernel.body.block.ops):
                 self._dissolve(kernel)
