@@ -76,6 +76,7 @@ def check(
     constants: Mapping[str, Array] | None = None,
     precision: str | None = None,
     sign: str | None = None,
+    attention: str | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
 ) -> CheckReport:
@@ -85,7 +86,7 @@ def check(
     Raises InputError for a file that is no valid model or leaves a dimension open, UsageError for a wrong call.
     """
     target = machine_of(machine)
-    result = imported(model, target, recipe_of(recipe, precision, sign), shapes or {}, constants or {})
+    result = imported(model, target, recipe_of(recipe, precision, sign, attention), shapes or {}, constants or {})
     result.calibrate = calibrate
     module = result.module
     counts = Counter(node.operator for node in (*module_nodes(module), *folded_nodes(module)))

@@ -18,9 +18,10 @@ from ..dialects.provenance import date_folded, folded_nodes
 from ..isa.errors import UsageError
 from ..isa.machine import DEFAULT_MACHINE, Machine, load_machine
 from ..isa.program import Program
+from ..passes.attention_rules import AttentionRule
 from ..passes.emit.emit import ModelFacts
 from .collection import without_collection
-from .facts import graph_facts, with_formats
+from .facts import graph_facts, with_formats, with_forms
 from .phases import EMIT, IMPORT, PHASE_NAMES, PHASES, Phase, checked_phase
 from .recipe import Recipe
 from .registry import new_context
@@ -85,6 +86,8 @@ class Compilation:
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
             self.facts = with_formats(self.facts, self.module)
+        elif phase.name == "attention":
+            self.facts = with_forms(self.facts, self.module)
 
     def _run_further(self, phase: Phase) -> None:
         from .further_passes import apply_further, further_passes
@@ -124,6 +127,7 @@ def compile(
     constants: Mapping[str, Array] | None = None,
     precision: str | None = None,
     sign: str | None = None,
+    attention: str | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
     dump_ir: str | Path | None = None,
@@ -136,6 +140,7 @@ def compile(
     model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote. machine: a name,
     a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
     constants: graph inputs bound to values now. precision: model, fp16, bf16 or int8; overrides the recipe's.
+    attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
     calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:
     names of phases (`phases.PHASE_NAMES`); a folder brings its own machine, shapes and recipe along. progress: show a
@@ -146,7 +151,7 @@ def compile(
     """
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
-        asked = recipe_of(recipe, precision, sign)
+        asked = recipe_of(recipe, precision, sign, attention)
         result = imported(model, machine_of(machine), asked, shapes or {}, constants or {})
     else:
         settled = {
@@ -155,6 +160,7 @@ def compile(
             "constants": constants,
             "precision": precision,
             "sign": sign,
+            "attention": attention,
             "recipe": recipe,
         }
         given = [name for name, value in settled.items() if value]
@@ -192,11 +198,15 @@ def machine_of(machine: str | Path | Machine | None) -> Machine:
     return machine if isinstance(machine, Machine) else load_machine(machine or DEFAULT_MACHINE)
 
 
-def recipe_of(recipe: str | Path | Recipe | None, precision: str | None, sign: str | None) -> Recipe:
+def recipe_of(
+    recipe: str | Path | Recipe | None, precision: str | None, sign: str | None, attention: str | None = None
+) -> Recipe:
     """The recipe that a call asks for: a file or a Recipe, changed by what the call says besides."""
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
     if sign is not None:
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
+    if attention is not None:
+        asked = replace(asked, attentions=(*asked.attentions, AttentionRule.of({"match": "*", "form": attention})))
     if asked.passes:
         from .further_passes import check_passes
 

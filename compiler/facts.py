@@ -59,13 +59,18 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
 
 
 def with_formats(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
-    """The facts and what a module of the precision level shows: the form of every attention, quantized products that
-    stayed float, and how many multiply-accumulates the model asks for."""
+    """The facts and what a module of the precision level shows: quantized products that stayed float, and how many
+    multiply-accumulates the model asks for."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
+    macs = sum(_macs(operation) for operation in module.walk())
+    return replace(facts, unlowered=notes, model={**facts.model, "macs": macs})
+
+
+def with_forms(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
+    """The facts and the form of every attention, which a module of the attention level shows."""
     attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
     forms = {node.name: operation.form.text for operation in attentions for node in nodes_of(operation)}
-    macs = sum(_macs(operation) for operation in module.walk())
-    return replace(facts, unlowered=notes, forms=forms, model={**facts.model, "macs": macs})
+    return replace(facts, forms=forms)
 
 
 def _macs(operation: Operation) -> int:

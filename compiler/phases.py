@@ -42,9 +42,10 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
     return precision(recipe.precision, recipe.residual, layers, recipe.few_bits, recipe.schedule.merge_products)
 
 
-def _attention(_: Recipe) -> tuple[ModulePass, ...]:
-    # Every attention is dense as it is recognised; forms that a recipe asks for are decided here.
-    return ()
+def _attention(recipe: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.attention.pipeline import attention
+
+    return attention(recipe.attentions)
 
 
 def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:

@@ -14,6 +14,10 @@ match = "encoder.*.ffn.up"
 order = "bkij"                  # loops over batch b, rows i, columns j and depth k, outermost first
 rows = 64                       # of a tile; columns and depth likewise
 
+[[attention]]                   # the first rule that matches a head decides
+match = "encoder.*.attention"   # likewise; query heads with `heads = [0, 2]`
+form = "window:64,global:1"     # docs/attention-forms.md tells the forms
+
 [[layer]]                       # the first rule that matches a layer decides
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
@@ -37,6 +41,7 @@ from typing import Any, TypeVar, cast
 
 from ..isa.errors import InputError, UsageError
 from ..isa.frozen import frozen
+from ..passes.attention_rules import AttentionRule
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
@@ -79,6 +84,7 @@ class Recipe:
     few_bits: FewBitOptions = NO_CHANGE
     passes: tuple[PassRule, ...] = ()
     tokens: tuple[TokenRule, ...] = ()
+    attentions: tuple[AttentionRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -115,7 +121,7 @@ class Recipe:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(str(path), f"is not valid TOML: {error}") from None
         try:
-            return Recipe.of(tables)
+            return Recipe.of(_placed(tables, path.parent))
         except UsageError as error:
             raise InputError(str(path), str(error)) from None
 
@@ -127,6 +133,7 @@ class Recipe:
         schedule = _options(ScheduleOptions, "schedule", entries.pop("schedule", {}))
         few_bits = _options(FewBitOptions, "few_bits", entries.pop("few_bits", {}))
         tiles = tuple(_tile(table) for table in _tables("tile", entries.pop("tile", [])))
+        attentions = tuple(map(AttentionRule.of, _tables("attention", entries.pop("attention", []))))
         passes = tuple(_pass(table) for table in _tables("pass", entries.pop("pass", [])))
         tokens = tuple(TokenRule.of(table) for table in _tables("tokens", entries.pop("tokens", [])))
         _known("recipe", entries, ("precision", "residual"))
@@ -145,6 +152,7 @@ class Recipe:
             few_bits=few_bits,
             passes=passes,
             tokens=tokens,
+            attentions=attentions,
             **entries,
         )
 
@@ -155,6 +163,8 @@ class Recipe:
             tables["residual"] = self.residual
         if self.layers:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
+        if self.attentions:
+            tables["attention"] = [rule.table for rule in self.attentions]
         if self.tiles:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
         if self.tokens:
@@ -166,6 +176,14 @@ class Recipe:
         if self.few_bits != NO_CHANGE:
             tables["few_bits"] = asdict(self.few_bits)
         return tables
+
+
+def _placed(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """With the files that a recipe names looked for beside it."""
+    for table in _tables("attention", tables.get("attention", [])):
+        if isinstance(table.get("masks"), str):
+            table["masks"] = str(folder / table["masks"])
+    return tables
 
 
 def _tables(name: str, value: object) -> list[dict[str, Any]]:

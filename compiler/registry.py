@@ -30,6 +30,7 @@ MADE_DIALECTS = {
 """Where the functions are that make dialects of the official schemas and of the instruction records."""
 
 PASSES = {
+    "choose-forms": "attention.choose:ChooseForms",
     "decide-signs": "precision.decide_signs:DecideSigns",
     "fold-constants": "graph.fold_constants:FoldConstants",
     "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
@@ -52,6 +53,7 @@ PASSES = {
     "recognize-grouped-heads": "graph.recognize.grouped_heads:RecognizeGroupedHeads",
     "recognize-levels": "precision.recognize_levels:RecognizeLevels",
     "recognize-norms": "graph.recognize.normalization:RecognizeNorms",
+    "recognize-patterns": "attention.recognize:RecognizePatterns",
     "recognize-softmax": "graph.recognize.softmax:RecognizeSoftmax",
     "remove-unused": "graph.remove_unused:RemoveUnused",
     "repeat-dequantization": "precision.repeat_dequantization:RepeatDequantization",

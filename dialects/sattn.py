@@ -301,6 +301,36 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"q is {element_type(self.q)}, v is {element_type(self.v)}")
         self._verify_form()
 
+    def of_form(
+        self, form: Sequence[Union], pattern: SSAValue | None, mask: SSAValue | None, empty_row: EmptyRow
+    ) -> AttentionOp:
+        """The same attention of another form and mask, without a `key_block`: what a pattern shows is in one piece."""
+
+        return AttentionOp(
+            self.q,
+            self.k,
+            self.v,
+            mask,
+            scale=self.scale.value.data,
+            causal=self.causal is not None,
+            causal_offset=self.causal_offset.value.data,
+            fill=self.fill.value.data,
+            softcap=None if self.softcap is None else self.softcap.value.data,
+            empty_row=empty_row,
+            q_scale=self.q_scale,
+            k_scale=self.k_scale,
+            v_scale=self.v_scale,
+            p_scale=self.p_scale,
+            p_zero_point=self.p_zero_point.value.data,
+            v_offset=self.v_offset,
+            q_offset=self.q_offset,
+            k_offset=self.k_offset,
+            v_zero_point=self.v_zero_point.value.data,
+            form=form,
+            pattern=pattern,
+            element=element_type(self.result),
+        )
+
     def _verify_form(self) -> None:
         forms = self.form.data
         _, heads, _, queries, keys, _, _ = self.extents

@@ -38,6 +38,7 @@ def run(options: Namespace) -> int:
         shapes=shapes_of(options),
         precision=options.precision,
         sign=options.sign,
+        attention=options.attention,
         calibrate=options.calibrate,
         recipe=options.recipe,
     )

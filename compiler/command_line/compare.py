@@ -72,6 +72,7 @@ def run(options: Namespace) -> int:
         shapes=shapes_of(options) or None,
         precision=options.precision,
         sign=options.sign,
+        attention=options.attention,
         calibrate=options.calibrate,
         recipe=options.recipe,
         rtol=RTOL if options.rtol is None else options.rtol,

@@ -39,6 +39,11 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="the zero of Sign where one bit takes it: a fault (default), a third value, or +1",
     )
     parser.add_argument(
+        "--attention",
+        metavar="FORM",
+        help="form of the attentions: window:64,global:1 and others (docs/attention-forms.md)",
+    )
+    parser.add_argument(
         "--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input"
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")

@@ -7,6 +7,7 @@ import pytest
 import attnc
 from attnc.compiler.recipe import LayerRule, Recipe
 from attnc.isa.errors import InputError, UsageError
+from attnc.passes.attention_rules import AttentionRule
 from attnc.passes.tile_rules import TileRule
 
 WHOLE = """
@@ -36,6 +37,17 @@ def test_everything_a_file_may_say(tmp_path: Path) -> None:
     assert recipe.precisions == {"int8", "bf16", "model"}
     assert Recipe.of(recipe.to_dict()) == recipe
     assert Recipe.of({"few_bits": {"sign": "ternary"}}).to_dict()["few_bits"]["sign"] == "ternary"
+
+
+def test_attention_rules_have_a_text_and_a_table(tmp_path: Path) -> None:
+    text = "[[attention]]\nmatch = 'encoder.[01].*'\nform = 'bitmap,window:3'\nheads = [0, 2]\nmasks = 'm.npz'\n"
+    recipe = Recipe.read(written(tmp_path, text))
+    (rule,) = recipe.attentions
+    assert rule.masks == str(tmp_path / "m.npz")
+    assert AttentionRule.parse(str(rule)) == rule
+    assert Recipe.of(recipe.to_dict()) == recipe
+    with pytest.raises(UsageError, match="is no attention rule"):
+        AttentionRule.parse("window:3")
 
 
 def test_passes_run_behind_their_phase_and_are_recorded(path: Path, tmp_path: Path, shapes) -> None:
@@ -84,6 +96,12 @@ def test_empty_file_changes_nothing(tmp_path: Path) -> None:
         ("[[tile]]\nmatch = 'x'\nrows = 0", "`rows` of [[tile]] is a number of 1 or more"),
         ("[[tile]]\nmatch = 'x'\nrows = 70000", "a tile cannot have 70000 rows"),
         ("[[tile]]\nmatch = 'x'\nheight = 3", "[[tile]] has no key 'height'"),
+        ("[[attention]]\nmatch = 'x'", "each [[attention]] needs `match` and `form`"),
+        ("[[attention]]\nmatch = 'x'\nform = 'wimdow:3'", "there is no attention form 'wimdow'; the forms are"),
+        ("[[attention]]\nmatch = 'x'\nform = 'window:3'\nlayers = 4", "[[attention]] has no key 'layers'"),
+        ("[[attention]]\nmatch = 'x'\nform = 'window:3'\nheads = ['a']", "`heads` of [[attention]] is a list"),
+        ("[[attention]]\nmatch = 'x'\nform = 'bitmap'", "the attention rule for 'x' has no masks"),
+        ("[[attention]]\nmatch = 'x'\nform = 'dense'\nmasks = 'm.npz'", "'x' has masks that no form takes"),
         ("few_bits = 3", "`few_bits` must be a table, written [few_bits]"),
         ("[few_bits]\nsign = true", "'sign' of [few_bits] is a text"),
         ("[few_bits]\nsign = 'positive'", "sign 'positive' is unknown; choose one of checked, ternary, assume-nonzero"),

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, PassRule, Recipe
+from attnc.passes.attention_rules import KEYS
 from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.passes.tile_rules import TileChoice
@@ -52,6 +53,7 @@ def test_every_key_is_told() -> None:
     assert keys("[[layer]]") == names(LayerRule)
     assert keys("[[pass]]") == names(PassRule)
     assert keys("[[tokens]]") == names(TokenRule)
+    assert keys("[[attention]]") == list(KEYS)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 
 

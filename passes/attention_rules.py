@@ -1,0 +1,82 @@
+"""What a recipe asks of the forms of attentions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ..dialects.forms.bitmap import Bitmap
+from ..dialects.forms.form import Linear
+from ..dialects.forms.registry import Union
+from ..isa.errors import UsageError
+from ..isa.frozen import frozen
+
+RULE = re.compile(r"(?P<match>[^=]+)=(?P<form>[^@<]+)(@(?P<heads>\d+(,\d+)*))?(<(?P<masks>.+))?")
+KEYS = ("match", "form", "heads", "masks")
+
+
+@frozen
+class AttentionRule:
+    """The form of the attentions whose path, or whose part of the model, or whose node name matches the shell pattern
+    `match`; of some query `heads` only, unless that is empty. The form `bitmap` takes its bits from `masks`, an .npz
+    file.
+
+    Its text, by which passes are given it, is `match=form@0,2<masks.npz`, without what is left out.
+    """
+
+    match: str
+    form: Union
+    heads: tuple[int, ...] = ()
+    masks: str = ""
+
+    def __post_init__(self) -> None:
+        bits = any(isinstance(form, Bitmap) for form in self.form.forms)
+        if bits != bool(self.masks):
+            raise UsageError(
+                f"the attention rule for {self.match!r} has {'no masks' if bits else 'masks that no form takes'}",
+                'form = "bitmap" and masks = "FILE.npz" go together',
+            )
+        if self.heads and self.is_linear:
+            raise UsageError(f"attention form '{self.form}' is that of all heads", "leave `heads` out")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the form replaces the softmax."""
+        return any(isinstance(form, Linear) for form in self.form.forms)
+
+    def __str__(self) -> str:
+        heads = "@" + ",".join(map(str, self.heads)) if self.heads else ""
+        return f"{self.match}={self.form}{heads}" + (f"<{self.masks}" if self.masks else "")
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """What a recipe says of it."""
+        table: dict[str, Any] = {"match": self.match, "form": str(self.form)}
+        if self.heads:
+            table["heads"] = list(self.heads)
+        return table | ({"masks": self.masks} if self.masks else {})
+
+    @staticmethod
+    def of(table: Mapping[str, Any]) -> AttentionRule:
+        """From a table of a recipe. Raises UsageError for what is unknown or missing."""
+        unknown = sorted(set(table) - set(KEYS))
+        if unknown:
+            raise UsageError(f"[[attention]] has no key {unknown[0]!r}", f"it knows {', '.join(KEYS)}")
+        texts = {key: table.get(key, "") for key in ("match", "form", "masks")}
+        if not all(isinstance(value, str) for value in texts.values()) or not (texts["match"] and texts["form"]):
+            raise UsageError("each [[attention]] needs `match` and `form`, both text (and so is `masks`)")
+        heads: object = table.get("heads", [])
+        numbers: list[Any] = cast("list[Any]", heads) if isinstance(heads, list) else [None]
+        if not all(type(head) is int and head >= 0 for head in numbers):
+            raise UsageError("`heads` of [[attention]] is a list of head numbers, counted from 0")
+        return AttentionRule(texts["match"], Union.parse(texts["form"]), tuple(numbers), texts["masks"])
+
+    @staticmethod
+    def parse(text: str) -> AttentionRule:
+        """From its text. Raises UsageError."""
+        found = RULE.fullmatch(text)
+        if found is None:
+            raise UsageError(f"{text!r} is no attention rule", "write match=form, match=form@0,2 or match=bitmap<FILE")
+        heads = tuple(map(int, found["heads"].split(","))) if found["heads"] else ()
+        return AttentionRule(found["match"], Union.parse(found["form"]), heads, found["masks"] or "")
