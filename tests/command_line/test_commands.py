@@ -204,10 +204,11 @@ def test_nan_in_inputs_is_one_warning(attnc, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_of_the_help_parse(name: str) -> None:
-    module = import_module(f"attnc.compiler.command_line.{name}")
+    module = import_module(f"attnc.compiler.command_line.{name.replace('-', '_')}")
     parser = ArgumentParser(prog=f"attnc {name}", exit_on_error=False)
     module.add_arguments(parser)
-    heading, *examples = (parser.epilog or "").splitlines()
+    # What follows an empty line is no example.
+    heading, *examples = (parser.epilog or "").partition("\n\n")[0].splitlines()
     assert heading == "examples:"
     assert examples
     for example in examples:
