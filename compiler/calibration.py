@@ -15,14 +15,17 @@ from ..runtime.arrays import read_arrays
 from .arguments import Argument, arguments_of, check_names
 
 
-def calibrate_module(module: ModuleOp, context: CompilerContext, data: str | Path | Mapping[str, Array]) -> None:
-    """Attach to the module's products the ranges they take over `data`: one array an input, samples along axis 0.
+def calibrate_module(
+    module: ModuleOp, context: CompilerContext, data: str | Path | Mapping[str, Array], means: bool = False
+) -> None:
+    """Attach to the module's products the ranges they take over `data`: one array an input, samples along axis 0; the
+    mean magnitudes too if `means`.
 
     Raises InputError for data that do not fit the model's inputs.
     """
     subject = "calibration data" if isinstance(data, Mapping) else str(data)
     arrays = dict(data) if isinstance(data, Mapping) else read_arrays(Path(data))
-    calibrate(module, context, _samples(subject, arguments_of(module), arrays))
+    calibrate(module, context, _samples(subject, arguments_of(module), arrays), means)
 
 
 def _samples(subject: str, arguments: Sequence[Argument], arrays: Mapping[str, Array]) -> Iterator[tuple[Array, ...]]:

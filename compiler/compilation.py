@@ -85,7 +85,7 @@ class Compilation:
         if phase.name == "graph":
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
-            self.facts = with_formats(self.facts, self.module)
+            self.facts = with_formats(self.facts, self.module, self.recipe.untrained)
         elif phase.name == "attention":
             self.facts = with_forms(self.facts, self.module)
 
@@ -105,11 +105,11 @@ class Compilation:
 
     def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
         if not self.recipe.takes_calibration:
-            raise UsageError("calibration data serve int8 only", "add --precision int8")
+            raise UsageError("calibration data serve int8 and formats of fewer bits only", "add --precision int8")
         from .calibration import calibrate_module
 
         begin = perf_counter()
-        calibrate_module(self.module, self.context, data)
+        calibrate_module(self.module, self.context, data, bool(self.recipe.untrained))
         self.pass_seconds["precision/calibrate"] = perf_counter() - begin
 
     def _emit(self) -> None:
@@ -139,7 +139,7 @@ def compile(
 
     model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote. machine: a name,
     a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
-    constants: graph inputs bound to values now. precision: model, fp16, bf16 or int8; overrides the recipe's.
+    constants: graph inputs bound to values now. precision: one of `recipe.PRECISIONS`; overrides the recipe's.
     attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
     calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -58,12 +58,14 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
     )
 
 
-def with_formats(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
-    """The facts and what a module of the precision level shows: quantized products that stayed float, and how many
-    multiply-accumulates the model asks for."""
+def with_formats(facts: ModelFacts, module: ModuleOp, untrained: Sequence[str] = ()) -> ModelFacts:
+    """The facts and what a module of the precision level shows: quantized products that stayed float, how many
+    multiply-accumulates the model asks for, and the formats it was not trained in."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
-    macs = sum(_macs(operation) for operation in module.walk())
-    return replace(facts, unlowered=notes, model={**facts.model, "macs": macs})
+    model: dict[str, Any] = {"macs": sum(_macs(operation) for operation in module.walk())}
+    if untrained:
+        model["untrained"] = list(untrained)
+    return replace(facts, unlowered=notes, model={**facts.model, **model})
 
 
 def with_forms(facts: ModelFacts, module: ModuleOp) -> ModelFacts:

@@ -1,6 +1,6 @@
 """Co-design recipes: what to change in a model on its way to the machine, as TOML or as command-line shorthand.
 
-precision = "int8"              # model, fp16, bf16 or int8
+precision = "int8"              # model, fp16, bf16, int8, or one of few bits: int4, int2, ternary, binary, w1a8 to w1a1
 residual = "bf16"               # what passes between kernels: int8, bf16, fp16 or fp32
 
 [few_bits]                      # every field of passes.few_bit_options.FewBitOptions
@@ -42,14 +42,14 @@ from typing import Any, TypeVar, cast
 from ..isa.errors import InputError, UsageError
 from ..isa.frozen import frozen
 from ..passes.attention_rules import AttentionRule
-from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
+from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, UNTRAINED, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.tile_rules import TileRule
 from ..passes.token_rules import TokenRule
 
 Options = TypeVar("Options", ScheduleOptions, FewBitOptions)
 
-PRECISIONS = ("model", "fp16", "bf16", "int8")
+PRECISIONS = ("model", "fp16", "bf16", "int8", *UNTRAINED)
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
 
 
@@ -108,7 +108,12 @@ class Recipe:
     @property
     def takes_calibration(self) -> bool:
         """Whether ranges found from samples change anything."""
-        return "int8" in self.precisions
+        return bool({"int8", *UNTRAINED} & self.precisions)
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """The formats asked for that models need to be trained in, for their answers to mean something."""
+        return tuple(name for name in UNTRAINED if name in self.precisions)
 
     @staticmethod
     def read(path: Path) -> Recipe:

@@ -174,11 +174,17 @@ class Program:
         return stored_digest(self._parts[0])
 
     def describe(self) -> str:
-        """One line: machine, instructions, weights, DRAM."""
+        """One line: machine, instructions, weights, DRAM, and formats that the model was not trained in."""
+        untrained = f"; {', '.join(self.untrained)} without training: accuracy unknown" if self.untrained else ""
         return (
             f"program for {self.machine.name}: {len(self.table):,} instructions,"
-            f" {self.weight_bytes:,} bytes of weights, {self.dram_bytes:,} bytes of DRAM"
+            f" {self.weight_bytes:,} bytes of weights, {self.dram_bytes:,} bytes of DRAM{untrained}"
         )
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Formats of few bits that the weights and activations were rounded to without training."""
+        return tuple(map(str, self.model.get("untrained", ())))
 
     def to_dict(self) -> dict[str, Any]:
         """All but the weights and the instructions, as JSON-ready values."""

@@ -207,7 +207,7 @@ class MemoryRow:
 @frozen
 class Summary:
     """What was run: `performance` is None where timing was not asked for. `wall_seconds` is this host's time
-    by part."""
+    by part, `untrained` names formats that the model was rounded to without training: its accuracy is unknown."""
 
     program: str
     machine: str
@@ -217,6 +217,7 @@ class Summary:
     nan_inputs: int = 0
     checks: tuple[str, ...] = ()
     performance: Performance | None = None
+    untrained: tuple[str, ...] = ()
 
 
 @frozen

@@ -216,6 +216,7 @@ def _report(
         wall_seconds=watch.seconds,
         nan_inputs=nan_inputs,
         checks=checks,
+        untrained=program.untrained,
     )
     setting = {"machine": machine.to_dict(), "recipe": dict(program.recipe)}
     if measurement is None:

@@ -44,6 +44,8 @@ def summary_text(report: Report) -> str:
     sections = [[heading]]
     if summary.nan_inputs:
         sections[0].append(f"  {_count(summary.nan_inputs, 'input value')} NaN")
+    if summary.untrained:
+        sections[0].append(f"  {', '.join(summary.untrained)} without training: accuracy unknown")
     sections[0].extend(f"  {line}" for line in summary.checks)
     if summary.performance is not None:
         sections.append(_figures(summary.performance))

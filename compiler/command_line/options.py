@@ -30,8 +30,10 @@ def add_recipe_options(parser: ArgumentParser) -> None:
     """What says how the model is to be changed on its way."""
     parser.add_argument(
         "--precision",
-        choices=["model", "fp16", "bf16", "int8"],
-        help="number format of the products: as the model says (default), or this one",
+        metavar="FORMAT",
+        choices=["model", "fp16", "bf16", "int8", "int4", "int2", "ternary", "binary", "w1a8", "w1a4", "w1a2", "w1a1"],
+        help="number format of the products: model (as it says, the default), fp16, bf16, int8, or for exploring,"
+        " untrained: int4, int2, ternary, binary, w1a8, w1a4, w1a2, w1a1 (bits of weights and activations)",
     )
     parser.add_argument(
         "--sign",
@@ -44,7 +46,7 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="form of the attentions: window:64,global:1 and others (docs/attention-forms.md)",
     )
     parser.add_argument(
-        "--calibrate", metavar="NPZ", type=Path, help="samples for static int8 ranges, one array an input"
+        "--calibrate", metavar="NPZ", type=Path, help="samples for static ranges of activations, one array an input"
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")
 

@@ -2,7 +2,7 @@
 
 The graph is run by its interpreter on each sample; the greatest magnitudes stand in the constant store and are named
 on each reader (`lhs_range`, `rhs_range`, `q_range`, `k_range`, `input_range`: one for the tensor; `v_range`: one a
-channel of each head).
+channel of each head). Formats of few bits need the mean magnitudes too (`lhs_mean` and so on).
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class _Watch:
     name: str
     axes: tuple[int, ...] | None
     largest: Array | None = None
+    total: Array | None = None
+    count: int = 0
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Calibration:
     """Measures the float operands of a module's products and norms, sample by sample."""
 
     module: ModuleOp
+    means: bool = False
     _watches: dict[SSAValue, list[_Watch]] = field(default_factory=dict[SSAValue, list[_Watch]], init=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +71,10 @@ class Calibration:
                 found[watch.axes] = _greatest(array, watch.axes)
             largest = found[watch.axes]
             watch.largest = largest if watch.largest is None else np.maximum(watch.largest, largest)
+            if self.means:
+                total = _total(array, watch.axes)
+                watch.total = total if watch.total is None else watch.total + total
+                watch.count += array.size // max(total.size, 1)
 
     def observe(self, operation: Operation, results: Sequence[Array]) -> None:
         """See every result of an operation that has run."""
@@ -86,12 +93,22 @@ class Calibration:
                 if watch.largest is not None:
                     key = context.store.anonymous(np.asarray(watch.largest, np.float32))
                     watch.reader.attributes[watch.name] = RefAttr(key)
+                if watch.total is not None:
+                    key = context.store.anonymous((watch.total / max(watch.count, 1)).astype(np.float32))
+                    watch.reader.attributes[mean_name(watch.name)] = RefAttr(key)
 
 
-def calibrate(module: ModuleOp, context: CompilerContext, samples: Iterable[Sequence[Array]]) -> None:
+def mean_name(range_name: str) -> str:
+    """The name of the mean magnitudes of the operand whose range is called `range_name`."""
+    return range_name.removesuffix("_range") + "_mean"
+
+
+def calibrate(
+    module: ModuleOp, context: CompilerContext, samples: Iterable[Sequence[Array]], means: bool = False
+) -> None:
     """Attach to every float product and norm of `module` the ranges its operands take over `samples` (arguments of
-    @main)."""
-    calibration = Calibration(module)
+    @main), and their mean magnitudes if `means`."""
+    calibration = Calibration(module, means)
     for sample in samples:
         for argument, array in zip(main_of(module).body.block.args, sample, strict=True):
             calibration.see(argument, array)
@@ -117,6 +134,12 @@ def _greatest(array: Array, axes: tuple[int, ...] | None) -> Array:
     """The greatest finite magnitudes over `axes`, which are kept (None: one of all), float32."""
     largest = _largest(array, axes)
     return largest if np.isfinite(largest).all() else _largest(np.where(np.isfinite(array), array, 0), axes)
+
+
+def _total(array: Array, axes: tuple[int, ...] | None) -> Array:
+    """The sums of finite magnitudes over `axes`, which are kept (None: one of all), float64."""
+    size = np.abs(array.astype(np.float32))
+    return np.where(np.isfinite(size), size, 0).sum(axis=axes, keepdims=axes is not None, dtype=np.float64)
 
 
 def _largest(array: Array, axes: tuple[int, ...] | None) -> Array:

@@ -15,7 +15,7 @@ from .integer_products import IntegerProducts
 from .narrow_floats import NARROW, NarrowProducts
 from .narrow_tables import NarrowTables
 from .pack_operands import PackOperands
-from .quantize_products import QuantizeProducts
+from .quantize_products import QUANTIZED, QuantizeProducts
 from .recognize_levels import RecognizeLevels
 from .repeat_dequantization import RepeatDequantization
 from .residuals import NarrowResiduals, QuantizeResiduals
@@ -31,15 +31,15 @@ def precision(
 ) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
-    What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8, the default
-    precision with bf16 and fp16, and the model's own otherwise.
+    What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8 and fewer bits,
+    the default precision with bf16 and fp16, and the model's own otherwise.
     `few_bits` says how layers of few bits run. `merge_products` makes one product of those that share their left
     operand, once their formats are known.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), RemoveUnused(), NarrowTables()]
     passes += (IntegerAttention(), IntegerProducts(), DecideSigns(few_bits.sign))
-    stream = residual or ("bf16" if default == "int8" else default)
+    stream = residual or ("bf16" if default in QUANTIZED else default)
     if stream == "int8":
         passes.append(QuantizeResiduals(default, layers))
     elif stream in NARROW:
@@ -47,7 +47,7 @@ def precision(
     if layers or default in NARROW:
         # Also where no rule asks for a narrow format: it refuses rules that match nothing.
         passes.append(NarrowProducts(default, layers))
-    if "int8" in asked:
+    if asked.intersection(QUANTIZED):
         passes.append(QuantizeProducts(default, layers))
     passes += cleanup()
     if few_bits.thresholds:

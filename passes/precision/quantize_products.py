@@ -1,10 +1,11 @@
-"""Post-training quantization: products that the recipe asks for become int8, with everything explicit in the
-IR.
+"""Post-training quantization: products that the recipe asks for become int8, or of fewer levels in bytes, with
+everything explicit in the IR.
 
 For y = x @ w this writes x8 = rint(x / sx), acc = x8 @ w8 (exact int32), y = acc * (sx * sw), where sx has
 one value a row and sw one a column. Ranges attached by calibration make sx a constant; without them it is
 computed for every row when the program runs. Attention becomes int8 on both of its products: queries and keys
-by token, values by channel.
+by token, values by channel. Formats of fewer bits (`post_training`) differ in their levels and factors alone; the
+probabilities of an attention stay int8.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, shape_of
 from ..builder import Builder
 from .attention_operands import integer_attention, with_rank_4
+from .calibrate import mean_name
 from .dequantized import Dequantized
 from .integer_products import contracted_axis
 from .layers import layer_precisions
+from .post_training import FORMATS, Format
+from .recognize_levels import bounds
 from .retype import above_layout, before_layout, replace, through_layout
 from .scales import Quantized, quantize_constant, quantize_dynamic, quantize_static, static_factor
+
+QUANTIZED = ("int8", *FORMATS)
 
 WHOLE_ROWS = 256
 """Softmax weights over up to so many keys are int8 levels of a row's greatest."""
@@ -37,7 +43,7 @@ KEY_BLOCK = 128
 
 @dataclass(frozen=True)
 class QuantizeProducts(ModulePass):
-    """Make int8 of every matrix product and attention whose precision is int8.
+    """Make integer products of every matrix product and attention whose precision is int8 or a format of fewer bits.
 
     `precision` is the default, `layers` are rules `pattern=precision`, of which the first that matches
     decides.
@@ -53,8 +59,9 @@ class QuantizeProducts(ModulePass):
         quantizer = _Quantizer(CompilerContext.of(ctx).store)
         for product, precision in layer_precisions(op, self.precision, self.layers).items():
             # Integer products are what they are.
-            if precision != "int8" or not is_float(element_type(product.operands[0])):
+            if precision not in QUANTIZED or not is_float(element_type(product.operands[0])):
                 continue
+            quantizer.format = FORMATS.get(precision)
             if isinstance(product, nn.MatmulOp):
                 quantizer.matmul(product)
             else:
@@ -62,12 +69,13 @@ class QuantizeProducts(ModulePass):
 
 
 class _Quantizer:
-    """Rewrites float products one by one; a value that several of them read along the same axis is quantized
-    once."""
+    """Rewrites float products one by one, to `format` (None for int8); a value that several of them read along the
+    same axis in the same format is quantized once."""
 
     def __init__(self, store: ConstantStore) -> None:
+        self.format: Format | None = None
         self._store = store
-        self._made: dict[tuple[SSAValue, int], Quantized] = {}
+        self._made: dict[tuple[SSAValue, int, Format | None], Quantized] = {}
 
     def matmul(self, product: nn.MatmulOp) -> None:
         """Rewrite a matrix product."""
@@ -94,25 +102,55 @@ class _Quantizer:
         replace(attention, build.insert(made))
 
     def _operand(self, build: Builder, product: Operation, value: SSAValue, axis: int, range_name: str) -> Quantized:
-        """The operand as i8 with a factor that is constant along `axis`: the model's own quantization if it
+        """The operand as levels in i8 with a factor that is constant along `axis`: the model's own quantization if it
         has a symmetric one, a constant by its greatest magnitudes, anything else by its calibrated range or
         its own."""
-        if (value, axis) not in self._made:
-            self._made[value, axis] = self._quantized(build, product, value, axis, range_name)
-        return self._made[value, axis]
+        key = value, axis, self.format
+        if key not in self._made:
+            self._made[key] = self._quantized(build, product, value, axis, range_name)
+        return self._made[key]
 
     def _quantized(self, build: Builder, product: Operation, value: SSAValue, axis: int, range_name: str) -> Quantized:
+        few = self.format
         written = Dequantized.of(value, self._store)
         if written is not None and written.axis != axis and written.is_symmetric(self._store):
             return Quantized(written.bytes(build).value, written.factor(build))
         constant = value.owner
         if isinstance(constant, nn.ConstantOp):
             key = constant.reference or self._store.anonymous(self._store.array(constant.data))
-            return quantize_constant(build, key, axis)
+            return quantize_constant(build, key, axis) if few is None else few.weights.of_constant(build, key, axis)
         known = product.attributes.get(range_name)
+        if few is not None:
+            mean = product.attributes.get(mean_name(range_name))
+            return self._few_levels(build, product, value, axis, few, (known, mean))
         if known is None:
             return quantize_dynamic(build, value, axis)
         return self._static(build, product, value, known)
+
+    def _few_levels(
+        self,
+        build: Builder,
+        product: Operation,
+        value: SSAValue,
+        axis: int,
+        few: Format,
+        known: tuple[Attribute | None, Attribute | None],
+    ) -> Quantized:
+        """By the rule of a format; with calibration where the value is made."""
+        signed = bounds(value, self._store)[0] < 0
+        greatest, mean = known
+        if greatest is None or mean is None:
+            return few.activations.of_value(build, value, axis, None, signed)
+        arrays = self._store.array(greatest), self._store.array(mean)
+        source, steps = above_layout(value)
+        above = [before_layout(array, value, steps) for array in arrays]
+        if above[0] is None or above[1] is None:
+            return few.activations.of_value(build, value, axis, arrays, signed)
+        made = few.activations.of_value(
+            Builder.after(source, self._store, product), source, axis, (above[0], above[1]), signed
+        )
+        factor = few.activations.known_factor(build, arrays, signed)
+        return Quantized(through_layout(build, made.values, steps), factor)
 
     def _static(self, build: Builder, product: Operation, value: SSAValue, known: Attribute) -> Quantized:
         """Quantized by a known range, where the value is made: so it leaves its kernel as int8."""

@@ -77,7 +77,7 @@ def test_empty_file_changes_nothing(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("precison = 'int8'", "recipe has no key 'precison'"),
-        ("precision = 'int7'", "precision 'int7' is unknown; choose one of model, fp16, bf16, int8"),
+        ("precision = 'int7'", "precision 'int7' is unknown; choose one of model, fp16, bf16, int8, int4"),
         ("precision = 8", "`precision` and `residual` are text"),
         ("residual = 'int4'", "residual 'int4' is unknown"),
         ("precision = 'bf16'\nresidual = 'int8'", "residual 'int8' needs int8 products"),
