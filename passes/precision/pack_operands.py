@@ -29,6 +29,7 @@ from ...isa.matrix import MatrixMode, Values
 from ..builder import Builder
 from ..tile.view import View
 from ..tile.views import derived
+from .before_layout import moved_before_layout
 from .recognize_levels import ROUNDINGS
 from .retype import above_layout, replace, through_layout
 from .value_sets import FEW, ValueSets, types_for
@@ -124,6 +125,9 @@ class _Packer:
             return self._constant(source.owner, steps, element, product, swapped)
         if element == i8:
             return None if swapped else value
+        moved = moved_before_layout(source, self.store)
+        if moved is not None:
+            source, steps = moved[0], (*moved[1], *steps)
         placed = _placed_along_depth(_placeholder(source, element), steps, swapped)
         if placed is None:
             return None
