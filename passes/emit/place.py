@@ -27,7 +27,7 @@ from .plan import ON_CHIP, Plan, Uses, loads_late, plan_of, uses_of
 from .precedence import Precedence, precedence
 from .reorder import ListScheduler, Task
 from .stream import Stream
-from .urgency import latest_starts, wanted_again
+from .urgency import latest_starts, starts_overdue, wanted_again
 
 WINDOW = 64
 """An engine chooses from so many of its next rows in natural order; loads are chosen from all."""
@@ -77,6 +77,7 @@ def place_on_chip(
     plans = [plan_of(stream, machine, space, found, uses, size) for space in ON_CHIP]
     costs = row_costs(stream, machine)
     rows = _Rows(
+        int(machine.sram.bytes / machine.dram.bytes_per_cycle),
         [queue.engine for queue in machine.queues],
         stream.queue[natural],
         RowCosts(costs.busy[natural], costs.latency[natural], costs.fill[natural], costs.channel[natural]),
@@ -100,8 +101,11 @@ def _in_queues(stream: Stream, machine: Machine, engine: Engine) -> NDArray[np.b
 
 @frozen
 class _Rows:
-    """All rows in natural order, by column, with what limits their order."""
+    """All rows in natural order, by column, with what limits their order. `patience`: so many cycles of the array after
+    its natural place a row goes before all others, as what it would free keeps them from coming early: as many as it
+    takes to fill the SRAM."""
 
+    patience: int
     engines: Sequence[Engine]
     queue: Ints
     costs: RowCosts
@@ -172,10 +176,13 @@ class _Rows:
 
     def _urgency(self, choice: _Choice, after: Sequence[Sequence[int]]) -> list[int]:
         rows = len(after)
-        cycles = self.costs.busy + self.costs.latency if choice.by_cycles else self.is_product.astype(np.int64)
-        latest = latest_starts(after, self.is_product[:rows], cycles[:rows], self._wanted[:rows].clip(max=rows))
+        is_product = self.is_product[:rows]
+        busy = (self.costs.busy + self.costs.latency)[:rows]
+        cycles = busy if choice.by_cycles else is_product.astype(np.int64)
+        latest = latest_starts(after, is_product, cycles, self._wanted[:rows].clip(max=rows))
+        overdue = starts_overdue(is_product, busy, self.patience, choice.by_cycles)
         natural = np.arange(rows)
-        ranked = np.array(latest, dtype=np.int64) * rows + natural
+        ranked = np.minimum(latest, overdue) * rows + natural
         return numbers(ranked if choice.urgent_loads else np.where(self.is_load[:rows], natural, ranked))
 
     @cached_property

@@ -36,6 +36,19 @@ def latest_starts(
     return result
 
 
+def starts_overdue(is_product: NDArray[np.bool_], cycles: Ints, patience: int, by_cycles: bool) -> Ints:
+    """For each row the cycle, or else the product, at which it is `patience` cycles behind its natural place, were the
+    array to do all products in natural order without a gap.
+
+    Rows that no product waits for, such as those that bring and add a residual, would else stand back for as long as
+    there is anything to load, and what they free would be taken all the while.
+    """
+    array = np.where(is_product, cycles, 0)
+    begin = np.cumsum(array) - array
+    overdue = begin + patience
+    return overdue if by_cycles else np.searchsorted(begin[is_product], overdue)
+
+
 def wanted_again(accumulators: Demand, capacity: int, rows: int) -> Ints:
     """For each accumulator buffer the row at which a later one needs its place, if all follow one another in a ring.
 

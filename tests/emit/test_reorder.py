@@ -15,6 +15,7 @@ from attnc.passes.emit.memory import Memory
 from attnc.passes.emit.place import place_on_chip
 from attnc.passes.emit.precedence import precedence
 from attnc.passes.emit.reorder import ListScheduler, Task
+from attnc.passes.emit.urgency import starts_overdue
 from attnc.passes.schedule.lower_tile import LowerTile
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.runtime.costs import program_costs
@@ -185,3 +186,11 @@ def test_the_array_goes_on_with_the_next_kernel_as_soon_as_its_first_rows_are_th
         waits[reorder] = int((timeline.start[products][1:] - timeline.end[products][:-1])[8:].sum())
     assert cycles[True] < cycles[False]
     assert waits[True] == 0 < waits[False]
+
+
+def test_a_row_is_overdue_so_many_cycles_after_its_natural_place():
+    is_product = np.array([True, False, True, True])
+    cycles = np.array([10, 3, 10, 10])
+    assert starts_overdue(is_product, cycles, 12, by_cycles=True).tolist() == [12, 22, 22, 32]
+    # As numbers of products: those that begin before that cycle.
+    assert starts_overdue(is_product, cycles, 12, by_cycles=False).tolist() == [2, 3, 3, 3]
