@@ -10,12 +10,18 @@ from .errors import OutputError
 
 
 def write_beside(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file's parts beside its place, then rename it: what was there stays until all is written.
+    """Write a file's parts beside its place, then rename it: what was there stays until all is written. A link stays a
+    link, to the new file; a device or a pipe is written to as it is.
 
     Raises OutputError when it cannot be written.
     """
-    temporary: Path | None = None
+    named, temporary = path, None
     try:
+        path = Path(os.path.realpath(path))
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                stream.writelines(parts)
+            return
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         temporary = Path(name)
         with os.fdopen(handle, "wb") as stream:
@@ -24,7 +30,7 @@ def write_beside(path: Path, *parts: bytes | memoryview) -> None:
         temporary.replace(path)
         temporary = None
     except OSError as error:
-        raise OutputError(str(path), error.strerror or str(error)) from None
+        raise OutputError(str(named), error.strerror or str(error)) from None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

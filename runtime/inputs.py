@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..isa.errors import Fault, InputError
+from ..isa.errors import Fault, InputError, UsageError
 from ..isa.formats import Array, Format
 from ..isa.frozen import frozen
 from ..isa.program import Program, Signature
@@ -76,8 +76,10 @@ def random_inputs(signatures: Sequence[Signature], seed: int) -> dict[str, Array
     """Inputs of the model's element types within their valid ranges, the same for the same seed.
 
     Floats are normally distributed (clipped to the range); integers without a range are 0 or 1; masks are
-    ones followed by zeros along the last axis, at least one 1 in each row.
+    ones followed by zeros along the last axis, at least one 1 in each row. UsageError for a seed below 0.
     """
+    if seed < 0:
+        raise UsageError(f"there is no seed {seed}", "give a number from 0 up")
     generator = np.random.default_rng(seed)
     return {item.name: _random(item, generator) for item in signatures}
 

@@ -8,7 +8,7 @@ from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from importlib import import_module
 
-from ...isa.errors import AttncError
+from ...isa.errors import AttncError, OutputError
 
 COMMANDS = {
     "compile": "compile an ONNX model to an accelerator binary",
@@ -59,9 +59,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has closed it; what is still in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has closed it.
+        _discard_output()
         return 0
+    except OSError as error:
+        # A name that the system does not take, or stdout on a full disk.
+        _discard_output()
+        what = "stdout" if error.filename is None else str(error.filename)
+        failed = OutputError(what, error.strerror or str(error))
+        print(f"error[{failed.code}]: {failed}", file=sys.stderr)
+        return failed.exit_code
+
+
+def _discard_output() -> None:
+    """What is still in the buffer has nowhere to go, and must not fail again when the process ends."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:
+        # No file stands behind it (a test's capture).
+        return
 
 
 def _run(command: str | None, words: Sequence[str]) -> int:

@@ -87,20 +87,23 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[Path | None] 
 
     Raises OutputError and UsageError.
     """
-    taken = {path.resolve(): "the input" for path in inputs if path is not None}
+    taken = {os.path.realpath(path): "the input" for path in inputs if path is not None}
     for path in outputs:
         if path is None or path == STDOUT:
             continue
         _check_writable(path)
-        use = taken.get(path.resolve())
+        use = taken.get(os.path.realpath(path))
         if use is not None:
             raise UsageError(f"{path} is {use} too", "name another file")
-        taken[path.resolve()] = "another output"
+        taken[os.path.realpath(path)] = "another output"
 
 
 def _check_writable(path: Path) -> None:
-    if path.is_dir():
-        raise OutputError(str(path), "it is a folder")
+    try:
+        if path.is_dir():
+            raise OutputError(str(path), "it is a folder")
+    except OSError as error:
+        raise OutputError(str(path), error.strerror or str(error)) from None
     if not path.parent.is_dir():
         raise OutputError(str(path), "its folder does not exist")
     if not os.access(path.parent, os.W_OK):

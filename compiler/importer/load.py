@@ -50,11 +50,11 @@ def load_model(source: Source) -> LoadedModel:
 
 
 def _mapped(path: Path) -> memoryview:
-    if not path.exists():
-        raise InputError(str(path), "there is no such file")
-    if not path.is_file():
-        raise InputError(str(path), "is not a file")
     try:
+        if not path.exists():
+            raise InputError(str(path), "there is no such file")
+        if not path.is_file():
+            raise InputError(str(path), "is not a file")
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise InputError(str(path), "the file is empty")
