@@ -31,8 +31,10 @@ from xdsl.utils.str_enum import StrEnum
 
 from ..isa.errors import UsageError
 from . import shapes
+from .bnn import mode_of
+from .bnn_types import uint2, uint4, unipolar
 from .constants import Array
-from .elements import Element, element_type, is_float, shape_of, tensor
+from .elements import PACKED, Element, element_type, is_float, is_packed, shape_of, tensor
 from .forms.bitmap import Bitmap
 from .forms.dense import Dense
 from .forms.form import Tokens
@@ -42,7 +44,7 @@ from .nn import FLOATS, INTEGER, REAL, EmptyRow, EmptyRowAttr, NnOperation, inte
 
 Value: TypeAlias = SSAValue | Operation
 
-OPERAND = tensors_of(f32, f16, bf16, i8)
+OPERAND = tensors_of(f32, f16, bf16, i8, *PACKED)
 MASK = tensors_of(f32, f16, bf16, i1)
 FACTOR = tensors_of(f32)
 
@@ -130,6 +132,9 @@ class AttentionOp(NnOperation):
     stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is
     scaled, and `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
 
+    Operands of few levels are as int8 ones: packed keys with packed or int8 queries, both along Dk; packed values
+    [B, Hkv, Dv, Lk], along the tokens that they are summed over, with 1 to 15 `p_levels`, which are packed too.
+
     ```
     %3 = sattn.attention q %0 k %1 v %2 scale 2.500000e-01
          : (tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>, tensor<1x4x17x16xf32>) -> tensor<1x4x17x16xf32>
@@ -215,7 +220,8 @@ class AttentionOp(NnOperation):
         given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
         optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
-            element = f32 if element_type(queries) == i8 else element_type(queries)
+            element = element_type(queries) if is_float(element_type(queries)) else f32
+        width = shape_of(values)[2 if is_packed(element_type(values)) else 3]
         super().__init__(
             operands=[queries, keys, values, *optional],
             properties={
@@ -232,7 +238,7 @@ class AttentionOp(NnOperation):
                 "softcap": None if softcap is None else real(softcap),
                 "empty_row": EmptyRowAttr(empty_row),
             },
-            result_types=[tensor(element, *shape_of(queries)[:3], shape_of(values)[3])],
+            result_types=[tensor(element, *shape_of(queries)[:3], width)],
         )
 
     @property
@@ -240,7 +246,22 @@ class AttentionOp(NnOperation):
         """(B, H, Hkv, Lq, Lk, Dk, Dv)."""
         batch, heads, queries, key_width = shape_of(self.q)
         _, groups, keys, value_width = shape_of(self.v)
+        if self.has_packed_values:
+            keys, value_width = value_width, keys
         return batch, heads, groups, queries, keys, key_width, value_width
+
+    @property
+    def has_packed_values(self) -> bool:
+        """Whether values lie along tokens, several in a byte."""
+        return is_packed(element_type(self.v))
+
+    @property
+    def p_element(self) -> Element:
+        """What weights are stored as for the product with the values: levels by as few bits as hold them."""
+        if not self.has_packed_values:
+            return element_type(self.v)
+        levels = self.p_levels.value.data
+        return unipolar if levels == 1 else uint2 if levels <= 3 else uint4
 
     def verify_(self) -> None:
         """Shapes fit as the docstring says; empty rows are uniform only if the fill is finite; int8 operands
@@ -276,12 +297,7 @@ class AttentionOp(NnOperation):
                 raise VerifyException(
                     f"{what} {shapes.dims(shape_of(value))} does not stretch to {shapes.dims(target)}"
                 )
-        if element_type(self.q) != element_type(self.k):
-            raise VerifyException(f"q is {element_type(self.q)}, k is {element_type(self.k)}")
-        if (element_type(self.q) == i8) != (self.q_scale is not None and self.k_scale is not None):
-            raise VerifyException("q_scale and k_scale come with int8 q and k, and only with them")
-        if (element_type(self.v) == i8) != (self.v_scale is not None):
-            raise VerifyException("v_scale comes with int8 v, and only with it")
+        self._verify_elements()
         self._verify_levels()
         zeros = [point.value.data for point in (self.p_zero_point, self.v_zero_point)]
         for zero in zeros:
@@ -362,16 +378,33 @@ class AttentionOp(NnOperation):
             found.append(forms[head % len(forms)].runs(Tokens(head, queries, keys, shown)))
         return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
 
+    def _verify_elements(self) -> None:
+        """Queries and keys that one product takes; integers have their factors, and floats have none."""
+        q, k, v = (element_type(value) for value in (self.q, self.k, self.v))
+        if q != k and not (is_packed(k) and (is_packed(q) or q == i8)):
+            raise VerifyException(f"q is {q}, k is {k}")
+        for element in (k, v):
+            if is_packed(element) and mode_of(element) is None:
+                raise VerifyException(f"no mode of the matrix engine takes {element} on the right")
+        if self.has_packed_values and self.v_zero_point.value.data:
+            raise VerifyException("packed values have no zero point")
+        if is_float(q) == (self.q_scale is not None and self.k_scale is not None):
+            raise VerifyException("q_scale and k_scale come with int8 q and k, and only with them")
+        if is_float(v) == (self.v_scale is not None):
+            raise VerifyException("v_scale comes with int8 v, and only with it")
+
     def _verify_levels(self) -> None:
         """One way to make levels of probabilities, which int8 values go with."""
         fixed = self.p_scale is not None or self.p_thresholds is not None
-        if fixed and element_type(self.v) != i8:
+        if fixed and is_float(element_type(self.v)):
             raise VerifyException("p_scale and p_thresholds come with int8 v only")
         if self.p_scale is not None and self.p_thresholds is not None:
             raise VerifyException("levels are made by p_scale or by p_thresholds")
         levels = self.p_levels.value.data
         if not 0 <= levels <= 127 or (levels and not fixed) or (levels and self.p_zero_point.value.data):
             raise VerifyException(f"{levels} p_levels: 1 to 127 come with p_scale or p_thresholds, and no zero point")
+        if self.has_packed_values and not 1 <= levels <= 15:
+            raise VerifyException(f"{levels} p_levels: packed values come with 1 to 15")
         if self.p_thresholds is not None and shape_of(self.p_thresholds)[-1:] != (levels,):
             raise VerifyException(f"{levels} p_levels need so many p_thresholds along their last axis")
         if self.weights.data == Weights.SCORES and self.p_thresholds is None:

@@ -24,6 +24,8 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     q, k, v = arguments[:3]
     share = op.extents[1] // op.extents[2]
     keys, values = np.repeat(k, share, axis=1), np.repeat(v, share, axis=1)
+    if op.has_packed_values:
+        values = values.swapaxes(-1, -2)
     shown = product(q, keys.swapaxes(-1, -2))
     for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
         if offset is not None:

@@ -11,7 +11,7 @@ from ...dialects import nn, sattn
 from ...dialects.elements import element_type, is_float, ui8
 from ...dialects.provenance import nodes_of
 from ...isa.frozen import frozen
-from .pack_operands import UNPACKED
+from .packed_modes import UNPACKED
 from .retype import LAYOUT
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from xdsl.ir import SSAValue
-
 from ...dialects import bnn, nn
-from ...dialects.elements import element_type, format_of, values_of
+from ...dialects.elements import Element, element_type, format_of, is_packed, values_of
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.matrix import MatrixMode, Values
@@ -32,7 +30,16 @@ class Arithmetic:
         if isinstance(product, nn.MatmulOp):
             mode = MODES[format_of(element_type(product.lhs))]
             return Arithmetic(mode, None, product.transpose_rhs is not None)
-        return Arithmetic(product.mode, (_held(product.lhs), _held(product.rhs)), True)
+        return Arithmetic.of_elements(element_type(product.lhs), element_type(product.rhs))
+
+    @staticmethod
+    def of_elements(left: Element, right: Element) -> Arithmetic:
+        """That of operands of element types; of a packed right one that stands as [..., N, K]."""
+        if not is_packed(right):
+            return Arithmetic(MODES[format_of(right)], None, False)
+        mode = bnn.mode_of(right)
+        assert mode is not None
+        return Arithmetic(mode, (_held(left), _held(right)), True)
 
     @property
     def left(self) -> Values:
@@ -40,7 +47,7 @@ class Arithmetic:
         return Values.OWN if self.values is None else self.values[0]
 
 
-def _held(value: SSAValue) -> Values:
-    values = values_of(element_type(value))
+def _held(element: Element) -> Values:
+    values = values_of(element)
     assert values is not None
     return values

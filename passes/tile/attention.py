@@ -24,12 +24,12 @@ from xdsl.ir import SSAValue
 
 from ...dialects import nn, sattn
 from ...dialects.constants import RefAttr
-from ...dialects.elements import element_of, shape_of, tensor
+from ...dialects.elements import element_of, element_type, format_of, shape_of, tensor
 from ...dialects.key_runs import KeyRuns
 from ...isa.errors import Blocking, UnsupportedError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
-from .arithmetic import MODES
+from .arithmetic import Arithmetic
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
 from .attention_merge import MergedEmission
@@ -87,23 +87,27 @@ class AttentionLowering(Lowering):
         batch, heads, groups, self.queries, self.keys, self.key_width, self.value_width = op.extents
         self.split = HeadSplit(groups, heads // groups if groups else 1)
         self.outer = (batch, groups, self.split.share)
-        self.score_mode, self.value_mode = MODES[scope.form(op.q)], MODES[scope.form(op.v)]
+        self.scoring = Arithmetic.of_elements(element_type(op.q), element_type(op.k))
+        self.valuing = Arithmetic.of_elements(op.p_element, element_type(op.v))
         self._check_modes()
         self.runs = self._runs()
         self.graphs = AttentionGraphs(
             op,
             self._factors(),
             self.split,
-            self.score_mode.accumulator,
-            scope.form(op.v),
-            self.value_mode.accumulator,
+            self.scoring.mode.accumulator,
+            format_of(op.p_element),
+            self.valuing.mode.accumulator,
         )
         self.hiding_graphs = replace(self.graphs, hiding=True)
         self.divisions = self._divisions()
-        by_key = self.split.of_groups(scope.view(op.k)).transpose((0, 1, 2, 4, 3))
+        by_key = self.split.of_groups(scope.view(op.k)).turned
         self.query = self._operand(op.q, self.split.of_heads(scope.view(op.q)), right=False)
         self.key = self._operand(op.k, by_key, right=True)
-        self.value = self._operand(op.v, self.split.of_groups(scope.view(op.v)), right=True)
+        by_value = self.split.of_groups(scope.view(op.v))
+        if op.has_packed_values:
+            by_value = by_value.turned
+        self.value = self._operand(op.v, by_value, right=True)
         after = [operation for operation in kernel.operations if operation is not op]
         cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
         self._summed = self._finish(cluster, merged=False)
@@ -136,7 +140,7 @@ class AttentionLowering(Lowering):
         machine = self.scope.machine
         reasons = [
             (f"the matrix engine of machine {machine.name} has no {mode} mode", "--precision")
-            for mode in (self.score_mode, self.value_mode)
+            for mode in (self.scoring.mode, self.valuing.mode)
             if mode.label not in machine.matrix.rates
         ]
         if not self.keys or not self.key_width:
@@ -278,7 +282,7 @@ class AttentionLowering(Lowering):
             return ScoreForm.WHOLE, ScoreForm.SWEEPS
         if self.key_block:
             return (ScoreForm.MERGED,)
-        last = ScoreForm.SWEEPS if self.graphs.weight_form is Format.I8 else ScoreForm.MERGED
+        last = ScoreForm.SWEEPS if self.graphs.weight_form.kind != "float" else ScoreForm.MERGED
         return ScoreForm.WHOLE, ScoreForm.ROWS, last
 
     def score_leaves(self, graphs: Sequence[Graph]) -> TileLeaves:
@@ -309,7 +313,7 @@ class AttentionLowering(Lowering):
     def _passes(self, graph: Graph) -> Passes:
         packing = self.packing(graph)
         kept = [t for index, t in enumerate(packing.temporaries) if index not in packing.outputs]
-        return Passes(max(1, packing.full_passes), sum(t.form.bytes for t in kept if t.extent is Extent.FULL))
+        return Passes(max(1, packing.full_passes), sum(t.form.width for t in kept if t.extent is Extent.FULL))
 
     @property
     def _epilogue(self) -> TileEpilogue:
@@ -342,9 +346,8 @@ class AttentionLowering(Lowering):
         pieces, rows = forms[ScoreForm.ROWS] or (Passes(0, 0), Passes(0, 0))
         costs = self._epilogue.costs
 
-        def matrix(operand: ProductOperand) -> Matrix:
-            described = operand.describe(packed=False)
-            return Matrix(described.bytes, described.pitch, operand.ready)
+        def matrix(operand: ProductOperand, along_tokens: bool = False) -> Matrix:
+            return Matrix(operand.form, operand.describe(packed=False).pitch, operand.ready, along_tokens)
 
         return AttentionProblem(
             *self.outer,
@@ -352,12 +355,12 @@ class AttentionLowering(Lowering):
             self.keys,
             self.key_width,
             self.value_width,
-            self.score_mode.label,
-            self.value_mode.label,
+            self.scoring,
+            self.valuing,
             matrix(self.query),
             matrix(self.key),
-            matrix(self.value),
-            self.graphs.weight_form.bytes,
+            matrix(self.value, self.op.has_packed_values),
+            self.graphs.weight_form,
             tuple(pieces if form is ScoreForm.ROWS else Passes.joined(parts) for form, parts in forms.items()),
             rows,
             Passes(costs.passes, costs.kept),

@@ -240,14 +240,15 @@ class AttentionEmission:
         """q k^T of a block and a piece of keys, in ACC."""
         kernel = self.kernel
         depth = Minimum.of(kernel.key_width)
-        acc = self.accumulator(block.rows, span.limit, kernel.score_mode.accumulator)
+        acc = self.accumulator(block.rows, span.limit, kernel.scoring.mode.accumulator)
         turned = kernel.key.turned
         self.builder.product(
             block.query.full(block.rows.size, depth),
             key.full(span.size, depth) if turned else key.full(depth, span.size),
             acc.full(block.rows.size, span.size),
-            kernel.score_mode.label,
+            kernel.scoring.mode.label,
             turned,
+            values=kernel.scoring.values,
         )
         return acc
 
@@ -335,7 +336,7 @@ class AttentionEmission:
     def _values(self, block: Block, stage: int) -> None:
         """Weights times values, finished and stored."""
         kernel, sight = self.kernel, block.sight
-        acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
+        acc = self.accumulator(block.rows, kernel.value_width, kernel.valuing.mode.accumulator)
         if block.values[0] is None and not kernel.value.ready:
             for piece in self.pieces(sight.stretches, stage):
                 self.add_values(block, piece.keys, piece.place, self.values(piece.keys, None), acc, piece.number)
@@ -366,10 +367,11 @@ class AttentionEmission:
             piece.full(block.rows.size, span.size),
             value.full(columns, span.size) if turned else value.full(span.size, columns),
             acc.full(block.rows.size, columns),
-            kernel.value_mode.label,
+            kernel.valuing.mode.label,
             turned,
             index,
             stage,
+            kernel.valuing.values,
         )
 
     def store(self, rows: Span, known: Mapping[str, Held], stage: int) -> None:
@@ -391,7 +393,7 @@ class AttentionEmission:
                 known = {key: held for key, held in given.items() if key != names[number]}
                 found = {0: given[names[number]]}
                 self.score_passes(number, block, piece, {"acc": acc, **known}, found, piece.number)
-        result = self.accumulator(block.rows, columns.limit, self.kernel.value_mode.accumulator)
+        result = self.accumulator(block.rows, columns.limit, self.kernel.valuing.mode.accumulator)
         outputs = self._weight_outputs(block)
         for piece in self.pieces(block.sight.stretches):
             acc = self.scored(block, piece)

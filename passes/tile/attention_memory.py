@@ -36,15 +36,15 @@ def memory_of(problem: AttentionProblem, c: Candidates) -> Memory:
     late = where(held, several, merged & (c.keys < problem.keys)) * problem.staggered
     for matrix, width, more in ((problem.key, problem.key_width, 0), (problem.value, problem.value_width, late)):
         if not matrix.resident:
-            tile = aligned(where(held, problem.keys, c.keys) * width * matrix.bytes)
+            tile = aligned(matrix.size(where(held, problem.keys, c.keys), width))
             single = single + tile * (1 + more)
             double = double + tile * where(held, 1 + several, 2)
     if not problem.query.resident:
-        query = aligned(panel * problem.key_width * problem.query.bytes)
+        query = aligned(problem.query.size(panel, problem.key_width))
         single, double = single + query, double + query * more_panels
     # A block's weights live on while those of the next are made.
     columns = where(merged | sweeps, c.keys, problem.keys)
-    weights = aligned(c.rows * columns * problem.weight_bytes)
+    weights = aligned(problem.weight_size(c.rows, columns))
     single = single + weights * where(sweeps | (not problem.staggered), 1, 2)
     double = double + weights * 2
     kept = aligned(c.rows * c.keys * (np.choose(c.form, [passes.kept for passes in problem.passes]) + 4 * merged))

@@ -142,7 +142,7 @@ class MergedEmission(AttentionEmission):
         """The piece's weights times its values, and what came before."""
         kernel, span = self.kernel, piece.keys
         columns = Span.of(0, kernel.value_width)
-        acc = self.accumulator(block.rows, kernel.value_width, kernel.value_mode.accumulator)
+        acc = self.accumulator(block.rows, kernel.value_width, kernel.valuing.mode.accumulator)
         self.add_values(block, span, ZERO, value, acc, ZERO, stage)
         given = {"acc": acc, "output": state.output, "factor": block.column}
         self.passes(self._merge, self._rows(block, span), columns, given, {0: state.output}, stage=stage)

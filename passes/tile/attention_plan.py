@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
+from ...isa.formats import Format
 from ...isa.frozen import frozen
+from ...isa.packed import packed_bytes
+from .arithmetic import Arithmetic
 from .attention_sight import Sight
 from .rates import Column
 from .search import ceil
@@ -51,12 +55,22 @@ class AttentionPart:
 
 @frozen
 class Matrix:
-    """An operand of the products: bytes of an element as stored, distance between its rows in elements, and whether
-    it is read where it lies on chip."""
+    """An operand of the products: its stored format, distance between its rows in elements, whether it is read where it
+    lies on chip, and whether its rows go along tokens rather than along the width of a head."""
 
-    bytes: float
+    form: Format
     pitch: int
     resident: bool
+    along_tokens: bool = False
+
+    def lying(self, tokens: Any, width: Any) -> tuple[Any, Any]:
+        """Rows and columns of a tile of so many tokens."""
+        return (width, tokens) if self.along_tokens else (tokens, width)
+
+    def size(self, tokens: Any, width: Any) -> Any:
+        """Bytes of a tile on chip, whose rows start at bytes; numbers and columns alike."""
+        rows, columns = self.lying(tokens, width)
+        return rows * packed_bytes(columns, self.form.bits)
 
 
 @frozen
@@ -77,12 +91,12 @@ class AttentionProblem:
     keys: int
     key_width: int
     value_width: int
-    score_mode: str
-    value_mode: str
+    scoring: Arithmetic
+    valuing: Arithmetic
     query: Matrix
     key: Matrix
     value: Matrix
-    weight_bytes: int
+    weight_form: Format
     passes: tuple[Passes, ...]
     over_rows: Passes
     finish: Passes
@@ -99,6 +113,15 @@ class AttentionProblem:
     def heads(self) -> int:
         """Query heads in all."""
         return self.batches * self.groups * self.share
+
+    @property
+    def grain(self) -> int:
+        """Pieces of keys are multiples of so many: fewer weights and values along tokens are no whole byte."""
+        return max(self.weight_form.grain, self.value.form.grain)
+
+    def weight_size(self, rows: Any, keys: Any) -> Any:
+        """Bytes of a tile of weights."""
+        return rows * packed_bytes(keys, self.weight_form.bits)
 
 
 @frozen

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ...isa.errors import CapacityError
+from .arithmetic import Arithmetic
 from .attention_memory import memory_of
 from .attention_plan import AttentionDecision, AttentionPlan, AttentionProblem, Candidates, Matrix, ScoreForm
-from .rates import Column, Rates
+from .rates import Column, Rates, TileCost
 from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces, total, where
 
 UNROLLED_BLOCKS = 8
@@ -40,8 +41,8 @@ def _row_sizes(problem: AttentionProblem, rates: Rates) -> list[int]:
 
 def _choices(problem: AttentionProblem, rates: Rates) -> Iterator[tuple[ScoreForm, int, int, int]]:
     """(form, rows, blocks, keys) worth trying."""
-    keys = pieces(problem.keys, rates.columns)
-    cut = [key for key in keys if key < problem.keys] or list(keys)
+    keys = [key for key in pieces(problem.keys, rates.columns) if key % problem.grain == 0 or key >= problem.keys]
+    cut = [key for key in keys if key < problem.keys] or keys
     for rows in _row_sizes(problem, rates):
         count = ceil(problem.queries, rows)
         together = ceil(count, ceil(count, UNROLLED_BLOCKS))
@@ -131,11 +132,20 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
 
 def _array(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) -> tuple[Column, Column]:
     """Array cycles of the scores and of the products with the values."""
+
+    def made(arithmetic: Arithmetic) -> TileCost:
+        return rates.products(arithmetic.mode.label, arithmetic.left)
+
     key_width, value_width = np.full_like(c.rows, problem.key_width), np.full_like(c.rows, problem.value_width)
     queries, keys = (problem.queries, c.rows), (problem.keys, c.keys)
-    scores = total(rates.products(problem.score_mode), queries, keys, (problem.key_width, key_width))
+    scores = total(made(problem.scoring), queries, keys, (problem.key_width, key_width))
     scores = scores * where(c.form == ScoreForm.SWEEPS, problem.sweeps, 1)
-    values = total(rates.products(problem.value_mode), queries, (problem.value_width, value_width), keys)
+    values = total(
+        made(problem.valuing),
+        queries,
+        (problem.value_width, value_width),
+        keys,
+    )
     return (seen * scores).astype(np.int64) * problem.heads, (seen * values).astype(np.int64) * problem.heads
 
 
@@ -177,10 +187,11 @@ def _instructions(problem: AttentionProblem, c: Candidates, steps: Column) -> Co
 def _channel(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) -> Column:
     """DRAM cycles of one query head."""
 
-    def moved(matrix: Matrix, rows: int, columns: int, size: Column) -> Column:
+    def moved(matrix: Matrix, tokens: int, width: int, size: Column) -> Column:
         if matrix.resident:
             return np.zeros_like(size)
-        return total(rates.copies(matrix.pitch, matrix.bytes), (rows, size), (columns, np.full_like(size, columns)))[0]
+        rows, columns = matrix.lying((tokens, size), (width, np.full_like(size, width)))
+        return total(rates.copies(matrix.pitch, matrix.form.width), rows, columns)[0]
 
     key = moved(problem.key, problem.keys, problem.key_width, c.keys)
     value = moved(problem.value, problem.keys, problem.value_width, c.keys)

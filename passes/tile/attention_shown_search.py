@@ -11,7 +11,7 @@ from ...dialects.key_runs import Ints
 from ...isa.errors import CapacityError
 from ...isa.frozen import frozen
 from .attention_masks import tiles_stay
-from .attention_plan import AT_ONCE, AttentionDecision, AttentionPlan, AttentionProblem, ScoreForm
+from .attention_plan import AT_ONCE, AttentionDecision, AttentionPlan, AttentionProblem, Matrix, ScoreForm
 from .attention_sight import Shown, ShownLayout
 from .rates import Column, Rates, TileCost
 from .search import ALIGNMENT, CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces
@@ -197,10 +197,15 @@ class _Evaluation:
         problem, rates = self.problem, self.rates
 
         def scores(rows: Column, keys: Column) -> Column:
-            return rates.product(problem.score_mode, rows, keys, np.full_like(rows, problem.key_width))
+            mode = problem.scoring.mode
+            return rates.product(
+                mode.label, rows, keys, np.full_like(rows, problem.key_width), left=problem.scoring.left
+            )
 
         def values(rows: Column, keys: Column) -> Column:
-            return rates.product(problem.value_mode, rows, np.full_like(rows, problem.value_width), keys)
+            mode = problem.valuing.mode
+            columns = np.full_like(rows, problem.value_width)
+            return rates.product(mode.label, rows, columns, keys, left=problem.valuing.left)
 
         return tiles.total(scores) * self.sweeps + tiles.total(values)
 
@@ -229,6 +234,10 @@ class _Evaluation:
         def moved(cost: TileCost, rows: Column, columns: int) -> Column:
             return cost(rows, np.full_like(rows, columns))[0]
 
+        def read(matrix: Matrix, tokens: Column, width: int) -> Column:
+            cost = rates.copies(matrix.pitch, matrix.form.width)
+            return cost(*matrix.lying(tokens, np.full_like(tokens, width)))[0]
+
         total = 0
         for matrix, width, times in (
             (problem.key, problem.key_width, self.sweeps),
@@ -236,15 +245,13 @@ class _Evaluation:
         ):
             if matrix.resident:
                 continue
-            cost = rates.copies(matrix.pitch, matrix.bytes)
             if choice.held:
-                total += ceil(int(moved(cost, np.array([self.keys]), width)[0]), problem.share)
+                total += ceil(int(read(matrix, np.array([self.keys]), width)[0]), problem.share)
             else:
                 fetched = self.panels if self.near else self.stretches_by_keys
-                total += times * int((fetched.times * moved(cost, fetched.rows, width)).sum())
+                total += times * int((fetched.times * read(matrix, fetched.rows, width)).sum())
         if not problem.query.resident:
-            cost = rates.copies(problem.query.pitch, problem.query.bytes)
-            total += int(moved(cost, np.array([self.queries]), problem.key_width)[0])
+            total += int(read(problem.query, np.array([self.queries]), problem.key_width)[0])
         if problem.masked:
             cost = rates.copies(self.keys, problem.masked)
             total += self.sweeps * self.stretches.total(lambda m, n: cost(m, n)[0])
@@ -268,17 +275,17 @@ class _Evaluation:
         single = double = 0
         for matrix, width in ((problem.key, problem.key_width), (problem.value, problem.value_width)):
             if not matrix.resident:
-                tile = _aligned(held * width * matrix.bytes)
+                tile = _aligned(matrix.size(held, width))
                 several = self.heads > 1 if choice.held else True
                 # The last values of a panel, or of a piece, come behind the next one's first scores.
                 late = problem.staggered and matrix is problem.value
                 single, double = single + tile * (2 if late and several else 1), double + tile * (1 + several)
         panel = min(choice.rows * choice.blocks, self.queries)
         if not problem.query.resident:
-            query = _aligned(panel * problem.key_width * problem.query.bytes)
+            query = _aligned(problem.query.size(panel, problem.key_width))
             single, double = single + query, double + 2 * query
         merged, sweeps = choice.form is ScoreForm.MERGED, choice.form is ScoreForm.SWEEPS
-        weights = _aligned(choice.rows * (self.piece if merged or sweeps else self.widest) * problem.weight_bytes)
+        weights = _aligned(problem.weight_size(choice.rows, self.piece if merged or sweeps else self.widest))
         single, double = single + weights * (1 if sweeps else 2), double + 2 * weights
         kept = _aligned(choice.rows * self.piece * (problem.passes[choice.form].kept + 4 * merged))
         if choice.form is ScoreForm.ROWS:

@@ -68,6 +68,11 @@ class View:
         shape = tuple(self.shape[axis] for axis in permutation)
         return View(self.root, self.offset, shape, tuple(self.strides[axis] for axis in permutation))
 
+    @property
+    def turned(self) -> View:
+        """The last two axes exchanged."""
+        return self.transpose((*range(self.rank - 2), self.rank - 1, self.rank - 2))
+
     def broadcast(self, shape: Sequence[int]) -> View:
         """Stretched to `shape` as numpy does."""
         missing = len(shape) - self.rank
