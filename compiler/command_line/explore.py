@@ -39,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--scheduler", metavar="ADDRESS", help="a Dask cluster that does the work instead")
     parser.add_argument("--csv", metavar="OUT.csv", type=Path, help="write every trial as a table")
     parser.add_argument("--plot", metavar="OUT.svg", type=Path, help="draw the front (.svg or .png)")
+    parser.add_argument("--html", metavar="OUT.html", type=Path, help="write a page of plot and tables")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything; - is stdout")
     parser.add_argument("--export", metavar="TRIAL", type=int, help="with --study: one trial's machine and recipe")
     parser.add_argument("--to", metavar="DIR", type=Path, help="the folder for --export")
@@ -55,7 +56,7 @@ def run(options: Namespace) -> int:
     """Search, or read a study, and print its front."""
     _check_consistent(options)
     inputs = [*options.models, options.space, options.data, options.calibrate, options.study]
-    check_outputs([options.csv, options.plot, options.json], inputs)
+    check_outputs([options.csv, options.plot, options.html, options.json], inputs)
     found = _explore(options) if options.models else _kept(options)
     if options.export is not None:
         from ..explore.export import export
@@ -144,6 +145,10 @@ def _write(options: Namespace, found: Exploration) -> None:
         from ..explore.plot import write_plot
 
         write_plot(found, options.plot)
+    if options.html is not None:
+        from ..explore.page import front_page
+
+        write_text(options.html, front_page(found))
     if options.json is not None:
         import json
 

@@ -37,6 +37,13 @@ def export(setup: Setup, trial: Trial, folder: Path) -> list[str]:
     return commands(setup, trial, folder)
 
 
+def export_command(study: Path, number: int, folder: Path | str) -> str:
+    """The command that writes a trial of a study into a folder."""
+    return _line(
+        ["attnc", "explore", "--study", _near(str(study.resolve())), "--export", str(number), "--to", str(folder)]
+    )
+
+
 def commands(setup: Setup, trial: Trial, folder: Path) -> list[str]:
     """The commands that compile, time and evaluate a trial that was exported to a folder."""
     design, work = setup.design(trial.assignment), setup.work

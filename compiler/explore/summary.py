@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from .export import export_command
 from .front import short_names, shown_figures, value_text
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ def _counts(found: Exploration) -> list[str]:
 def _again(found: Exploration) -> list[str]:
     if not found.front:
         return []
-    number = found.front[0].trial.number
-    return [f"a design again: attnc explore --study {found.study} --export {number} --to DIR"]
+    return [f"a design again: {export_command(found.study, found.front[0].trial.number, 'DIR')}"]
 
 
 def _first_line(text: str) -> str:
