@@ -91,7 +91,7 @@ def _explore(options: Namespace) -> Exploration:
 
     from ..explore.exploration import DEFAULT_OBJECTIVES, explore
 
-    with tqdm(total=options.trials, desc="explore", unit="trial", leave=False, disable=options.quiet) as bar:
+    with tqdm(total=options.trials, desc="explore", unit="trial", leave=False, disable=options.quiet or None) as bar:
 
         def progress(trials: Mapping[int, Trial]) -> None:
             refused = sum(not trial.outcome.figures for trial in trials.values())

@@ -13,6 +13,7 @@ from .objectives import FIGURES
 
 if TYPE_CHECKING:
     from .exploration import Exploration
+    from .parameters import Scalar
     from .study import Trial
 
 EXPORTED = Path("design")
@@ -96,10 +97,15 @@ def _reason(trial: Trial) -> str:
     return trial.outcome.refusal or trial.outcome.failure.strip().splitlines()[-1]
 
 
+def _taken(trials: list[Trial], name: str) -> list[Scalar]:
+    return sorted({trial.assignment[name] for trial in trials}, key=lambda value: (str(type(value)), value))
+
+
 def _data(found: Exploration, measured: list[Trial]) -> dict[str, Any]:
     """What the plot shows: figures and parameters by column, an entry a measured trial."""
     setup, front = found.setup, {point.trial.number for point in found.front}
-    names = list(setup.parameters)
+    parameters = setup.parameters
+    names = list(parameters)
     return {
         "figures": [
             {
@@ -112,7 +118,12 @@ def _data(found: Exploration, measured: list[Trial]) -> dict[str, Any]:
             for figure in _figures(found)
         ],
         "parameters": [
-            {"name": short, "values": [str(trial.assignment[name]) for trial in measured]}
+            {
+                "name": short,
+                "values": [str(trial.assignment[name]) for trial in measured],
+                # As the space has them; a range has many.
+                "choices": list(dict.fromkeys(map(str, (*parameters[name].values, *_taken(measured, name))))),
+            }
             for name, short in zip(names, short_names(names), strict=True)
         ],
         "trial": [trial.number for trial in measured],

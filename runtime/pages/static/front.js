@@ -30,7 +30,7 @@ function scale(figure) {
   const values = figure.values.filter(value => value !== null);
   const wide = Math.min(...values) > 0 && Math.max(...values) > WIDE * Math.min(...values);
   const title = { text: `${figure.label}, ${figure.more ? "more" : "less"} is better` };
-  return axis(wide ? { ...decades(), tickformat: "~s", title } : { title });
+  return axis(wide ? { ...decades(), dtick: "D2", tickformat: "~s", title } : { title });
 }
 
 function text(place) {
@@ -53,7 +53,8 @@ function trace(name, places, look) {
 function figure() {
   const rest = designs.trial.map((_, place) => place).filter(place => !designs.front[place]);
   const parameter = designs.parameters[coloured.value];
-  const values = parameter ? [...new Set(onFront.map(place => parameter.values[place]))].sort() : [""];
+  const used = new Set(onFront.map(place => parameter?.values[place]));
+  const values = parameter ? parameter.choices.filter(value => used.has(value)) : [""];
   const traces = [trace("other designs", rest, { marker: { size: 6, color: colour("dependency") } })];
   values.forEach((value, index) => {
     const places = onFront.filter(place => !parameter || parameter.values[place] === value);
