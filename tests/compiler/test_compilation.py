@@ -139,7 +139,7 @@ def test_wrong_calibration_data_are_refused(model, shapes, samples, change, reas
 
 
 def test_calibration_without_int8_is_refused(model, shapes, samples) -> None:
-    with pytest.raises(UsageError, match="calibration data serve int8 only"):
+    with pytest.raises(UsageError, match="calibration data serve int8 and formats of fewer bits only"):
         compile(model, shapes=shapes, precision="bf16", calibrate=samples)
 
 
