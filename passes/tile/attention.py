@@ -183,11 +183,12 @@ class AttentionLowering(Lowering):
         if self.runs is None:
             return ((AttentionPart(None, Prefix(self.queries, self.keys, self.visible)),),)
         gap = self.scope.machine.matrix.columns // 2
+        grain = max(self.graphs.weight_form.grain, self.scope.form(self.op.v).grain)
         each = [(None if len(self.runs) == 1 else head, runs) for head, runs in enumerate(self.runs)]
 
         def parts(cut: Callable[[KeyRuns], list[int]]) -> tuple[AttentionPart, ...]:
             return tuple(
-                AttentionPart(head, Shown(runs, first, last, gap))
+                AttentionPart(head, Shown(runs, first, last, gap, grain))
                 for head, runs in each
                 for first, last in pairwise(cut(runs))
             )

@@ -86,7 +86,7 @@ def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool)
         layout = sight.layout(rows, 1)
         single = int(np.diff(layout.stretches.first).max()) == 1
         widest = int((layout.stretches.stops - layout.stretches.starts).max())
-        cut = [size for size in pieces(widest, rates.columns) if size < widest]
+        cut = [size for size in pieces(widest, rates.columns) if size < widest and size % problem.grain == 0]
         for blocks in (1, 2, 4, MOST_BLOCKS):
             if rows * blocks >= 2 * count and blocks > 1:
                 break

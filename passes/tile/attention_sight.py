@@ -134,12 +134,14 @@ class _PrefixLoop(PanelLoop):
 @frozen
 class Shown(Sight):
     """What a pattern shows the queries `first` to `last`. Stretches that are less than `gap` keys apart count as one:
-    the array would pay for the keys between them anyway."""
+    the array would pay for the keys between them anyway. They begin at multiples of `grain` keys, where packed weights
+    and values begin a byte."""
 
     runs: KeyRuns
     first: int
     last: int
     gap: int
+    grain: int = 1
 
     def loops(self, rows: int, blocks: int) -> Sequence[PanelLoop]:
         return self.layout(rows, blocks).loops
@@ -185,7 +187,8 @@ class ShownLayout:
         rows = np.concatenate([seen.rows, blind, seen.rows[near]])
         starts = np.concatenate([seen.starts, np.zeros_like(blind), seen.stops[near]])
         stops = np.concatenate([seen.stops, np.ones_like(blind), seen.starts[near + 1]])
-        return KeyRuns.of(len(bounds) - 1, runs.keys, rows, starts, stops)
+        grain = self.sight.grain
+        return KeyRuns.of(len(bounds) - 1, runs.keys, rows, starts // grain * grain, -(-stops // grain) * grain)
 
     @cached_property
     def single(self) -> ShownLayout:

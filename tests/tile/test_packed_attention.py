@@ -9,6 +9,7 @@ from xdsl.ir import Attribute
 from attnc.dialects import bnn, sattn
 from attnc.dialects.bnn_types import bipolar, int4, ternary, uint2, unipolar
 from attnc.dialects.elements import range_of
+from attnc.dialects.forms.registry import Union
 from attnc.dialects.sattn import Weights
 
 from ..precision.conftest import Quantized
@@ -81,6 +82,15 @@ def attention(case: Case) -> Quantized:
     )
     graph.done(graph.add(made))
     return graph
+
+
+@pytest.mark.parametrize("machine", ["edge", "tiny"])
+@pytest.mark.parametrize("form", ["window:3", "window:5,global:1", "window:3,dilation=2", "block:16"])
+def test_stretches_of_patterns_begin_at_whole_bytes(form: str, machine: str) -> None:
+    graph = attention(replace(CASES["one bit"], queries=50, keys=50))
+    [made] = [op for op in graph.block.ops if isinstance(op, sattn.AttentionOp)]
+    made.properties["form"] = sattn.FormAttr((Union.parse(form),))
+    np.testing.assert_array_equal(graph.simulated(machine), graph.result())
 
 
 @pytest.mark.parametrize("machine", ["edge", "tiny"])
