@@ -233,7 +233,7 @@ USAGE = [
     (["compile", "model.onnx", *SHAPE, "--stop-after", "lower"], "there is no phase 'lower'"),
     (["compile", "model.onnx", *SHAPE, "--start-from", "graph"], "was settled when the folder was written"),
     (["compile", "model.onnx", "--start-from", "graph"], "compilation.json: cannot be read"),
-    (["compile", "model.onnx", *SHAPE, "--calibrate", "samples.npz"], "calibration data serve int8 and formats of fewer bits only"),
+    (["compile", "model.onnx", *SHAPE, "--calibrate", "samples.npz"], "int8 and formats of fewer bits only"),
     (["compile", "model.onnx", *SHAPE, "--precision", "int8", "--calibrate", "none.npz"], "cannot be read"),
     (["compile", "model.onnx", *SHAPE, "--recipe", "none.toml"], "cannot be read"),
     (["compile", "model.onnx", *SHAPE, "--recipe", "odd.toml"], "recipe has no key 'precison'"),

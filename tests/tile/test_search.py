@@ -7,9 +7,11 @@ import pytest
 
 from attnc.isa.errors import CapacityError
 from attnc.isa.fields import ACC_BIT
+from attnc.isa.formats import Format
 from attnc.isa.instructions import LoadBlock, Product, VectorPass
 from attnc.isa.machine import load_machine
 from attnc.isa.matrix import MatrixMode
+from attnc.passes.tile.arithmetic import Arithmetic
 from attnc.passes.tile.attention_plan import AttentionProblem, Matrix, Passes, ScoreForm
 from attnc.passes.tile.attention_search import search_attention
 from attnc.passes.tile.loop_order import ORDERS, canonical, fetch
@@ -143,11 +145,12 @@ def test_what_cannot_fit_is_an_error_with_numbers():
 
 
 def attention_problem(queries, keys, width=64):
-    matrix = Matrix(1, 12 * width, False)
+    matrix = Matrix(Format.I8, 12 * width, False)
+    integer = Arithmetic(MatrixMode.I8, None, False)
     once, twice = Passes(1, 0), Passes(2, 0)
     return AttentionProblem(
-        1, 12, 1, queries, keys, width, width, "i8", "i8", matrix, matrix, matrix, 1,
-        (Passes(2, 4), once, twice, twice), once, once, 0, 0, 1, None, 0, False, 2, True,
+        1, 12, 1, queries, keys, width, width, integer, integer, matrix, matrix, matrix, Format.I8,
+        (Passes(2, 4), once, twice, twice), once, once, 0, 0, 1, None, 0, tuple(ScoreForm), 2, True,
     )  # fmt: skip
 
 
