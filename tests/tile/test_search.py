@@ -146,11 +146,11 @@ def test_what_cannot_fit_is_an_error_with_numbers():
 
 def attention_problem(queries, keys, width=64):
     matrix = Matrix(Format.I8, 12 * width, False)
-    integer = Arithmetic(MatrixMode.I8, None, False)
+    integer, forms = Arithmetic(MatrixMode.I8, None, False), (ScoreForm.WHOLE, ScoreForm.ROWS, ScoreForm.SWEEPS)
     once, twice = Passes(1, 0), Passes(2, 0)
     return AttentionProblem(
         1, 12, 1, queries, keys, width, width, integer, integer, matrix, matrix, matrix, Format.I8,
-        (Passes(2, 4), once, twice, twice), once, once, 0, 0, 1, None, 0, tuple(ScoreForm), 2, True,
+        (Passes(2, 4), once, twice, twice), once, once, 0, 0, 1, None, 0, forms, 2, True,
     )  # fmt: skip
 
 
