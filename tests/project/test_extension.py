@@ -32,10 +32,11 @@ def installed(folder: Path, points: dict[str, dict[str, str]] | None = None) -> 
 
 
 def run(folder: Path, script: str, *words: str | Path, more: tuple[Path, ...] = (EXAMPLE,)) -> tuple[str, str]:
-    """What a script prints in a process of its own, for which the packages of `folder` are installed."""
+    """What a script prints in a process of its own, for which the packages of `folder` are installed: they come first
+    (-P: before the metadata that building the example may have left in its folder)."""
     places = [*map(str, (folder, *more)), *filter(None, sys.path)]
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, words)],
+        [sys.executable, "-P", "-c", script, *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
