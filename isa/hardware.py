@@ -16,7 +16,8 @@ from .columns import Int64Array
 from .engines import Engine
 from .errors import MachineError
 from .frozen import frozen
-from .matrix import MODE_NAMES
+from .matrix import MODE_BITS, MODE_NAMES
+from .structures import CODES, Structure
 
 MATRIX_LAWS = ("pipelined_ws", "plain_ws", "plain_os")
 """Names of the cost laws of the matrix engine (`isa.matrix_laws`)."""
@@ -113,6 +114,11 @@ class MatrixEngine:
         Mapping[str, Fraction],
         "values of K that an element takes in a cycle, by mode, relative to int8; a mode left out does not exist",
     ]
+    structures: Annotated[
+        tuple[Structure, ...],
+        "structures N:M of weights of which only what is kept is multiplied, each in the modes whose values of A and"
+        " indices fit the ports",
+    ] = ()
 
     def depth(self, mode: str) -> int:
         """Values of K that one weight tile covers in `mode`; 0 where the engine has no such mode."""
@@ -122,6 +128,28 @@ class MatrixEngine:
     def depths(self) -> Int64Array:
         """`depth` by mode code."""
         return np.array([self.depth(name) for name in MODE_NAMES] + [0] * 9, dtype=np.int64)[:16]
+
+    def structures_in(self, mode: str) -> tuple[Structure, ...]:
+        """The structures of weights in `mode`, the lesser first: a row of PEs chooses from M / N times as many values
+        of A, weights come with their indices, and both fit the ports; a tile of the array holds a group's kept values.
+        None in modes of less than 8 bits."""
+        bits, depth, rate = MODE_BITS[mode], self.depth(mode), self.rates.get(mode, Fraction(0))
+        return tuple(
+            structure
+            for structure in self.structures
+            if bits >= 8
+            and structure.kept <= depth
+            and depth * bits * structure.group <= 8 * self.a_port_bytes_per_cycle * structure.kept
+            and self.columns * rate * (bits + structure.index_format.bits) <= 8 * self.weight_port_bytes_per_cycle
+        )
+
+    @cached_property
+    def structure_table(self) -> Int64Array:
+        """Whether the engine has a structure in a mode, by CODES times the mode's code and `Structure.code`."""
+        table = np.zeros((16, CODES), dtype=np.int64)
+        for code, mode in enumerate(MODE_NAMES):
+            table[code, [structure.code for structure in self.structures_in(mode)]] = 1
+        return table.ravel()
 
 
 @frozen
@@ -266,6 +294,8 @@ class Machine:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Structure):
+        return str(value)
     if isinstance(value, Fraction):
         return int(value) if value.denominator == 1 else f"{value.numerator}/{value.denominator}"
     if is_dataclass(value):

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any, cast
 
 from .engines import Engine
-from .errors import MachineError
+from .errors import MachineError, UsageError
 from .fields import WAIT_QUEUES
 from .hardware import (
     ACTIONS,
@@ -25,6 +25,7 @@ from .hardware import (
     VectorEngine,
 )
 from .matrix import MODE_BITS, MODE_NAMES
+from .structures import Structure
 
 MEMORIES = ("sram.", "acc.")
 """What the names of figures that may go with the size of a memory begin with."""
@@ -103,7 +104,7 @@ class MachineReader:
         """The matrix engine, with its rates."""
         table = self.table(value, "matrix")
         names = tuple(item.name for item in fields(MatrixEngine))
-        self.keys(table, names, "matrix")
+        self.keys(table, names, "matrix", ("structures",))
         law = self.text(table["law"], "matrix.law")
         if law not in MATRIX_LAWS:
             raise self.fail("matrix.law", f"{law!r} is none of {', '.join(MATRIX_LAWS)}")
@@ -113,9 +114,24 @@ class MachineReader:
         numbers = {
             name: self.integer(table[name], f"matrix.{name}", 0 if name.endswith("_cycles") else 1)
             for name in names
-            if name not in ("law", "rates")
+            if name not in ("law", "rates", "structures")
         }
-        return self.ports(MatrixEngine(law=law, rates=dict(sorted(rates.items())), **numbers))
+        structures = self.structures(table.get("structures", []))
+        rates = dict(sorted(rates.items()))
+        return self.ports(MatrixEngine(law=law, rates=rates, structures=structures, **numbers))
+
+    def structures(self, value: Any) -> tuple[Structure, ...]:
+        """A list of structures N:M, the lesser first."""
+        key = "matrix.structures"
+        if not isinstance(value, list) or not all(isinstance(text, str) for text in cast("list[object]", value)):
+            raise self.fail(key, f'a list of texts such as "2:4" is needed, not {value!r}')
+        try:
+            found = [Structure.parse(text) for text in cast("list[str]", value)]
+        except UsageError as error:
+            raise self.fail(key, str(error)) from None
+        if len(set(found)) < len(found):
+            raise self.fail(key, "a structure is named twice")
+        return tuple(sorted(found))
 
     def ports(self, engine: MatrixEngine) -> MatrixEngine:
         """A mode's rate times its width must fit the ports of A, of weights and of ACC."""

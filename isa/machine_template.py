@@ -11,6 +11,7 @@ from typing import Any, cast, get_args, get_type_hints
 
 from .engines import ENGINE_ROLES
 from .hardware import ACTIONS, AREAS, Figure, Machine
+from .structures import Structure
 
 _OWN = ("name", "description")
 """Keys that a machine never takes over from another."""
@@ -80,6 +81,8 @@ def _value(value: Any) -> str:
         case Figure():
             parts = {item.name: getattr(value, item.name) for item in fields(value) if _told(item.name, value)}
             return f"{{ {', '.join(f'{name} = {_value(part)}' for name, part in parts.items())} }}"
+        case Structure():
+            return json.dumps(str(value))
         case tuple():
             items = cast("tuple[object, ...]", value)
             return f"[{', '.join(map(_value, items))}]"

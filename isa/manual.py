@@ -80,6 +80,8 @@ Cycles follow from the fields and the machine file. They depend on values only w
   ceil(k / r) - 2).
 - `mx.masked`: as a product of `packed` rows, by C columns where the mask belongs to the result, with D values of k
   where it belongs to a: what a mask leaves out costs nothing, what it scatters costs rows that are not full.
+- `mx.structured`: as a product of kept ceil(k / group) values of k, with D rounded down to a multiple of `kept`: the
+  array chooses from `group` values of a for each `kept` that it multiplies by.
 - `sx.top`: rows 5 ceil(columns / E), with E = `sparse.elements_per_cycle`; `sx.compact`: (rows + 1) ceil(columns / E);
   `sx.pack`: rows ceil(columns / E); `sx.gather`: count ceil(row_bytes / 4 E).
 - `vx.pass`: `start_cycles` + ceil(rows columns / `lanes`), the second term times the largest of 1,

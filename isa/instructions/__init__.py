@@ -13,6 +13,7 @@ from .further import Further, further_records
 from .masked_product import MaskedProduct
 from .matrix_product import Product
 from .sparse import Compact, GatherRows, Pack, Top
+from .structured_product import StructuredProduct
 from .transfers import Gather, LoadBlock, Scatter, StoreBlock
 from .vector import VectorPass, VectorProgram
 
@@ -29,6 +30,7 @@ OWN_RECORDS: Mapping[str, type[Instruction]] = collect(
         VectorProgram,
         VectorPass,
         MaskedProduct,
+        StructuredProduct,
         Top,
         Compact,
         Pack,
@@ -77,6 +79,7 @@ __all__ = [
     "Scatter",
     "SetExtent",
     "StoreBlock",
+    "StructuredProduct",
     "Sync",
     "Top",
     "VectorPass",

@@ -86,13 +86,17 @@ class Product(Instruction):
         return lookup(OPERAND_BITS, 16 * self.mode + self.__dict__[f"{name}_values"])
 
     @property
+    def _b_rows(self) -> Column:
+        """Rows of b as it stands."""
+        return choose(self.transpose_b, self.n, self.k)
+
+    @property
     def _acc_block(self) -> Block:
         run = choose(self.k > 0, 4 * self.n, 0)
         return Block(on_chip_space(self.acc), on_chip_offset(self.acc), (self.m,), (self.acc_stride,), run).merged()
 
     def reads(self) -> tuple[Block, ...]:
         """a, b, and acc when it accumulates."""
-        rows = choose(self.transpose_b, self.n, self.k)
         columns = choose(self.transpose_b, self.k, self.n)
         a = Block(
             on_chip_space(self.a),
@@ -104,7 +108,7 @@ class Product(Instruction):
         b = Block(
             on_chip_space(self.b),
             on_chip_offset(self.b),
-            (rows,),
+            (self._b_rows,),
             (self.b_stride,),
             choose(self.m > 0, packed_bytes(columns, self._bits("b")), 0),
         )

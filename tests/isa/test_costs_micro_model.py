@@ -7,6 +7,7 @@ grids move values, which are checked: a grid that took too few cycles would comp
 
 import dataclasses
 import itertools
+import math
 from collections import deque
 from fractions import Fraction
 
@@ -246,6 +247,7 @@ from attnc.isa.instructions import (  # noqa: E402
     Pack,
     Product,
     StoreBlock,
+    StructuredProduct,
     Top,
     VectorPass,
     VectorProgram,
@@ -382,6 +384,47 @@ def test_a_masked_product_takes_the_rows_that_its_mask_packs_into(m, n, k, maske
     cost = product.cost(machine)
     assert cost.busy + cost.fill == cycles
     assert cost.events["mac.i8"] <= m * n * k
+
+
+@pytest.mark.parametrize(("kept", "group"), [(1, 2), (2, 4), (1, 4), (3, 4), (4, 8), (1, 8), (5, 16)])
+@pytest.mark.parametrize(("rows", "columns"), [(6, 3), (8, 4)])
+@pytest.mark.parametrize(("m", "n", "k"), SHAPES)
+def test_a_structured_product_streams_what_its_groups_keep(m, n, k, rows, columns, kept, group):
+    a, _ = operands(m, n, k)
+    random = np.random.default_rng(m * n * k)
+    groups = math.ceil(k / group)
+    padded = np.pad(a, ((0, 0), (0, groups * group - k)))
+    # In each group and column, `kept` places and what stands there; a row of PEs is given the value of a that it chose.
+    places = random.permuted(np.tile(np.arange(group)[:, None], (groups, 1, n)), axis=1)[:, :kept]
+    values = random.integers(-9, 10, places.shape)
+    dense = np.zeros((groups, group, n), dtype=np.int64)
+    np.put_along_axis(dense, places, values, axis=1)
+    whole = rows // kept * kept
+    streamed = np.zeros((m, groups * kept), dtype=np.int64)
+    cycles, _, (traffic,) = WeightStationaryGrid(whole, columns, 1).run([(streamed, values.reshape(-1, n), None)])
+    chosen = padded[:, (places + group * np.arange(groups)[:, None, None]).reshape(-1, n)]
+    np.testing.assert_array_equal(np.einsum("mjn,jn->mn", chosen, values.reshape(-1, n)), padded @ dense.reshape(-1, n))
+    fields = {"mode": MatrixMode.I8.code, "acc": ACC_BIT, "m": m, "n": n, "k": k}
+    product = StructuredProduct(**fields, kept=kept, group=group.bit_length() - 2)
+    machine = machine_with(rows, columns, 1, "pipelined_ws")
+    cost = product.cost(machine)
+    index_bits = {2: 1, 4: 2, 8: 4, 16: 4}[group]
+    read = m * k * math.ceil(n / columns) + traffic.weights + groups * kept * math.ceil(n * index_bits / 8)
+    # Rows of PEs that no whole group fits into idle, and rows of A are padded to the array all the same.
+    assert cost.busy == (cycles - whole - columns) // max(m, whole) * max(m, rows)
+    assert cost.events["sram.read"] == read
+    assert cost.events["acc.write"] == 4 * traffic.acc_writes
+    assert cost.events["mac.i8"] == m * n * groups * kept
+
+
+@pytest.mark.parametrize("text", ["1:2", "2:4", "1:4", "1:8", "2:8", "4:8"])
+def test_array_cycles_of_a_structure_are_its_part_of_the_dense_ones(text):
+    kept, group = map(int, text.split(":"))
+    fields = {"mode": MatrixMode.I8.code, "acc": ACC_BIT, "m": 197, "n": 192, "k": 768}
+    dense = Product(**fields).cost(EDGE)
+    assert StructuredProduct(**fields, kept=kept, group=group.bit_length() - 2).cost(EDGE).busy * group == (
+        dense.busy * kept
+    )
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 32), (2, 33), (5, 197)])

@@ -9,7 +9,7 @@ from attnc.isa.matrix import MODE_BITS
 
 
 def test_machines_that_come_with_attnc():
-    assert machine_names() == ("bat", "bat-binary", "edge", "server", "tiny")
+    assert machine_names() == ("bat", "bat-binary", "edge", "edge-structured", "server", "tiny")
 
 
 def test_edge_is_the_machine_of_the_design():
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, content, reason):
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(MachineError, match="edge, server, tiny"):
+    with pytest.raises(MachineError, match="edge, edge-structured, server, tiny"):
         load_machine("huge")
 
 

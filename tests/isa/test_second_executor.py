@@ -245,6 +245,24 @@ class SecondExecutor:
         left = v["masked"]
         self.mx_product(v, queue, lambda i, j, k: self.bit(v, i, k if left else j))
 
+    def mx_structured(self, v, queue):
+        operand, result = MODES[v["mode"]]
+        kept, group, size = v["kept"], 2 << v["group"], SIZES[operand]
+        index = {2: "b1", 4: "u2", 8: "u4", 16: "u4"}[group]
+        for i in range(v["m"]):
+            for n in range(v["n"]):
+                total = 0
+                for j in range(kept * math.ceil(v["k"] / group)):
+                    place = self.place(v["indices"] + j * v["indices_stride"])
+                    k = group * (j // kept) + int(self.field(place, index, n)) % group
+                    if k < v["k"]:
+                        left = self.read(("sram", v["a"] + i * v["a_stride"] + k * size), operand)
+                        total += left * self.read(("sram", v["b"] + j * v["b_stride"] + n * size), operand)
+                place = ("acc", v["acc"] - 2**31 + i * v["acc_stride"] + 4 * n)
+                if v["accumulate"]:
+                    total += self.read(place, result)
+                self.write(place, result, int32(total) if result == "i32" else float(total))
+
     def sx_top(self, v, queue):
         for row in range(v["rows"]):
             place = self.place(v["values"] + row * v["values_stride"])
@@ -360,7 +378,7 @@ from attnc.isa.machine import load_machine  # noqa: E402
 from attnc.isa.state import State  # noqa: E402
 from attnc.isa.table import TableBuilder  # noqa: E402
 
-EDGE = load_machine("edge")
+MACHINE = load_machine("edge-structured")
 DRAM, USED = 2048, 3072
 # Regions of SRAM (and of DRAM, at the same places) hold one format each: no byte is read as another.
 REGION = {"f32": 0, "i32": 512, "i8": 1024, "bool": 1536, "f16": 1792}
@@ -517,6 +535,28 @@ class Generator:
         }
         self.builder.append("mx.masked", 2, fields)
 
+    def structured_product(self):
+        number, mode, acc = ("i8", 3, 0) if self.pick(0, 1) else ("f32", 0, 512)
+        kept, group = ((1, 0), (1, 1), (2, 1), (1, 2), (2, 2), (4, 2))[self.pick(0, 5)]
+        fields = {
+            "mode": mode,
+            "acc": ACC_BIT + acc,
+            "a": self.inside(number),
+            "b": self.inside(number),
+            "m": self.extent(),
+            "n": self.extent(),
+            "k": self.extent(),
+            "acc_stride": 32,
+            "a_stride": 32,
+            "b_stride": 32,
+            "accumulate": self.pick(0, 1),
+            "indices": self.inside("i8"),
+            "indices_stride": self.pick(4, 8),
+            "kept": kept,
+            "group": group,
+        }
+        self.builder.append("mx.structured", 2, fields)
+
     def sparse(self):
         mask = {"mask": self.inside("i8"), "mask_stride": 8, "rows": self.extent(), "columns": self.pick(1, 8)}
         match self.pick(0, 3):
@@ -570,7 +610,8 @@ class Generator:
         self.builder.append("sync", 1, {})
 
     def table(self):
-        every = (self.copy, self.rows, self.product, self.masked_product, self.sparse, self.vector, self.vector)
+        products = (self.product, self.masked_product, self.structured_product)
+        every = (self.copy, self.rows, *products, self.sparse, self.vector, self.vector)
         for _ in range(6):
             (*every, self.control)[self.pick(0, 7)]()
         return self.builder.build()
@@ -590,11 +631,11 @@ class Generator:
 def compare(seed):
     generator = Generator(seed)
     table = generator.table()
-    Analysis(table).check(EDGE, DRAM)
+    Analysis(table).check(MACHINE, DRAM)
     dram, sram = generator.memory()[:DRAM], generator.memory()
     acc = generator.memory()[512:1536]
     acc[512:] = (np.arange(128) / 4).astype(np.float32).view(np.uint8)
-    state = State(EDGE, dram.copy())
+    state = State(MACHINE, dram.copy())
     state.sram[:USED], state.acc[:1024] = sram, acc
     second = SecondExecutor(dram.copy(), sram.copy(), acc.copy())
     for _, instruction in table.walk():
