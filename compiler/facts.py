@@ -55,6 +55,12 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
         binary=frozenset(binary),
         paths=paths,
         batchable=batch_dependence(module, store).is_batchable,
+        forms={
+            node.name: form.text
+            for operation in module.walk()
+            if isinstance(form := operation.attributes.get(sattn.LOWERED_FORM), sattn.FormAttr)
+            for node in nodes_of(operation)
+        },
     )
 
 
@@ -69,10 +75,10 @@ def with_formats(facts: ModelFacts, module: ModuleOp, untrained: Sequence[str] =
 
 
 def with_forms(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
-    """The facts and the form of every attention, which a module of the attention level shows."""
+    """The facts and the form of every attention that is one in a module of the attention level."""
     attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
     forms = {node.name: operation.form.text for operation in attentions for node in nodes_of(operation)}
-    return replace(facts, forms=forms)
+    return replace(facts, forms={**facts.forms, **forms})
 
 
 def _macs(operation: Operation) -> int:

@@ -32,6 +32,10 @@ def _graph(recipe: Recipe) -> tuple[ModulePass, ...]:
         from ..passes.graph.keep_tokens import KeepTokens
 
         passes += (KeepTokens(tuple(map(str, recipe.tokens))), *cleanup())
+    if recipe.attentions:
+        from ..passes.attention.pipeline import linear_attention
+
+        passes += linear_attention(recipe.attentions)
     return passes
 
 

@@ -37,6 +37,7 @@ PASSES = {
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
     "keep-tokens": "graph.keep_tokens:KeepTokens",
+    "lower-linear": "attention.linear:LowerLinear",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
     "lower-tile": "schedule.lower_tile:LowerTile",
     "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",
@@ -63,6 +64,7 @@ PASSES = {
     "split-rotary": "graph.recognize.rotary:SplitRotary",
     "split-ternary": "precision.split_ternary:SplitTernary",
     "tile-kernels": "tile.tile:TileKernels",
+    "turn-operands": "attention.turn_operands:TurnOperands",
 }
 """Where each pass is, in the package of passes."""
 

@@ -51,6 +51,9 @@ FACTOR = tensors_of(f32)
 
 DENSE = Union((Dense(),))
 
+LOWERED_FORM = "form"
+"""The attribute, a `FormAttr`, of the operation that gives the result of an attention of a linear form."""
+
 
 @irdl_attr_definition
 class FormAttr(Data[tuple[Union, ...]], SpacedOpaqueSyntaxAttribute):

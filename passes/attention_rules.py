@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from ..dialects.forms.bitmap import Bitmap
-from ..dialects.forms.form import Linear
+from ..dialects.forms.linear import Linear
 from ..dialects.forms.registry import Union
 from ..isa.errors import UsageError
 from ..isa.frozen import frozen

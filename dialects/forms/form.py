@@ -8,7 +8,7 @@ in the program file. There are three kinds of forms:
   unite: `window:64,global:1`. All that lowering asks of them are their runs of keys (`dialects/key_runs.py`), so that a
   pattern needs no lowering of its own.
 - A `Pruning` says by the scores themselves which of them are kept.
-- A `Linear` form puts other arithmetic in the softmax's place: it gives the `nn` operations that compute it.
+- A `Linear` form (`linear`) puts other arithmetic in the softmax's place: it gives the `nn` operations that compute it.
 """
 
 from __future__ import annotations
@@ -112,15 +112,6 @@ class Pruning(Form):
     @abstractmethod
     def kept(self, scores: Array) -> Bools:
         """The definition: which of the scores [..., queries, keys] (scaled and masked, float32) stay in the softmax."""
-
-
-@frozen
-class Linear(Form):
-    """A form without the softmax over scores, whose work grows with the number of keys, not of pairs."""
-
-    @abstractmethod
-    def attend(self, q: Array, k: Array, v: Array, scale: float) -> Array:
-        """The definition: float32 [B, H, Lq, Dk], [B, H, Lk, Dk] and [B, H, Lk, Dv] to [B, H, Lq, Dv]."""
 
 
 def _number(label: str, field: Field[Any], text: str) -> int | float | str:

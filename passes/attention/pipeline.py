@@ -9,7 +9,9 @@ from xdsl.passes import ModulePass
 from ..attention_rules import AttentionRule
 from ..graph.remove_unused import RemoveUnused
 from .choose import ChooseForms
+from .linear import LowerLinear
 from .recognize import RecognizePatterns
+from .turn_operands import TurnOperands
 
 
 def attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
@@ -17,3 +19,9 @@ def attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
     asked = tuple(str(rule) for rule in rules if not rule.is_linear)
     chosen = (ChooseForms(asked),) if asked else ()
     return (*chosen, RecognizePatterns(), RemoveUnused())
+
+
+def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
+    """The recipe's linear forms, which are ordinary operations before number formats are decided."""
+    asked = any(rule.is_linear for rule in rules)
+    return (LowerLinear(tuple(map(str, rules))), TurnOperands(), RemoveUnused()) if asked else ()

@@ -1,0 +1,90 @@
+"""Linear forms become ordinary operations of the graph level: products, sums and divisions.
+
+They are so before formats are decided and samples are run, so that precisions, calibration and tiling treat their
+products as any others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xdsl.context import Context
+from xdsl.dialects.builtin import ModuleOp, f32
+from xdsl.ir import Operation, SSAValue
+from xdsl.passes import ModulePass
+
+from ...dialects import sattn
+from ...dialects.constants import ConstantStore
+from ...dialects.context import CompilerContext
+from ...dialects.elements import element_type, is_float, shape_of
+from ...dialects.forms.linear import Extents, Heads, Linear
+from ...dialects.forms.registry import Union
+from ...isa.errors import UsageError
+from ..attention_rules import AttentionRule
+from ..builder import Builder
+from ..rewrite import carry
+from .rules import path_of, rules_of_heads
+
+
+@dataclass(frozen=True)
+class LowerLinear(ModulePass):
+    """Replace the attentions to which `rules` (texts of `AttentionRule`) give a linear form; the first rule that
+    matches one decides, and other forms are left to `choose-forms`."""
+
+    name = "lower-linear"
+
+    rules: tuple[str, ...] = ()
+
+    def apply(self, ctx: Context, op: ModuleOp) -> None:
+        """Rewrite the module. Raises UsageError for rules that match nothing or do not fit what they match."""
+        store = CompilerContext.of(ctx).store
+        for attention, heads in rules_of_heads(op, [AttentionRule.parse(rule) for rule in self.rules]).items():
+            rule = heads[0]
+            if rule is not None and rule.is_linear:
+                _lower(attention, rule.form, store)
+
+
+def _lower(attention: sattn.AttentionOp, union: Union, store: ConstantStore) -> None:
+    (form,) = union.forms
+    assert isinstance(form, Linear)
+    reason = _misfit(attention)
+    if reason:
+        raise UsageError(
+            f"{path_of(attention)}: attention form '{form}' has no scores to hide or to bend, and this attention {reason}",
+            "give this form to attentions without masks, and others a pattern or none",
+        )
+    build = Builder.before(attention, store)
+    batch, heads, groups, queries, keys, key_width, value_width = attention.extents
+    q, k, v = attention.q, attention.k, attention.v
+    if groups != heads:
+        # Heads that share keys stand side by side, and what is made of keys and values alone is made once.
+        q = build.reshape(q, (batch, groups, heads // groups, queries, key_width))
+        k, v = build.unsqueeze(k, 2), build.unsqueeze(v, 2)
+    extents = Extents(queries, keys, key_width, value_width)
+    scale = attention.scale.value.data
+    made = form.lower(build, Heads(q, k, v, scale, extents, element_type(v), f32))
+    made = build.cast(build.reshape(made, (batch, heads, queries, value_width)), element_type(attention.result))
+    _replace(attention, made, union)
+
+
+def _misfit(attention: sattn.AttentionOp) -> str:
+    """What of an attention linear forms have no meaning for."""
+    if attention.causal is not None:
+        return "is causal"
+    if attention.mask is not None:
+        return "has a mask"
+    if attention.softcap is not None:
+        return "caps its scores"
+    if not is_float(element_type(attention.q)) or not attention.form.is_dense:
+        return "is quantized, or of another form, already"
+    return ""
+
+
+def _replace(attention: sattn.AttentionOp, made: SSAValue, form: Union) -> None:
+    owner = made.owner
+    assert isinstance(owner, Operation)
+    owner.attributes[sattn.LOWERED_FORM] = sattn.FormAttr((form,))
+    carry(attention, owner)
+    attention.result.replace_all_uses_with(made)
+    attention.detach()
+    attention.erase()

@@ -1,0 +1,128 @@
+"""Linear forms, end to end: against their numpy definitions, in every precision, their products and their cost."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import attnc
+from attnc.compiler.recipe import Recipe
+from attnc.dialects import nn
+from attnc.dialects.elements import shape_of
+from attnc.dialects.forms.linear import Extents
+from attnc.dialects.forms.registry import Union
+from attnc.isa.errors import UsageError
+
+from ..end_to_end.against_runtime import difference, reference
+from ..end_to_end.model_builder import Builder, Value
+
+FORMS = ("sima:order=scores", "sima:order=context", "taylor:order=scores", "taylor:order=context")
+
+EXTENTS = ((17, 17), (1, 1), (5, 40), (70, 33))
+
+
+def projected(b: Builder, x: Value, heads: int, width: int) -> Value:
+    """A projection with a bias, as heads."""
+    made = b("Add", b("MatMul", x, b.weight(x.shape[-1], heads * width)), b.weight(heads * width))
+    return b("Transpose", b("Reshape", made, (*x.shape[:2], heads, width)), perm=[0, 2, 1, 3])
+
+
+def attention(
+    queries: int, keys: int, *, heads: int = 3, groups: int = 3, width: int = 16, mask: bool = False, inner: bool = False
+) -> Builder:
+    """A batch of two of attention behind projections; its queries, keys and values are the outputs where `inner`."""
+    b = Builder(5, 17)
+    x = b.input(b.normal(2, queries, 24))
+    y = x if keys == queries else b.input(b.normal(2, keys, 24))
+    q, k, v = projected(b, x, heads, width), projected(b, y, groups, width), projected(b, y, groups, width + 4)
+    for value in (q, k, v) if inner else ():
+        b.output(value)
+    k, v = (repeated(b, value, heads // groups) for value in (k, v))
+    scores = b("Mul", b("MatMul", q, b("Transpose", k, perm=[0, 1, 3, 2])), width**-0.5)
+    if mask:
+        scores = b("Add", scores, b.input(b.normal(2, 1, queries, keys)))
+    if not inner:
+        b.output(b("Transpose", b("MatMul", b("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3]))
+    return b
+
+
+def repeated(b: Builder, value: Value, share: int) -> Value:
+    """Heads of keys or values, each for so many heads of queries."""
+    batch, groups, *rest = value.shape
+    wide = b("Expand", b.unsqueeze(value, [2]), (batch, groups, share, *rest))
+    return value if share == 1 else b("Reshape", wide, (batch, groups * share, *rest))
+
+
+def expected(form: str, queries: int, keys: int, **options: int) -> np.ndarray:
+    """What the definition gives for queries, keys and values of ONNX Runtime."""
+    b = attention(queries, keys, inner=True, **options)
+    q, k, v = reference(b.model(), b.feed).values()
+    k, v = (np.repeat(value, q.shape[1] // k.shape[1], axis=1) for value in (k, v))
+    return Union.parse(form).forms[0].attend(q, k, v, q.shape[-1] ** -0.5).transpose(0, 2, 1, 3)
+
+
+def rules(form: str) -> Recipe:
+    """A recipe of one form for all attentions."""
+    return Recipe.of({"attention": [{"match": "*", "form": form}]})
+
+
+def result(b: Builder, form: str, **options: object) -> tuple[np.ndarray, attnc.Compilation]:
+    """The output on the simulator, with races and memory checked."""
+    made = attnc.compile(b.model(), recipe=rules(form), **options)
+    return next(iter(attnc.Session(made.program).run(b.feed, check=True).outputs.values())), made
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("queries", "keys"), EXTENTS)
+def test_a_form_is_its_definition(form: str, queries: int, keys: int) -> None:
+    got, made = result(attention(queries, keys), form)
+    # Sums of float32 in another order.
+    assert difference(got, expected(form, queries, keys), 1e-5) is None
+    assert set(made.facts.forms.values()) == {form}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("precision", "calibrated", "tolerance"), [("bf16", False, 0.02), ("int8", False, 0.05), ("int8", True, 0.1)]
+)
+def test_a_form_takes_every_precision(form: str, precision: str, calibrated: bool, tolerance: float) -> None:
+    b = attention(40, 40)
+    got, _ = result(b, form, precision=precision, calibrate=b.feed if calibrated else None)
+    assert difference(got, expected(form, 40, 40), tolerance) is None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_heads_share_keys(form: str) -> None:
+    got, _ = result(attention(20, 20, heads=6, groups=2), form)
+    assert difference(got, expected(form, 20, 20, heads=6, groups=2), 1e-5) is None
+
+
+@pytest.mark.parametrize("name", ["sima", "taylor"])
+def test_the_order_of_fewer_multiplications_is_chosen(name: str) -> None:
+    form = Union.parse(name).forms[0]
+    for tokens, order in ((15, "scores"), (16, "scores"), (17, "context")):
+        extents = Extents(tokens, tokens, 16, 16)
+        assert form.chosen(extents) == order
+        assert form.macs(extents) == min(extents.macs("scores"), extents.macs("context"))
+    assert Extents(16, 16, 16, 16).macs("scores") == Extents(16, 16, 16, 16).macs("context")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_products_are_as_many_as_the_form_says(form: str) -> None:
+    b = attention(30, 30)
+    module = attnc.compile(b.model(), recipe=rules(form), stop_after="graph").module
+    products = [op for op in module.walk() if isinstance(op, nn.MatmulOp) and len(shape_of(op.result)) == 4]
+    macs = sum(int(np.prod(shape_of(op.result))) * shape_of(op.lhs)[-1] for op in products)
+    assert macs == 2 * 3 * Union.parse(form).forms[0].macs(Extents(30, 30, 16, 20))
+
+
+@pytest.mark.parametrize("form", ["sima", "taylor"])
+def test_masks_are_refused_with_a_remedy(form: str) -> None:
+    b = attention(9, 9, mask=True)
+    with pytest.raises(UsageError, match="has a mask.*give this form to attentions without masks"):
+        attnc.compile(b.model(), recipe=rules(form))
+
+
+def test_unknown_orders_are_refused() -> None:
+    with pytest.raises(UsageError, match="the order is one of cost, scores, context, not 'left'"):
+        Union.parse("sima:order=left")
