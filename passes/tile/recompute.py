@@ -1,4 +1,7 @@
-"""Norms that are computed again where they are added to a product, from their statistics, instead of being stored.
+"""What is computed again where it is read instead of being stored.
+
+A function of one value that is reduced along different axes goes with each reduction, which reads that value anyway.
+Norms are computed again where they are added to a product, from their statistics.
 
 What a norm gives is read at once by the products that follow, and once more, much later, by a residual sum. Where it is
 too large to wait on chip it would go to DRAM and back; what it was computed from is there already. So the norm leaves a
@@ -80,3 +83,19 @@ def _rewrite(op: nn.LayerNormOp, sums: list[Use], store: ConstantStore) -> set[O
     op.detach()
     op.erase()
     return made
+
+
+def reduce_apart(block: Block) -> None:
+    """Give reductions of a function of one value, along different axes, a copy of the function each: they are kernels of
+    their own."""
+    for op in list(block.ops):
+        if not isinstance(op, nn.MapOp) or len(op.inputs) != 1:
+            continue
+        reductions = [use.operation for use in op.result.uses if isinstance(use.operation, nn.ReduceOp)]
+        for axes in list(dict.fromkeys(reduction.axes.get_values() for reduction in reductions))[1:]:
+            copy = op.clone()
+            copy.location = op.location
+            block.insert_op_after(copy, op)
+            for reduction in reductions:
+                if reduction.axes.get_values() == axes:
+                    reduction.operands[0] = copy.results[0]

@@ -39,7 +39,7 @@ from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
-from .recompute import recompute_norms
+from .recompute import recompute_norms, reduce_apart
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
 from .seams import find_ends
@@ -90,6 +90,7 @@ class TileKernels(ModulePass):
         context = CompilerContext.of(ctx)
         function = main_of(op)
         copy_shared_outputs(function.body.block)
+        reduce_apart(function.body.block)
         options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
         if self.recompute_norms:
