@@ -16,7 +16,7 @@ from xdsl.passes import ModulePass
 from ...dialects import sattn
 from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
-from ...dialects.elements import element_type, is_float, shape_of
+from ...dialects.elements import element_type, is_float
 from ...dialects.forms.linear import Extents, Heads, Linear
 from ...dialects.forms.registry import Union
 from ...isa.errors import UsageError
@@ -50,7 +50,7 @@ def _lower(attention: sattn.AttentionOp, union: Union, store: ConstantStore) -> 
     reason = _misfit(attention)
     if reason:
         raise UsageError(
-            f"{path_of(attention)}: attention form '{form}' has no scores to hide or to bend, and this attention {reason}",
+            f"{path_of(attention)}: attention form '{form}' has no scores, and this attention {reason}",
             "give this form to attentions without masks, and others a pattern or none",
         )
     build = Builder.before(attention, store)

@@ -86,8 +86,8 @@ def _rewrite(op: nn.LayerNormOp, sums: list[Use], store: ConstantStore) -> set[O
 
 
 def reduce_apart(block: Block) -> None:
-    """Give reductions of a function of one value, along different axes, a copy of the function each: they are kernels of
-    their own."""
+    """Give reductions of a function of one value, along different axes, a copy of the function each: they are different
+    kernels."""
     for op in list(block.ops):
         if not isinstance(op, nn.MapOp) or len(op.inputs) != 1:
             continue

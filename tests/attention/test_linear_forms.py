@@ -28,19 +28,28 @@ def projected(b: Builder, x: Value, heads: int, width: int) -> Value:
 
 
 def attention(
-    queries: int, keys: int, *, heads: int = 3, groups: int = 3, width: int = 16, mask: bool = False, inner: bool = False
+    queries: int,
+    keys: int,
+    *,
+    heads: int = 3,
+    groups: int = 3,
+    width: int = 16,
+    wider: int = 4,
+    batch: int = 2,
+    mask: bool = False,
+    inner: bool = False,
 ) -> Builder:
-    """A batch of two of attention behind projections; its queries, keys and values are the outputs where `inner`."""
+    """Attention behind projections; its queries, keys and values are the outputs where `inner`."""
     b = Builder(5, 17)
-    x = b.input(b.normal(2, queries, 24))
-    y = x if keys == queries else b.input(b.normal(2, keys, 24))
-    q, k, v = projected(b, x, heads, width), projected(b, y, groups, width), projected(b, y, groups, width + 4)
+    x = b.input(b.normal(batch, queries, 24))
+    y = x if keys == queries else b.input(b.normal(batch, keys, 24))
+    q, k, v = projected(b, x, heads, width), projected(b, y, groups, width), projected(b, y, groups, width + wider)
     for value in (q, k, v) if inner else ():
         b.output(value)
     k, v = (repeated(b, value, heads // groups) for value in (k, v))
     scores = b("Mul", b("MatMul", q, b("Transpose", k, perm=[0, 1, 3, 2])), width**-0.5)
     if mask:
-        scores = b("Add", scores, b.input(b.normal(2, 1, queries, keys)))
+        scores = b("Add", scores, b.input(b.normal(batch, 1, queries, keys)))
     if not inner:
         b.output(b("Transpose", b("MatMul", b("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3]))
     return b
@@ -116,10 +125,26 @@ def test_products_are_as_many_as_the_form_says(form: str) -> None:
     assert macs == 2 * 3 * Union.parse(form).forms[0].macs(Extents(30, 30, 16, 20))
 
 
+@pytest.mark.parametrize("name", ["sima", "taylor"])
+def test_cycles_cross_those_of_dense_attention_where_there_are_as_many_tokens_as_channels(name: str) -> None:
+    def cycles(tokens: int, form: str) -> int:
+        b = attention(tokens, tokens, heads=2, groups=2, width=32, wider=0, batch=1)
+        program = attnc.compile(b.model(), recipe=rules(form), machine="tiny").program
+        return attnc.Session(program).run(b.feed, mode="timing").report.performance.cycles
+
+    scores, context = f"{name}:order=scores", f"{name}:order=context"
+    assert cycles(16, "dense") < cycles(16, context)
+    assert cycles(32, scores) == pytest.approx(cycles(32, context), rel=0.05)
+    assert cycles(32, name) == pytest.approx(cycles(32, "dense"), rel=0.05)
+    assert cycles(64, context) < 0.9 * cycles(64, "dense")
+    assert cycles(16, name) == cycles(16, scores)
+    assert cycles(64, name) == cycles(64, context)
+
+
 @pytest.mark.parametrize("form", ["sima", "taylor"])
 def test_masks_are_refused_with_a_remedy(form: str) -> None:
     b = attention(9, 9, mask=True)
-    with pytest.raises(UsageError, match="has a mask.*give this form to attentions without masks"):
+    with pytest.raises(UsageError, match=r"has a mask.*give this form to attentions without masks"):
         attnc.compile(b.model(), recipe=rules(form))
 
 
