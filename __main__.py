@@ -1,8 +1,6 @@
 """`python -m attnc` is the command `attnc`."""
 
-import sys
-
-from .compiler.command_line.main import main
+from .compiler.command_line.main import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

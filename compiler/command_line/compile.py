@@ -6,7 +6,6 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from ..collection import without_collection
 from .options import (
     add_machine_option,
     add_model_options,
@@ -39,7 +38,6 @@ def add_arguments(parser: ArgumentParser) -> None:
   attnc compile phases -o model.attn --start-from tile"""
 
 
-@without_collection()
 def run(options: Namespace) -> int:
     """Compile, write, and say on stdout what was made."""
     from ..compilation import Compilation, compile
