@@ -126,7 +126,7 @@ class InstructionOperation(TileOperation):
             "program": None if program is None else StringAttr(program),
             "queue": None if queue is None else StringAttr(queue),
         }
-        super().__init__(operands=[[buffer for _, buffer, _ in addresses]], properties=properties)
+        super().__init__([buffer for _, buffer, _ in addresses], properties)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Any], ...]:

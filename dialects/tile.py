@@ -36,7 +36,6 @@ from xdsl.ir import (
 )
 from xdsl.irdl import (
     AttrSizedOperandSegments,
-    IRDLOperation,
     irdl_attr_definition,
     irdl_op_definition,
     operand_def,
@@ -57,6 +56,7 @@ from ..isa.frozen import frozen
 from ..isa.lanes import LaneProgram
 from ..isa.matrix import RIGHT_VALUES, MatrixMode, Values
 from .affine_form import Access, Minimum
+from .direct_operation import SEGMENTS, DirectOperation, segments
 from .elements import element_of, format_of
 
 SPACES = ("dram", "sram", "acc")
@@ -246,7 +246,7 @@ def stage_of(op: Operation) -> int:
     return stage.value.data if isinstance(stage, IntegerAttr) else 0
 
 
-class TileOperation(IRDLOperation):
+class TileOperation(DirectOperation):
     """What all operations on buffers share: accesses in operand order (and an optional `stage`)."""
 
     @property
@@ -272,7 +272,7 @@ def _tail(op: Operation, printer: Printer) -> None:
 
 
 @irdl_op_definition
-class TensorOp(IRDLOperation):
+class TensorOp(DirectOperation):
     """A tensor in DRAM: a model's input, output or weight, or a temporary.
 
     A weight's bytes are those of constant `key` in the constant store, flattened in row-major order; of a packed type
@@ -330,7 +330,7 @@ class TensorOp(IRDLOperation):
 
 
 @irdl_op_definition
-class AllocOp(IRDLOperation):
+class AllocOp(DirectOperation):
     """An on-chip buffer. Inside a loop every iteration has its own instance; at function level it is resident.
 
     `%0 = tile.alloc : !tile.buffer<sram, 64x64xf32>`
@@ -350,7 +350,7 @@ class AllocOp(IRDLOperation):
 
 
 @irdl_op_definition
-class KernelOp(IRDLOperation):
+class KernelOp(DirectOperation):
     """One fused piece of the model; its location names the ONNX nodes that it does.
 
     Operands are the buffers that `values` speaks of: which ONNX values the kernel leaves where. `plan` says how the
@@ -383,7 +383,7 @@ class KernelOp(IRDLOperation):
             "plan": DictionaryAttr(dict(plan or {})),
             "values": ArrayAttr([ValueAttr(value) for value in values]),
         }
-        super().__init__(operands=[outputs], properties=properties, regions=[body or Region(Block())])
+        super().__init__(operands=outputs, properties=properties, regions=[body or Region(Block())])
 
     def verify_(self) -> None:
         for value in self.values:
@@ -429,7 +429,7 @@ class KernelOp(IRDLOperation):
 
 
 @irdl_op_definition
-class ForOp(IRDLOperation):
+class ForOp(DirectOperation):
     """`count` iterations of a block; its index is implicit in the affine forms inside.
 
     An operation (or a nested loop) with attribute `stage = s` runs in time slot i + s for iteration i: with stages 0
@@ -808,8 +808,9 @@ class PassOp(TileOperation):
             "kinds": ArrayAttr([StringAttr(kind) for kind, _ in broadcasts]),
             "directions": ArrayAttr([StringAttr(direction) for direction, _ in reductions]),
             "accumulate": None if accumulate is None else ExtentAttr(accumulate),
+            SEGMENTS: segments(*groups),
         }
-        super().__init__(operands=[[place.buffer for place in group] for group in groups], properties=properties)
+        super().__init__([place.buffer for group in groups for place in group], properties)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
