@@ -23,7 +23,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
 
     q, k, v = arguments[:3]
     share = op.extents[1] // op.extents[2]
-    keys, values = np.repeat(k, share, axis=1), np.repeat(v, share, axis=1)
+    keys, values = (k, v) if share == 1 else (np.repeat(k, share, axis=1), np.repeat(v, share, axis=1))
     if op.has_packed_values:
         values = values.swapaxes(-1, -2)
     shown = product(q, keys.swapaxes(-1, -2))
@@ -55,7 +55,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
 def _scores(op: sattn.AttentionOp, shown: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
     """q @ k^T, as is `shown`, with the factors of both and the scale, soft-capped."""
     with np.errstate(all="ignore"):
-        scores = shown.astype(np.float32)
+        scores = shown.astype(np.float32, copy=False)
         if q_scale is not None and k_scale is not None:
             scores = scores * q_scale * k_scale.swapaxes(-1, -2)
         scores = scores * np.float32(op.scale.value.data)
@@ -92,7 +92,8 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
 
     The sum is that of the rounded weights: what rounding takes from the products, it takes from the sum too.
     """
-    weights = np.exp(scores - scores.max(axis=-1, keepdims=True)).astype(values.dtype)
+    weights = scores - scores.max(axis=-1, keepdims=True)
+    weights = np.exp(weights, out=weights).astype(values.dtype, copy=False)
     total = lanes(weights).sum(axis=-1, keepdims=True, dtype=np.float32)
     result = product(weights, values) / total
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from xdsl.dialects.builtin import ModuleOp
@@ -20,6 +21,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
 from ...dialects.interpret.function import run_for
 from ...dialects.onnx_interface import main_of
+from ...isa.frozen import frozen
 from .retype import LAYOUT
 
 NORMS = (nn.LayerNormOp, nn.RmsNormOp)
@@ -37,16 +39,37 @@ _AXES: dict[str, tuple[int, ...]] = {"v_range": (0, 2)}
 """The axes over which a range is taken where it is not one for the tensor."""
 
 
-@dataclass
+Axes: TypeAlias = tuple[int, ...] | None
+
+THREADS = 2
+"""So many samples run at a time: numpy's work needs no interpreter, but each sample's activations are alive."""
+
+
+@frozen
 class _Watch:
     """One operand to measure: where its range goes, and along which axes it is taken."""
 
     reader: Operation
     name: str
-    axes: tuple[int, ...] | None
-    largest: Array | None = None
-    total: Array | None = None
-    count: int = 0
+    axes: Axes
+
+
+@frozen
+class _Seen:
+    """What a value was over some axes: the greatest magnitudes, and, if asked for, the sums of magnitudes, and of how
+    many elements each."""
+
+    largest: Array
+    total: Array | None
+    count: int
+
+    def joined(self, other: _Seen) -> _Seen:
+        """What both saw."""
+        total = None if self.total is None or other.total is None else self.total + other.total
+        return _Seen(np.maximum(self.largest, other.largest), total, self.count + other.count)
+
+
+_Ranges: TypeAlias = dict[tuple[SSAValue, Axes], _Seen]
 
 
 @dataclass
@@ -54,6 +77,7 @@ class Calibration:
     """Measures the float operands of a module's products and norms, sample by sample."""
 
     module: ModuleOp
+    store: ConstantStore
     means: bool = False
     _watches: dict[SSAValue, list[_Watch]] = field(default_factory=dict[SSAValue, list[_Watch]], init=False)
 
@@ -63,39 +87,54 @@ class Calibration:
                 if not isinstance(value.owner, nn.ConstantOp) and is_float(element_type(value)):
                     self._watches.setdefault(value, []).append(_Watch(operation, name, _AXES.get(name)))
 
-    def see(self, value: SSAValue, array: Array) -> None:
-        """Take a value of a run into account. NaN and infinities are left out of the range."""
-        found: dict[tuple[int, ...] | None, Array] = {}
-        for watch in self._watches.get(value, ()):
-            if watch.axes not in found:
-                found[watch.axes] = _greatest(array, watch.axes)
-            largest = found[watch.axes]
-            watch.largest = largest if watch.largest is None else np.maximum(watch.largest, largest)
-            if self.means:
-                total = _total(array, watch.axes)
-                watch.total = total if watch.total is None else watch.total + total
-                watch.count += array.size // max(total.size, 1)
+    def measure(self, sample: Sequence[Array]) -> _Ranges:
+        """The ranges that the module's operands take over one sample: arguments of @main."""
+        ranges: _Ranges = {}
 
-    def observe(self, operation: Operation, results: Sequence[Array]) -> None:
-        """See every result of an operation that has run."""
-        for value, array in zip(operation.results, results, strict=True):
-            self.see(value, array)
+        def observe(operation: Operation, results: Sequence[Array]) -> None:
+            for value, array in zip(operation.results, results, strict=True):
+                self._see(value, array, ranges)
 
-    @property
-    def watched(self) -> Iterable[SSAValue]:
-        """The values that are measured."""
-        return self._watches
+        for argument, array in zip(main_of(self.module).body.block.args, sample, strict=True):
+            self._see(argument, array, ranges)
+        run_for(self.module, sample, self.store, self._watches, observe)
+        return ranges
 
-    def attach(self, context: CompilerContext) -> None:
+    def measure_all(self, samples: Iterable[Sequence[Array]]) -> _Ranges:
+        """The ranges over all samples, which are joined in their order."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        for operation in self.module.walk():
+            if isinstance(operation, nn.ConstantOp):
+                # Made here once, and not by every thread that needs it.
+                self.store.array(operation.data)
+        ranges: _Ranges = {}
+        with ThreadPoolExecutor(THREADS) as pool:
+            for measured in pool.map(self.measure, samples):
+                for place, seen in measured.items():
+                    ranges[place] = ranges[place].joined(seen) if place in ranges else seen
+        return ranges
+
+    def attach(self, ranges: _Ranges) -> None:
         """Name every measured range on its reader."""
-        for watches in self._watches.values():
+        for value, watches in self._watches.items():
             for watch in watches:
-                if watch.largest is not None:
-                    key = context.store.anonymous(np.asarray(watch.largest, np.float32))
-                    watch.reader.attributes[watch.name] = RefAttr(key)
-                if watch.total is not None:
-                    key = context.store.anonymous((watch.total / max(watch.count, 1)).astype(np.float32))
+                seen = ranges.get((value, watch.axes))
+                if seen is None:
+                    continue
+                key = self.store.anonymous(np.asarray(seen.largest, np.float32))
+                watch.reader.attributes[watch.name] = RefAttr(key)
+                if seen.total is not None:
+                    key = self.store.anonymous((seen.total / max(seen.count, 1)).astype(np.float32))
                     watch.reader.attributes[mean_name(watch.name)] = RefAttr(key)
+
+    def _see(self, value: SSAValue, array: Array, ranges: _Ranges) -> None:
+        """Take a value of a run into account. NaN and infinities are left out of the range."""
+        for watch in self._watches.get(value, ()):
+            if (value, watch.axes) not in ranges:
+                total = _total(array, watch.axes) if self.means else None
+                count = 0 if total is None else array.size // max(total.size, 1)
+                ranges[value, watch.axes] = _Seen(_greatest(array, watch.axes), total, count)
 
 
 def mean_name(range_name: str) -> str:
@@ -108,12 +147,8 @@ def calibrate(
 ) -> None:
     """Attach to every float product and norm of `module` the ranges its operands take over `samples` (arguments of
     @main), and their mean magnitudes if `means`."""
-    calibration = Calibration(module, means)
-    for sample in samples:
-        for argument, array in zip(main_of(module).body.block.args, sample, strict=True):
-            calibration.see(argument, array)
-        run_for(module, sample, context.store, calibration.watched, calibration.observe)
-    calibration.attach(context)
+    calibration = Calibration(module, context.store, means)
+    calibration.attach(calibration.measure_all(samples))
 
 
 def known_range(value: SSAValue, store: ConstantStore) -> Array | None:
@@ -130,19 +165,19 @@ def known_range(value: SSAValue, store: ConstantStore) -> Array | None:
     return None
 
 
-def _greatest(array: Array, axes: tuple[int, ...] | None) -> Array:
+def _greatest(array: Array, axes: Axes) -> Array:
     """The greatest finite magnitudes over `axes`, which are kept (None: one of all), float32."""
     largest = _largest(array, axes)
     return largest if np.isfinite(largest).all() else _largest(np.where(np.isfinite(array), array, 0), axes)
 
 
-def _total(array: Array, axes: tuple[int, ...] | None) -> Array:
+def _total(array: Array, axes: Axes) -> Array:
     """The sums of finite magnitudes over `axes`, which are kept (None: one of all), float64."""
     size = np.abs(array.astype(np.float32))
     return np.where(np.isfinite(size), size, 0).sum(axis=axes, keepdims=axes is not None, dtype=np.float64)
 
 
-def _largest(array: Array, axes: tuple[int, ...] | None) -> Array:
+def _largest(array: Array, axes: Axes) -> Array:
     """The greatest magnitudes, NaN where there is one."""
     kept = axes is not None
     highest, lowest = (reduce(array, axis=axes, keepdims=kept, initial=0) for reduce in (np.max, np.min))
