@@ -30,6 +30,7 @@ MADE_DIALECTS = {
 """Where the functions are that make dialects of the official schemas and of the instruction records."""
 
 PASSES = {
+    "bound-scores": "precision.bound_scores:BoundScores",
     "choose-forms": "attention.choose:ChooseForms",
     "decide-signs": "precision.decide_signs:DecideSigns",
     "fold-constants": "graph.fold_constants:FoldConstants",

@@ -92,12 +92,13 @@ class Weights(StrEnum):
     """What the values are weighted by."""
 
     SOFTMAX = "softmax"
+    LOG_SOFTMAX = "log_softmax"
     SCORES = "scores"
 
 
 @irdl_attr_definition
 class WeightsAttr(EnumAttribute[Weights], SpacedOpaqueSyntaxAttribute):
-    """`softmax` of the scores, or the `scores` themselves."""
+    """`softmax` of the scores, its logarithm, or the `scores` themselves."""
 
     name = "sattn.weights"
 
@@ -113,6 +114,8 @@ class AttentionOp(NnOperation):
     weights exp(score - maximum) are rounded to the format of v, and the product is divided by their sum.
     `empty_row` says what a row without any key to see gives: `nan` as IEEE does, `zero` (every NaN of the
     softmax becomes 0, the exporters' IsNaN guard), or `uniform`, which goes with a finite `fill`.
+    `bounded` says that no score that is shown exceeds 64 in magnitude: weights then are exp(score) over their sum,
+    which neither overflows nor loses digits, and no maximum is taken off. It comes with p_scale or p_thresholds.
 
     `form` is that of all heads, or one a head. What a pattern does not show is absent from the softmax, whatever masks
     and `fill` say; a row to which it shows nothing gives zeros, NaN where `empty_row` is `nan`. i1 `pattern`
@@ -129,7 +132,8 @@ class AttentionOp(NnOperation):
       `p_levels` clamps to 0 up to that level; without it, to int8.
     - `p_thresholds` [B, H, Lq, `p_levels`], ascending and above 0: the level is how many of them are no greater than p,
       none where p is NaN. With `weights scores` p are the scores themselves, and there is no softmax (BiBERT's boolean
-      attention; Qin et al., 2022).
+      attention; Qin et al., 2022). With `weights log_softmax` thresholds are logarithms, of any sign: a score is
+      compared with log(sum of exp(score)) + threshold.
 
     In the last two `v_scale` brings the whole product back, the scale of the levels included. Where int8 0 does not
     stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is
@@ -173,6 +177,7 @@ class AttentionOp(NnOperation):
     causal_offset = prop_def(INTEGER, default_value=integer(0))
     fill = prop_def(REAL, default_value=real(float("-inf")))
     softcap = opt_prop_def(REAL)
+    bounded = opt_prop_def(UnitAttr)
     empty_row = prop_def(EmptyRowAttr, default_value=EmptyRowAttr(EmptyRow.NAN))
     result = result_def(FLOATS)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
@@ -186,7 +191,8 @@ class AttentionOp(NnOperation):
         " (`k_offset` $k_offset^ `:` type($k_offset))? (`v_zero_point` $v_zero_point^)?"
         " (`key_block` $key_block^)? (`form` $form^)? (`weights` $weights^)? `scale` $scale"
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
-        " (`empty_row` $empty_row^)? attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
+        " (`bounded` $bounded^)? (`empty_row` $empty_row^)?"
+        " attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
     )
 
     def __init__(
@@ -201,6 +207,7 @@ class AttentionOp(NnOperation):
         causal_offset: int = 0,
         fill: float = float("-inf"),
         softcap: float | None = None,
+        bounded: bool = False,
         empty_row: EmptyRow = EmptyRow.NAN,
         q_scale: Value | None = None,
         k_scale: Value | None = None,
@@ -239,6 +246,7 @@ class AttentionOp(NnOperation):
                 "causal_offset": integer(causal_offset),
                 "fill": real(fill),
                 "softcap": None if softcap is None else real(softcap),
+                "bounded": UnitAttr() if bounded else None,
                 "empty_row": EmptyRowAttr(empty_row),
             },
             result_types=[tensor(element, *shape_of(queries)[:3], width)],
@@ -335,12 +343,16 @@ class AttentionOp(NnOperation):
             causal_offset=self.causal_offset.value.data,
             fill=self.fill.value.data,
             softcap=None if self.softcap is None else self.softcap.value.data,
+            bounded=self.bounded is not None,
             empty_row=empty_row,
             q_scale=self.q_scale,
             k_scale=self.k_scale,
             v_scale=self.v_scale,
             p_scale=self.p_scale,
             p_zero_point=self.p_zero_point.value.data,
+            p_thresholds=self.p_thresholds,
+            p_levels=self.p_levels.value.data,
+            weights=self.weights.data,
             v_offset=self.v_offset,
             q_offset=self.q_offset,
             k_offset=self.k_offset,
@@ -410,8 +422,10 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"{levels} p_levels: packed values come with 1 to 15")
         if self.p_thresholds is not None and shape_of(self.p_thresholds)[-1:] != (levels,):
             raise VerifyException(f"{levels} p_levels need so many p_thresholds along their last axis")
-        if self.weights.data == Weights.SCORES and self.p_thresholds is None:
-            raise VerifyException("scores are weights where p_thresholds make levels of them")
+        if self.weights.data != Weights.SOFTMAX and self.p_thresholds is None:
+            raise VerifyException(f"weights {self.weights.data} come with p_thresholds")
+        if self.bounded is not None and (not fixed or self.weights.data == Weights.SCORES):
+            raise VerifyException("bounded comes with a softmax of p_scale or p_thresholds")
         key_block = self.key_block.value.data
         if key_block and not self.form.is_dense:
             raise VerifyException("key_block comes with the form dense only")

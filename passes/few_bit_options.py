@@ -20,6 +20,8 @@ class FewBitOptions:
     `"assume-nonzero"`: one bit, and a zero is taken for +1. thresholds: what
     stands between the integer sums of a product and one bit (scales, biases, norms, a comparison) is one comparison of
     the integers with a threshold for each column, exactly.
+    bounded_scores: a softmax whose weights are quantized, and whose scores are known to be small, takes no maximum off
+    its rows: as precise, one pass less.
     ternary: whether a ternary matrix is multiplied as two planes of bits, exactly. `"auto"`: where the machine has a
     mode for bits and none for ternary values. `"whole"`: never. `"bipolar"`: as half the sum of two planes of -1 and 1;
     so is a matrix of two magnitudes, with a weight for each plane. `"unipolar"`: as what is positive less what is
@@ -28,6 +30,7 @@ class FewBitOptions:
 
     sign: str = "checked"
     thresholds: bool = True
+    bounded_scores: bool = True
     ternary: str = "auto"
 
 

@@ -102,10 +102,15 @@ def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
 def _levels(op: sattn.AttentionOp, scores: Array, p_scale: Array | None, thresholds: Array | None) -> Array | None:
     """int8 levels of the weights, by a fixed scale and zero point or by thresholds; None where a row makes its own."""
     if thresholds is not None:
-        weights = scores if op.weights.data == sattn.Weights.SCORES else softmax(scores, 3, zero_nan=False)
+        weights, base = scores, np.float32(0)
+        if op.weights.data == sattn.Weights.SOFTMAX:
+            weights = softmax(scores, 3, zero_nan=False)
+        elif op.weights.data == sattn.Weights.LOG_SOFTMAX:
+            greatest = scores.max(axis=-1, keepdims=True)
+            base = greatest + np.log(np.exp(scores - greatest).sum(axis=-1, keepdims=True, dtype=np.float32))
         levels = np.zeros(weights.shape, np.int8)
         for level in range(thresholds.shape[-1]):
-            levels += weights >= thresholds[..., [level]]
+            levels += weights >= base + thresholds[..., [level]]
         return levels
     if p_scale is None:
         return None

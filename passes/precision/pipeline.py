@@ -8,6 +8,7 @@ from ..few_bit_options import NO_CHANGE, FewBitOptions
 from ..graph.merge_products import MergeProducts
 from ..graph.pipeline import cleanup
 from ..graph.remove_unused import RemoveUnused
+from .bound_scores import BoundScores
 from .decide_signs import DecideSigns
 from .fold_thresholds import FoldThresholds
 from .integer_attention import IntegerAttention
@@ -55,4 +56,7 @@ def precision(
     passes += (SplitTernary(few_bits.ternary), RemoveUnused())
     if merge_products:
         passes += (MergeProducts(), RemoveUnused())
-    return (*passes, PackOperands(), RemoveUnused(), RepeatDequantization())
+    passes += (PackOperands(), RemoveUnused(), RepeatDequantization())
+    if few_bits.bounded_scores:
+        passes.append(BoundScores())
+    return tuple(passes)

@@ -309,7 +309,8 @@ class AttentionLowering(Lowering):
                 return (graphs.scores(), graphs.weights())
             case ScoreForm.SWEEPS:
                 middle = (graphs.total(),) if graphs.fixed else ()
-                return (graphs.maximum(), *middle, graphs.pieces())
+                first = () if graphs.bounded else (graphs.maximum(),)
+                return (*first, *middle, graphs.pieces())
 
     def _passes(self, graph: Graph) -> Passes:
         packing = self.packing(graph)

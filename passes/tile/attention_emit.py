@@ -320,13 +320,14 @@ class AttentionEmission:
             self.score_passes(0, block, piece, {"acc": self.scored(block, piece)}, outputs)
             return
         kept = hold(self.builder, Extent.FULL, block.rows.limit, sight.limit, Format.F32)
-        maximum = self.column(block.rows)
+        statistic = self.column(block.rows)
         for piece in self.pieces(sight.stretches):
             acc = self.scored(block, piece)
             here = replace(kept, offset=piece.place)
-            self.score_passes(0, block, piece, {"acc": acc}, {0: here, 1: maximum}, piece.number)
+            self.score_passes(0, block, piece, {"acc": acc}, {0: here, 1: statistic}, piece.number)
         whole = Span(ZERO, sight.width)
-        self.passes(self.graphs[1], block.rows, whole, {"score": kept, "maximum": maximum}, outputs)
+        given = {"kept": kept, self.kernel.graphs.statistic: statistic}
+        self.passes(self.graphs[1], block.rows, whole, given, outputs)
 
     def _weight_outputs(self, block: Block) -> dict[int, Held]:
         """Where the last graph over scores puts the weights, and their sums where it gives some."""
@@ -381,8 +382,9 @@ class AttentionEmission:
         self.epilogue.tile(self.indices, rows, Span.of(0, self.kernel.value_width), leaves, stage)
 
     def _sweeps(self, block: Block) -> None:
-        """Maximum (and sum) over all pieces of keys, then weights and their product with the values piece by piece."""
-        names = ("maximum", "total")
+        """Maximum and sum, where they are asked for, over all pieces of keys; then weights and their product with the
+        values piece by piece."""
+        names = ("maximum", "total")[self.kernel.graphs.bounded :]
         columns = Span.of(0, self.kernel.value_width)
         given: dict[str, Held] = {}
         last = len(self.graphs) - 1

@@ -2,7 +2,8 @@
 
 The softmax's division is put off: weights are exp(score - maximum) and the output is divided by their sum, so that a
 row of scores is walked twice. Where a scale or thresholds make levels of weights the division comes first, as in the
-model; scores that are compared without a softmax are walked once.
+model, or scores are compared with the logarithm of the row's sum; where scores are bounded no maximum is looked for.
+Scores that are compared without a softmax are walked once.
 """
 
 from __future__ import annotations
@@ -194,21 +195,34 @@ class AttentionGraphs:
         """Whether levels are made of the scores themselves, without a softmax."""
         return self.op.weights.data == Weights.SCORES
 
-    def _finish_weights(self, make: _Maker, score: int, maximum: int, total: int | None) -> None:
+    @property
+    def by_logarithm(self) -> bool:
+        """Whether scores are compared with the logarithm of a row's sum."""
+        return self.op.weights.data == Weights.LOG_SOFTMAX
+
+    @property
+    def bounded(self) -> bool:
+        """Whether no maximum is taken off the scores."""
+        return self.op.bounded is not None
+
+    @property
+    def statistic(self) -> str:
+        """What `scores` finds of a row while it keeps the pieces."""
+        return "total" if self.bounded else "maximum"
+
+    def _raw(self, make: _Maker, score: int, maximum: int | None) -> int:
+        """The weights before they are divided by their sum."""
+        b = make.builder
+        return b.apply("exp", score if maximum is None else b.apply("sub", score, maximum))
+
+    def _finish_weights(self, make: _Maker, score: int, maximum: int | None, total: int | None) -> None:
         """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph). Of weights of
         a fixed scale those of their levels, where values have a zero point."""
-        b = make.builder
-        raw = b.apply("exp", b.apply("sub", score, maximum))
         if self.fixed:
-            summed = b.reduce("sum", raw) if total is None else total
-            weight, by_level = b.apply("div", raw, summed), self.op.v_zero_point.value.data != 0
-            level = self._compared(make, weight) if self.factors.thresholds else self._rounded_level(make, weight)
-            b.output(level, self.weight_form, full=True)
-            if by_level:
-                b.output(b.reduce("sum", b.as_kind(level, "float")), Format.F32, full=False)
-            elif total is None:
-                b.output(summed, Format.F32, full=False)
+            summed = make.builder.reduce("sum", self._raw(make, score, maximum)) if total is None else total
+            self._finish_levels(make, score, maximum, summed)
             return
+        b, raw = make.builder, self._raw(make, score, maximum)
         if self.weight_form is Format.I8:
             level = b.apply("rint", b.apply("mul", raw, b.immediate(LEVELS)))
         else:
@@ -216,11 +230,27 @@ class AttentionGraphs:
         b.output(level, self.weight_form, full=True)
         b.output(b.reduce("sum", raw), Format.F32, full=False)
 
-    def _compared(self, make: _Maker, weight: int) -> int:
-        """How many thresholds are no greater than a weight."""
+    def _finish_levels(self, make: _Maker, score: int, maximum: int | None, summed: int, kept: bool = False) -> None:
+        """Outputs: levels of fixed weights, given the sum of all before division, and the sums of the levels where
+        values have a zero point. `kept`: `score` is the weight before division already."""
+        b = make.builder
+        if self.by_logarithm:
+            base = b.apply("log", summed)
+            level = self._compared(make, score, base if maximum is None else b.apply("add", maximum, base))
+        else:
+            weight = b.apply("div", score if kept else self._raw(make, score, maximum), summed)
+            level = self._compared(make, weight) if self.factors.thresholds else self._rounded_level(make, weight)
+        b.output(level, self.weight_form, full=True)
+        if self.op.v_zero_point.value.data:
+            b.output(b.reduce("sum", b.as_kind(level, "float")), Format.F32, full=False)
+
+    def _compared(self, make: _Maker, weight: int, base: int | None = None) -> int:
+        """How many thresholds (from a row's `base` up) are no greater than a weight."""
         b, level = make.builder, None
         for threshold in self.factors.thresholds:
-            reached = b.as_kind(b.apply("ge", weight, make.stored(threshold)), "int")
+            bound = make.stored(threshold)
+            bound = bound if base is None else b.apply("add", base, bound)
+            reached = b.as_kind(b.apply("ge", weight, bound), "int")
             level = reached if level is None else b.apply("add", level, reached)
         assert level is not None
         return level
@@ -256,22 +286,28 @@ class AttentionGraphs:
         """From a whole row of scores in ACC to weights and sums."""
         make = _Maker()
         score = self._score(make)
-        self._finish_weights(make, score, make.builder.reduce("max", score), None)
+        self._finish_weights(make, score, None if self.bounded else make.builder.reduce("max", score), None)
         return make.build()
 
     def scores(self) -> Graph:
-        """From a piece of a row in ACC to scores kept as f32, and the maximum so far."""
+        """From a piece of a row in ACC to scores kept as f32, and the maximum so far; of bounded ones to weights before
+        division (scores, where those are compared), and the sum so far."""
         make = _Maker()
-        score = self._score(make)
-        make.builder.output(score, Format.F32, full=True)
-        make.builder.output(make.builder.reduce("max", score), Format.F32, full=False)
+        b, score = make.builder, self._score(make)
+        raw = self._raw(make, score, None) if self.bounded else score
+        b.output(score if self.by_logarithm else raw, Format.F32, full=True)
+        b.output(b.reduce("sum" if self.bounded else "max", raw), Format.F32, full=False)
         return make.build()
 
     def weights(self) -> Graph:
-        """From kept scores and their maximum to weights and sums."""
+        """From what `scores` kept and found of a row to weights and sums."""
         make = _Maker()
-        score = make.given("score", Format.F32, Extent.FULL)
-        self._finish_weights(make, score, make.given("maximum", Format.F32, Extent.COLUMN), None)
+        kept = make.given("kept", Format.F32, Extent.FULL)
+        found = make.given(self.statistic, Format.F32, Extent.COLUMN)
+        if self.bounded:
+            self._finish_levels(make, kept, None, found, kept=True)
+        else:
+            self._finish_weights(make, kept, found, None)
         return make.build()
 
     def maximum(self) -> Graph:
@@ -281,11 +317,10 @@ class AttentionGraphs:
         return make.build()
 
     def total(self) -> Graph:
-        """From a piece of a row in ACC and the maximum to the sum so far."""
+        """From a piece of a row in ACC (and the maximum) to the sum so far."""
         make = _Maker()
-        score = self._score(make)
-        raw = make.builder.apply("sub", score, make.given("maximum", Format.F32, Extent.COLUMN))
-        make.builder.output(make.builder.reduce("sum", make.builder.apply("exp", raw)), Format.F32, full=False)
+        raw = self._raw(make, self._score(make), self._maximum(make))
+        make.builder.output(make.builder.reduce("sum", raw), Format.F32, full=False)
         return make.build()
 
     def pieces(self) -> Graph:
@@ -293,10 +328,13 @@ class AttentionGraphs:
         otherwise to the sum so far."""
         make = _Maker()
         score = self._score(make)
-        maximum = make.given("maximum", Format.F32, Extent.COLUMN)
         total = make.given("total", Format.F32, Extent.COLUMN) if self.fixed else None
-        self._finish_weights(make, score, maximum, total)
+        self._finish_weights(make, score, self._maximum(make), total)
         return make.build()
+
+    def _maximum(self, make: _Maker) -> int | None:
+        """A row's maximum as an earlier graph found it, None where none is taken off."""
+        return None if self.bounded else make.given("maximum", Format.F32, Extent.COLUMN)
 
     def merged(self) -> Graph:
         """From weights times values of a piece in ACC, the output so far and its factor to the output."""

@@ -135,7 +135,7 @@ class MergedEmission(AttentionEmission):
             block.column.line(rows.size),
             [("rows", state.total.vector(rows.size)), ("rows", state.before.vector(rows.size))],
         )
-        given = {"score": kept, "maximum": state.maximum}
+        given = {"kept": kept, "maximum": state.maximum}
         self.passes(second, block.rows, span, given, {0: block.weights, 1: state.total}, 1)
 
     def _piece_values(self, block: Block, piece: Piece, value: Held, state: _State, stage: int) -> None:

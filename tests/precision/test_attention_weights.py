@@ -11,6 +11,7 @@ from xdsl.ir import SSAValue
 from attnc.dialects import nn, sattn
 from attnc.dialects.elements import element_type, ui8
 from attnc.passes.graph.remove_unused import RemoveUnused
+from attnc.passes.precision.bound_scores import BoundScores
 from attnc.passes.precision.integer_attention import IntegerAttention
 from attnc.passes.precision.integer_products import IntegerProducts
 from attnc.passes.precision.recognize_levels import RecognizeLevels
@@ -74,17 +75,21 @@ SPELLINGS = {
 
 
 def attention(
-    quantized: type[Quantized], spelling: Spelling, keys: np.ndarray | None = None, mask: np.ndarray = MASK
+    quantized: type[Quantized],
+    spelling: Spelling,
+    keys: np.ndarray | None = None,
+    mask: np.ndarray | None = MASK,
+    factor: float = 0.3,
 ) -> Quantized:
-    """Few-level weights of q k^T / 4 + mask, times v; the operands are bits of -1 and 1 in bytes."""
+    """Few-level weights of q k^T / 4 + mask, times v; the operands are bits of -1 and 1 in bytes, times `factor`."""
     random = np.random.default_rng(7)
     shapes = ((1, HEADS, QUERIES, WIDTH), (1, HEADS, KEYS, WIDTH), (1, HEADS, KEYS, WIDTH))
     bits = [random.choice(np.int8([-1, 1]), shape) for shape in shapes]
     graph = quantized(*bits)
     sources = [graph.inputs[0], graph.inputs[1] if keys is None else graph.typed(keys), graph.inputs[2]]
-    wide = [graph.map("mul", graph.add(nn.CastOp(x, f32)), 0.3) for x in sources]
+    wide = [graph.map("mul", graph.add(nn.CastOp(x, f32)), factor) for x in sources]
     scores = graph.map("mul", graph.matmul(wide[0], graph.add(nn.TransposeOp(wide[1], (0, 1, 3, 2)))), 0.25)
-    scores = graph.map("add", scores, graph.constant(mask))
+    scores = scores if mask is None else graph.map("add", scores, graph.constant(mask))
     weights = graph.add(nn.SoftmaxOp(scores, 3)) if spelling.softmax else scores
     graph.done(graph.matmul(spelling.weights(graph, weights), wide[2]))
     return graph
@@ -138,3 +143,18 @@ def test_scores_longer_than_the_accumulator_memory_go_by_pieces(quantized) -> No
     graph = attention(quantized, SPELLINGS["boolean scores"])
     graph.apply(*LEVELS, IntegerAttention(), IntegerProducts())
     np.testing.assert_array_equal(graph.simulated("tiny"), graph.result())
+
+
+@pytest.mark.parametrize(
+    ("mask", "factor", "bounded"),
+    [(None, 0.02, True), (None, 0.3, False), (MASK, 0.02, False), (np.float32(-np.inf), 0.02, False)],
+    ids=["small", "large", "masked", "hidden"],
+)
+def test_small_scores_need_no_maximum_of_their_rows(quantized, mask, factor: float, bounded: bool) -> None:
+    # 16 products of bytes: up to 4 * 128 * 128 * factor squared.
+    graph = attention(quantized, SPELLINGS["greater"], mask=mask, factor=factor)
+    graph.apply(*LEVELS, IntegerAttention(), IntegerProducts())
+    [found] = products(graph.apply(BoundScores()))
+    assert isinstance(found, sattn.AttentionOp)
+    assert (found.bounded is not None) == bounded
+    np.testing.assert_array_equal(graph.simulated(), graph.result())

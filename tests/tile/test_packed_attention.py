@@ -32,6 +32,7 @@ class Case:
     levels: int = 1
     weights: Weights = Weights.SOFTMAX
     causal: bool = False
+    bounded: bool = False
 
 
 CASES = {
@@ -41,6 +42,13 @@ CASES = {
     "heads that share keys": Case(groups=2),
     "few queries": Case(queries=1, keys=9, width=8),
     "causal": Case(queries=40, keys=40, causal=True),
+    "bounded": Case(bounded=True),
+    "bounded, more keys than a piece": Case(queries=5, keys=197, width=64, thresholds=(0.005,), bounded=True),
+    "bounded, causal": Case(queries=40, keys=40, causal=True, bounded=True),
+    "bounded, four bits of weights": Case(thresholds=(), levels=15, bounded=True),
+    "logarithms": Case(weights=Weights.LOG_SOFTMAX, thresholds=(-2.8,)),
+    "logarithms, bounded": Case(weights=Weights.LOG_SOFTMAX, thresholds=(-3.5, -2.8, -2.3), levels=3, bounded=True),
+    "logarithms, causal": Case(queries=40, keys=40, causal=True, weights=Weights.LOG_SOFTMAX, thresholds=(-2.8,)),
     "scores compared": Case(weights=Weights.SCORES, thresholds=(0.0,)),
     "causal scores": Case(queries=19, keys=19, weights=Weights.SCORES, thresholds=(-1.0,), causal=True),
     "two bits of weights": Case(thresholds=(0.03, 0.06, 0.1), levels=3),
@@ -79,9 +87,17 @@ def attention(case: Case) -> Quantized:
         p_scale=None if case.thresholds else graph.typed(np.full((1, 1, 1, 1), 0.02, np.float32)),
         p_levels=case.levels,
         weights=case.weights,
+        bounded=case.bounded,
     )
     graph.done(graph.add(made))
     return graph
+
+
+def test_an_attention_of_another_form_keeps_its_levels() -> None:
+    [made] = [op for op in attention(CASES["bounded"]).block.ops if isinstance(op, sattn.AttentionOp)]
+    formed = made.of_form((Union.parse("window:3"),), None, None, made.empty_row.data)
+    assert formed.properties == {**made.properties, "form": formed.form}
+    assert list(formed.operands) == list(made.operands)
 
 
 @pytest.mark.parametrize("machine", ["edge", "tiny"])
@@ -102,8 +118,15 @@ def test_values_are_those_of_the_interpreter(name: str, machine: str) -> None:
     np.testing.assert_array_equal(graph.simulated(machine), expected)
 
 
-def test_rows_of_scores_that_do_not_fit_go_by_pieces_of_whole_bytes() -> None:
-    case = replace(CASES["one bit"], queries=3, keys=2075, heads=1, groups=1, thresholds=(0.0005,))
+LONG = Case(queries=3, keys=2075, heads=1, groups=1, thresholds=(0.0005,))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [LONG, replace(LONG, bounded=True), replace(LONG, weights=Weights.LOG_SOFTMAX, thresholds=(-7.6,), bounded=True)],
+    ids=["softmax", "bounded", "logarithms"],
+)
+def test_rows_of_scores_that_do_not_fit_go_by_pieces_of_whole_bytes(case: Case) -> None:
     graph = attention(case)
     expected = graph.result()
     assert len(np.unique(expected)) > 2

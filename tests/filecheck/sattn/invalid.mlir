@@ -108,6 +108,6 @@
 
 // -----
 
-// CHECK: scores are weights where p_thresholds make levels of them
+// CHECK: weights scores come with p_thresholds
 %q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
 %0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_scale %s : tensor<1x1x1x1xf32> weights scores scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
