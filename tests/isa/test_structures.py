@@ -105,7 +105,7 @@ def test_an_infinity_that_no_index_names_does_not_count():
         (product(transpose_b=1), "b of a structure stands as"),
         (product(mode=MatrixMode.I4.code, transpose_b=1), "a packed b has no structure"),
     ],
-    ids=str,
+    ids=["kept", "mode", "accumulators", "transposed", "packed"],
 )
 def test_fields_that_make_no_sense_are_faults(wrong, reason):
     assert any(condition and re.search(reason, text) for condition, text in wrong.faults(EDGE))

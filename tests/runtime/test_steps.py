@@ -7,7 +7,7 @@ from attnc.isa.program import Program
 from attnc.isa.state import State
 from attnc.runtime.values import Executor
 
-from ..isa.test_second_executor import DRAM, EDGE, USED, Generator
+from ..isa.test_second_executor import DRAM, MACHINE, USED, Generator
 
 
 def filled(state, generator):
@@ -21,8 +21,8 @@ def test_prepared_steps_do_what_performing_each_instruction_does(block):
         generator = Generator(seed)
         table = generator.table()
         memory = np.random.default_rng(seed).bit_generator.state
-        executor = Executor(Program(EDGE, table, (), (), (), DRAM))
-        state = State(EDGE, np.zeros(DRAM, dtype=np.uint8), executor.state.sram[-1])
+        executor = Executor(Program(MACHINE, table, (), (), (), DRAM))
+        state = State(MACHINE, np.zeros(DRAM, dtype=np.uint8), executor.state.sram[-1])
         generator.random.bit_generator.state = memory
         filled(state, generator)
         generator.random.bit_generator.state = memory
