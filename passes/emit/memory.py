@@ -35,7 +35,8 @@ class Memory:
         self.start = list(planned)
         self._first, self._last = first, last
         self._left = list(users)
-        self._present = bytearray(len(sizes))
+        # By buffer: whether it has its place.
+        self.present = bytearray(len(sizes))
         self._everything = mask(0, slots)
         self._masks = [mask(start, size) for start, size in zip(planned, sizes, strict=True)]
         self._upcoming = Upcoming(list(self._masks))
@@ -45,12 +46,10 @@ class Memory:
         self._done: list[tuple[int, int]] = []
 
     def admit(self, buffer: int, frontier: int) -> bool:
-        """Give a buffer its place if it has none yet; `frontier` is the first row still to come in natural order.
+        """Give a buffer that is not present its place; `frontier` is the first row still to come in natural order.
 
         False where there is no place that is free and on which nobody works any more.
         """
-        if self._present[buffer]:
-            return True
         own = self._masks[buffer]
         taken = self._alive | self._cooling
         begin = bisect_left(self._first, frontier)
@@ -68,7 +67,7 @@ class Memory:
             self.start[buffer] = start
         self._alive |= own
         self._upcoming.remove(buffer)
-        self._present[buffer] = 1
+        self.present[buffer] = 1
         return True
 
     def use(self, buffer: int, done: int) -> None:

@@ -25,7 +25,7 @@ from .dependence import AtomEvents
 from .footprint import Ints, numbers
 from .plan import ON_CHIP, Plan, Uses, loads_late, plan_of, uses_of
 from .precedence import Precedence, precedence
-from .reorder import ListScheduler, Task
+from .reorder import NEVER, ListScheduler, Task
 from .stream import Stream
 from .urgency import latest_starts, starts_overdue, wanted_again
 
@@ -123,12 +123,16 @@ class _Rows:
         if not self.options.reorder:
             return self._scheduled(CHOICES[0], rows)
         trial = min(rows, TRIAL)
-        tried = [self._scheduled(choice, trial) for choice in CHOICES]
-        best = min(range(len(tried)), key=lambda number: tried[number].finish)
-        return tried[best] if trial == rows else self._scheduled(CHOICES[best], rows)
+        best = self._scheduled(CHOICES[0], trial)
+        chosen = CHOICES[0]
+        for choice in CHOICES[1:]:
+            tried = self._scheduled(choice, trial, best.finish)
+            if tried.finish < best.finish:
+                best, chosen = tried, choice
+        return best if trial == rows else self._scheduled(chosen, rows)
 
-    def _scheduled(self, choice: _Choice, rows: int) -> ListScheduler:
-        """The first so many rows in the order that a choice gives."""
+    def _scheduled(self, choice: _Choice, rows: int, limit: int = NEVER) -> ListScheduler:
+        """The first so many rows in the order that a choice gives, as far as they may be done before `limit`."""
         after = self.after(rows)
         mine = self.uses.row < rows
         users = np.bincount(self.uses.instance[mine], minlength=len(self.uses.first))
@@ -149,7 +153,7 @@ class _Rows:
                 memories=[plan.memory(users[plan.members]) for plan in self.plans],
             )
         )
-        scheduler.run()
+        scheduler.run(limit)
         return scheduler
 
     def after(self, rows: int) -> list[list[int]]:

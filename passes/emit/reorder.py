@@ -72,6 +72,10 @@ class ListScheduler:
         self._soon: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
         self._now: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
         self._free = [0] * queues
+        # By queue: cycles of the rows that are not taken.
+        self._left = [0] * queues
+        for queue, busy in zip(task.queue, task.busy, strict=True):
+            self._left[queue] += busy
         self._channel_free = 0
         self._clock = 0
         # By queue: the state of the memories in which there was no room for its rows.
@@ -81,8 +85,11 @@ class ListScheduler:
             if not waiting and self._index[row] < task.window[task.queue[row]]:
                 self._soon[task.queue[row]].append((0, row))
 
-    def run(self) -> None:
-        """Let the engines take all rows; `order` is that in which they did, `finish` when the last was done."""
+    def run(self, limit: int = NEVER) -> None:
+        """Let the engines take all rows; `order` is that in which they did, `finish` when the last was done.
+
+        It ends, with a `finish` of NEVER, once it is certain that the last is not done before `limit`.
+        """
         order = self.order
         while len(order) < len(self.task.queue):
             queue, time = self._next_queue()
@@ -101,6 +108,9 @@ class ListScheduler:
                     continue
             self._take(row, queue, time)
             order.append(row)
+            if self._free[queue] + self._left[queue] >= limit:
+                self.finish = NEVER
+                return
 
     def _next_queue(self) -> tuple[int, int]:
         """The queue that can take a row soonest, and when; (-1, ...) where none can before there is more room."""
@@ -165,8 +175,9 @@ class ListScheduler:
 
     def _admit(self, row: int) -> bool:
         """Whether all buffers of a row have their places. Those that found one keep it if others did not."""
-        for memory, buffer in self.task.touches[row]:
-            if not self.task.memories[memory].admit(buffer, self._frontier):
+        for number, buffer in self.task.touches[row]:
+            memory = self.task.memories[number]
+            if not memory.present[buffer] and not memory.admit(buffer, self._frontier):
                 return False
         return True
 
@@ -175,6 +186,7 @@ class ListScheduler:
         if task.fill[row] and time > self._free[queue]:
             time += task.fill[row]
         end = self._free[queue] = time + task.busy[row]
+        self._left[queue] -= task.busy[row]
         if task.channel[row]:
             self._channel_free = time + task.channel[row]
         done = end + task.latency[row]
