@@ -10,7 +10,7 @@ from typing import Any
 from xdsl.dialects.builtin import ModuleOp, StringAttr, i1, i32
 from xdsl.ir import Operation, SSAValue
 
-from ..dialects import nn, sattn
+from ..dialects import bnn, nn, sattn
 from ..dialects.constants import ConstantStore
 from ..dialects.elements import element_type, shape_of
 from ..dialects.onnx_interface import UNKNOWN, inputs_of, main_of, outputs_of
@@ -84,7 +84,7 @@ def with_forms(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
 def _macs(operation: Operation) -> int:
     """Multiply-accumulates of a product, or of both products of an attention."""
     match operation:
-        case nn.MatmulOp():
+        case nn.MatmulOp() | bnn.MatmulOp():
             return prod(shape_of(operation.result)) * shape_of(operation.lhs)[-1]
         case sattn.AttentionOp():
             *queries, depth = shape_of(operation.q)

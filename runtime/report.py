@@ -115,6 +115,28 @@ class KernelRow:
 
 
 @frozen
+class OperandRow:
+    """What the matrix products of a kernel met in the first inference, in one mode.
+
+    Shares are means over the products, by their multiply-accumulates: `kept` of what masks left to the array (1 without
+    any); `left_zeros` and `right_zeros` of elements that are 0; `left_ones` and `right_ones` of bits that are set, None
+    where operands are no bits. Sums are those that the accumulators held behind any product: of bits, popcounts; their
+    range says how many bits an accumulator needs.
+    """
+
+    nodes: tuple[str, ...]
+    path: str
+    mode: str
+    kept: float
+    left_zeros: float
+    right_zeros: float
+    left_ones: float | None
+    right_ones: float | None
+    least_sum: float
+    greatest_sum: float
+
+
+@frozen
 class CriticalRow:
     """Cycles of the critical path on one engine: "busy", "fill" (of the array) or "latency" (until a result is there
     that another engine waits for). The sum over all rows is the latency."""
@@ -223,8 +245,9 @@ class Summary:
 @frozen
 class Report:
     """The report of a run: `summary`, and rows by node, kernel, engine, stall, memory on chip and part of the critical
-    path (empty without timing). `setting` is what the program was made for and with: machine and recipe, as plain
-    values. `make_changes` gives `changes` when they are asked for: each is a run of its own."""
+    path (empty without timing), and what products met (`operands`, where statistics were asked for). `setting` is what
+    the program was made for and with: machine and recipe, as plain values. `make_changes` gives `changes` when they are
+    asked for: each is a run of its own."""
 
     summary: Summary
     nodes: tuple[NodeRow, ...] = ()
@@ -234,6 +257,7 @@ class Report:
     critical_path: tuple[CriticalRow, ...] = ()
     memories: tuple[MemoryRow, ...] = ()
     unlowered: tuple[Unlowered, ...] = ()
+    operands: tuple[OperandRow, ...] = ()
     setting: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_changes: Callable[[], tuple[Change, ...]] = field(default=tuple, repr=False, compare=False)
 
@@ -286,6 +310,7 @@ ROWS: dict[str, type[Any]] = {
     "stalls": StallRow,
     "critical_path": CriticalRow,
     "memories": MemoryRow,
+    "operands": OperandRow,
     "changes": Change,
 }
 """The report's rows by name, in the order of the JSON file."""

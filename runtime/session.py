@@ -22,7 +22,8 @@ from .checks import check_program
 from .extents import needs_data
 from .inputs import ELEMENT_DTYPES, Batches, element_dtype, prepare, random_inputs
 from .measure import Measurement, StaticFacts, measure
-from .report import Report, Summary, Unlowered
+from .operand_statistics import OperandStatistics
+from .report import OperandRow, Report, Summary, Unlowered
 from .values import Executor, Observed
 
 if TYPE_CHECKING:
@@ -119,13 +120,15 @@ class Session:
         *,
         check: bool = False,
         strict: bool = False,
+        statistics: bool = False,
         progress: Progress | None = None,
     ) -> Result:
         """Run the program once, or, where `inputs` have a longer first axis and the program allows it,
         repeatedly.
 
         Timing alone needs no inputs unless the program's costs depend on data. `check` adds the race and
-        memory checks; `strict` refuses NaN inputs; `progress` wraps the repetitions. Figures are those of the
+        memory checks; `strict` refuses NaN inputs; `statistics` adds what products met (`report.operands`) where values
+        are computed, and takes some times longer; `progress` wraps the repetitions. Figures are those of the
         first inference where they depend on data. UsageError, InputError, Fault or RaceError if something is
         wrong.
         """
@@ -138,9 +141,13 @@ class Session:
         batches = self._batches(inputs, strict, needed=with_values)
         outputs: dict[str, Array] = {}
         observed = Observed()
+        taken: OperandStatistics | None = None
         if with_values:
+            executor = self._executor = self._executor or Executor(self.program)
+            if statistics:
+                taken = OperandStatistics(self.program, executor.state)
             with watch("values"):
-                outputs, observed = self._values(batches, mode, progress)
+                outputs, observed = self._values(executor, batches, mode, progress, taken)
         measurement = None
         if mode != "values":
             with watch("timing"):
@@ -156,6 +163,7 @@ class Session:
             watch,
             checked,
             measurement,
+            taken.rows if taken is not None else (),
         )
         return Result(outputs if mode != "timing" else {}, measurement, report)
 
@@ -167,11 +175,16 @@ class Session:
             raise InputError("inputs", f"none given; the program takes {names}", "give them, or use random ones")
         return Batches({}, 1, 0)
 
-    def _values(self, batches: Batches, mode: Mode, progress: Progress | None) -> tuple[dict[str, Array], Observed]:
+    def _values(
+        self,
+        executor: Executor,
+        batches: Batches,
+        mode: Mode,
+        progress: Progress | None,
+        statistics: OperandStatistics | None,
+    ) -> tuple[dict[str, Array], Observed]:
         """Outputs of all repetitions joined along the first axis, and what the first repetition showed."""
-        if self._executor is None:
-            self._executor = Executor(self.program)
-        executor, program = self._executor, self.program
+        program = self.program
         parts: list[list[Array]] = [[] for _ in program.outputs]
         first: Observed | None = None
         # Timing alone runs values only to learn extents, and the figures are those of the first inference.
@@ -180,7 +193,7 @@ class Session:
             executor.forget()
             for item in program.inputs:
                 executor.place(item.address, batches.of(item, index))
-            observed = executor.run()
+            observed = executor.run(statistics.take if statistics is not None and first is None else None)
             first = first or observed
             for part, item in zip(parts, program.outputs, strict=True):
                 stored = executor.fetch(item.address, item.shape, item.format.dtype)
@@ -202,6 +215,7 @@ def _report(
     watch: _Stopwatch,
     checks: tuple[str, ...],
     measurement: Measurement | None,
+    operands: tuple[OperandRow, ...],
 ) -> Report:
     """The report of a run. It holds no session, so that a result keeps no memories alive."""
     operators = {node.name: node.operator for node in program.nodes}
@@ -220,7 +234,7 @@ def _report(
     )
     setting = {"machine": machine.to_dict(), "recipe": dict(program.recipe)}
     if measurement is None:
-        return Report(summary, unlowered=unlowered, setting=setting)
+        return Report(summary, unlowered=unlowered, operands=operands, setting=setting)
     with watch("report"):
         summary = replace(summary, performance=measurement.performance)
         return Report(
@@ -232,6 +246,7 @@ def _report(
             measurement.critical_rows,
             measurement.memories,
             unlowered,
+            operands,
             setting,
             partial(changes, measurement),
         )

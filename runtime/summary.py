@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .report import MemoryRow, NodeRow, Performance, Report
+from .report import MemoryRow, NodeRow, OperandRow, Performance, Report
 
 DEAREST = 10
 """How many nodes the summary lists."""
@@ -53,6 +53,8 @@ def summary_text(report: Report) -> str:
         sections.append(_memories(report.memories))
         sections.append(_energy(summary.performance))
         sections.append(_dearest(report.nodes, summary.performance))
+    if report.operands:
+        sections.append(_operands(report.operands))
     if report.unlowered:
         sections.append(_unlowered(report))
     sections.append([f"simulated in {_wall(summary.wall_seconds)}"])
@@ -188,6 +190,24 @@ def _dearest(nodes: Sequence[NodeRow], performance: Performance) -> list[str]:
         "energy",
     )
     return table(headings, rows, left=4) if rows else []
+
+
+def _operands(operands: Sequence[OperandRow]) -> list[str]:
+    headings = ("products", "mode", "kept", "zeros left", "right", "bits set left", "right", "least sum", "greatest")
+    rows = [
+        (
+            row.path or row.nodes[0],
+            row.mode,
+            *(
+                "" if share is None else f"{share:.1%}"
+                for share in (row.kept, row.left_zeros, row.right_zeros, row.left_ones, row.right_ones)
+            ),
+            f"{row.least_sum:.6g}",
+            f"{row.greatest_sum:.6g}",
+        )
+        for row in operands
+    ]
+    return table(headings, rows, left=2)
 
 
 def _unlowered(report: Report) -> list[str]:

@@ -69,8 +69,14 @@ class Executor:
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         return self.state.dram[address : address + count].copy().view(dtype).reshape(shape)
 
-    def run(self) -> Observed:
-        """Perform all rows; Fault with row, instruction and node where one faults."""
+    def run(self, after: Callable[[int], None] | None = None) -> Observed:
+        """Perform all rows; Fault with row, instruction and node where one faults. `after` is called with each row when
+        it was performed."""
+        if after is not None:
+            self._observed = Observed()
+            for row in self.steps():
+                after(row)
+            return self._observed
         self._observed = Observed()
         row = 0
         try:

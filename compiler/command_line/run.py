@@ -30,6 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--mode", choices=["both", "values", "timing"], default="both", help="default: both")
     parser.add_argument("--check", action="store_true", help="check for races and reads of unwritten memory too")
     parser.add_argument("--strict", action="store_true", help="refuse NaN in inputs")
+    parser.add_argument(
+        "--statistics", action="store_true", help="count zeros and set bits in operands of products, as --report does"
+    )
     add_machine_option(parser, text="run as if on this machine: only rates and energies may differ")
     parser.add_argument("--instructions", metavar="OUT.csv", type=Path, help="write every instruction with its times")
     parser.add_argument(
@@ -79,7 +82,14 @@ def run(options: Namespace) -> int:
         inputs = None if options.input is None else read_arrays(options.input)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = session.run(inputs, options.mode, check=options.check, strict=options.strict, progress=progress)
+        result = session.run(
+            inputs,
+            options.mode,
+            check=options.check,
+            strict=options.strict,
+            statistics=options.statistics or options.report is not None,
+            progress=progress,
+        )
     for warning in caught:
         warn(options, str(warning.message))
     if options.instructions is not None and result.measurement is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...isa.errors import UsageError
 from ...isa.files import write_beside
-from ..report import Change, MemoryRow, NodeRow, Performance, Report
+from ..report import Change, MemoryRow, NodeRow, OperandRow, Performance, Report
 from ..session import Result
 from ..summary import figures
 from .phases import read_phases
@@ -53,6 +53,7 @@ def run_page(result: Result, dump: str | Path | None = None) -> str:
         ("energy-part", "Energy"),
         ("nodes-part", "Nodes"),
         *([("memories-part", "Memories")] if report.memories else []),
+        *([("operands-part", "Sparsity")] if report.operands else []),
         *([("unlowered-part", "Not on its engine")] if report.unlowered else []),
         *([("phases-part", "IR")] if phases else []),
     ]
@@ -71,6 +72,7 @@ def run_page(result: Result, dump: str | Path | None = None) -> str:
         energy=_energy(report.performance, unit),
         nodes=_nodes(report.nodes, report.performance, unit),
         memories=[(row, _occupants(row)) for row in report.memories],
+        operands=_operands(report.operands),
         unlowered=_unlowered(report),
         content=report.to_dict(),
         unit=unit,
@@ -220,6 +222,36 @@ def _occupants(memory: MemoryRow) -> Table:
     )
     rows = [(item.name, item.address, item.bytes, 100 * item.bytes / memory.bytes) for item in memory.occupants]
     return Table(f"occupants-{memory.memory}", columns, rows)
+
+
+def _operands(operands: Sequence[OperandRow]) -> Table:
+    columns = (
+        Column("path", note="Of the first node of the kernel, in the model's structure."),
+        Column("nodes", note="Whose products these are."),
+        Column("format", note="Number format of the products."),
+        Column("kept", "%", "What masks left to the array.", 1),
+        Column("left zeros", "%", "Of the left operand's elements, by the multiply-accumulates that read them.", 1),
+        Column("right zeros", "%", "Of the right operand's: weights, or keys and values.", 1),
+        Column("left bits set", "%", "Of one-bit operands.", 1),
+        Column("right bits set", "%", "Of one-bit operands.", 1),
+        Column("least sum", "", "That an accumulator held behind a product.", -6),
+        Column("greatest sum", "", "The range says how many bits an accumulator needs.", -6),
+    )
+    rows = [
+        (
+            row.path,
+            ", ".join(row.nodes),
+            row.mode,
+            *(
+                None if share is None else 100 * share
+                for share in (row.kept, row.left_zeros, row.right_zeros, row.left_ones, row.right_ones)
+            ),
+            row.least_sum,
+            row.greatest_sum,
+        )
+        for row in operands
+    ]
+    return Table("operands", columns, rows)
 
 
 def _unlowered(report: Report) -> Table:
