@@ -269,11 +269,12 @@ class _Former:
         return found
 
     def _follows(self, group: _Group, op: Operation) -> bool:
-        """Whether `op` works on the elements of a group's tail where they are: under the same shape, or (behind a
-        product) another of as many elements, if strides of all that it reads and writes can follow."""
+        """Whether `op` works on the elements of a group's tail where they are: under the same shape, one that stretches
+        to it (of what is computed again), or (behind a product) another of as many elements, if strides of all that it
+        reads and writes can follow."""
         heavy = next(member.results[0] for member in group.members if type(member) in HEAVY)
         shape, wanted = shape_of(op.results[0]), shape_of(heavy)
-        if shape == wanted:
+        if shape == wanted or (op in self._again and broadcasts_to(shape, wanted)):
             return True
         if group.kind != "matmul" or prod(shape) != prod(wanted):
             return False

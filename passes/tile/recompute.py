@@ -15,7 +15,7 @@ from xdsl.ir import Block, Operation, SSAValue, Use
 
 from ...dialects import nn
 from ...dialects.constants import ConstantStore
-from ...dialects.elements import element_type, format_of, shape_of
+from ...dialects.elements import Element, element_type, format_of, shape_of
 from ...isa.machine import Machine
 from ..builder import Builder
 from .arithmetic import Product
@@ -62,23 +62,27 @@ def _rewrite(op: nn.LayerNormOp, sums: list[Use], store: ConstantStore) -> set[O
     axes = tuple(range(op.axis.value.data, len(shape_of(op.input))))
     mean = build.reduce("mean", op.input, axes, f32)
     variance = build.reduce("variance", op.input, axes, f32)
-    factor = build.map("rsqrt", build.map("add", variance, op.epsilon.value.data, to=f32))
-    parts = [(name, value) for name, value in (("mul", factor), ("mul", op.scale), ("add", op.bias)) if value]
     made: set[Operation] = set()
+
+    def normalized(build: Builder, last: Element) -> list[SSAValue]:
+        """The steps behind the statistics; every reader takes the root itself, which costs it no pass."""
+        factor = build.map("add", variance, op.epsilon.value.data, to=f32)
+        steps = [factor, build.map("rsqrt", factor), build.map("sub", op.input, mean, to=f32)]
+        parts = [("mul", steps[1]), ("mul", op.scale), ("add", op.bias)]
+        known = [(name, value) for name, value in parts if value is not None]
+        for place, (function, value) in enumerate(known, 1):
+            steps.append(build.map(function, steps[-1], value, to=last if place == len(known) else f32))
+        return steps
+
     for use in sums:
         build = Builder.before(use.operation, store)
         build.location = op.location
-        steps = [build.map("sub", op.input, mean, to=f32)]
-        for function, value in parts:
-            steps.append(build.map(function, steps[-1], value, to=f32))
+        steps = normalized(build, f32)
         steps.append(build.cast(steps[-1], element_type(op.result)))
         use.operation.operands[use.index] = steps[-1]
         made |= {step.owner for step in steps if isinstance(step.owner, Operation)}
-    build = Builder.before(op, store)
-    value = build.map("sub", op.input, mean, to=f32)
-    for place, (function, operand) in enumerate(parts, 1):
-        # What reads it in the same kernel reads it unrounded, as it does a norm.
-        value = build.map(function, value, operand, to=element_type(op.result) if place == len(parts) else f32)
+    # What reads it in the same kernel reads it unrounded, as it does a norm.
+    value = normalized(Builder.before(op, store), element_type(op.result))[-1]
     op.result.replace_all_uses_with(value)
     op.detach()
     op.erase()
