@@ -84,7 +84,9 @@ def _labels(data: Mapping[str, Array], inputs: set[str], name: str | None) -> Ar
     if name is None:
         if len(rest) != 1:
             told = ", ".join(map(repr, rest)) or "none"
-            raise UsageError(f"which array holds the labels is not clear: besides inputs there is {told}", "name it")
+            raise UsageError(
+                f"which array holds the labels is not clear: besides inputs there is {told}", "name it (--labels)"
+            )
         name = rest[0]
     elif name not in data:
         raise UsageError(f"the data hold no array {name!r}", f"they hold {', '.join(data)}")

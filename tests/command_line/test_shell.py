@@ -11,6 +11,7 @@ import pytest
 from pygments import lex
 from pygments.token import Error, Keyword
 
+from attnc.compiler.command_line import command_page
 from attnc.compiler.command_line.completion import SHELLS
 from attnc.isa import error_page
 from attnc.isa.assembly import disassemble
@@ -61,6 +62,10 @@ def test_every_error_is_explained_once() -> None:
         assert kind.advice.endswith(".")
         assert issubclass(kind, AttncError)
     assert (ROOT / "docs" / "errors.md").read_text() == error_page.page()
+
+
+def test_the_page_of_commands_is_made_from_their_options():
+    assert (ROOT / "docs" / "commands.md").read_text() == command_page.page()
 
 
 def test_explain_prints_meaning_and_advice(attnc) -> None:
