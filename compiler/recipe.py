@@ -186,8 +186,9 @@ class Recipe:
 def _placed(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
     """With the files that a recipe names looked for beside it."""
     for table in _tables("attention", tables.get("attention", [])):
-        if isinstance(table.get("masks"), str):
-            table["masks"] = str(folder / table["masks"])
+        for key in ("masks", "constants"):
+            if isinstance(table.get(key), str):
+                table[key] = str(folder / table[key])
     return tables
 
 

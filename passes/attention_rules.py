@@ -12,23 +12,24 @@ from ..dialects.forms.registry import Union
 from ..isa.errors import UsageError
 from ..isa.frozen import frozen
 
-RULE = re.compile(r"(?P<match>[^=]+)=(?P<form>[^@<]+)(@(?P<heads>\d+(,\d+)*))?(<(?P<masks>.+))?")
-KEYS = ("match", "form", "heads", "masks")
+RULE = re.compile(r"(?P<match>[^=]+)=(?P<form>[^@<]+)(@(?P<heads>\d+(,\d+)*))?(<(?P<file>.+))?")
+KEYS = ("match", "form", "heads", "masks", "constants")
 
 
 @frozen
 class AttentionRule:
     """The form of the attentions whose path, or whose part of the model, or whose node name matches the shell pattern
     `match`; of some query `heads` only, unless that is empty. The form `bitmap` takes its bits from `masks`, an .npz
-    file.
+    file; a linear form that has constants may take them from `constants`, another.
 
-    Its text, by which passes are given it, is `match=form@0,2<masks.npz`, without what is left out.
+    Its text, by which passes are given it, is `match=form@0,2<file.npz`, without what is left out.
     """
 
     match: str
     form: Union
     heads: tuple[int, ...] = ()
     masks: str = ""
+    constants: str = ""
 
     def __post_init__(self) -> None:
         bits = any(isinstance(form, Bitmap) for form in self.form.forms)
@@ -36,6 +37,11 @@ class AttentionRule:
             raise UsageError(
                 f"the attention rule for {self.match!r} has {'no masks' if bits else 'masks that no form takes'}",
                 'form = "bitmap" and masks = "FILE.npz" go together',
+            )
+        if self.constants and not self.is_linear:
+            raise UsageError(
+                f"the attention rule for {self.match!r} has constants, which form '{self.form}' does not take",
+                "leave `constants` out",
             )
         if self.heads and self.is_linear:
             raise UsageError(f"attention form '{self.form}' is that of all heads", "leave `heads` out")
@@ -47,7 +53,8 @@ class AttentionRule:
 
     def __str__(self) -> str:
         heads = "@" + ",".join(map(str, self.heads)) if self.heads else ""
-        return f"{self.match}={self.form}{heads}" + (f"<{self.masks}" if self.masks else "")
+        file = self.masks or self.constants
+        return f"{self.match}={self.form}{heads}" + (f"<{file}" if file else "")
 
     @property
     def table(self) -> dict[str, Any]:
@@ -55,7 +62,8 @@ class AttentionRule:
         table: dict[str, Any] = {"match": self.match, "form": str(self.form)}
         if self.heads:
             table["heads"] = list(self.heads)
-        return table | ({"masks": self.masks} if self.masks else {})
+        files = {"masks": self.masks, "constants": self.constants}
+        return table | {key: file for key, file in files.items() if file}
 
     @staticmethod
     def of(table: Mapping[str, Any]) -> AttentionRule:
@@ -63,14 +71,15 @@ class AttentionRule:
         unknown = sorted(set(table) - set(KEYS))
         if unknown:
             raise UsageError(f"[[attention]] has no key {unknown[0]!r}", f"it knows {', '.join(KEYS)}")
-        texts = {key: table.get(key, "") for key in ("match", "form", "masks")}
+        texts = {key: table.get(key, "") for key in ("match", "form", "masks", "constants")}
         if not all(isinstance(value, str) for value in texts.values()) or not (texts["match"] and texts["form"]):
-            raise UsageError("each [[attention]] needs `match` and `form`, both text (and so is `masks`)")
+            raise UsageError("each [[attention]] needs `match` and `form`, both text (and so are files)")
         heads: object = table.get("heads", [])
         numbers: list[Any] = cast("list[Any]", heads) if isinstance(heads, list) else [None]
         if not all(type(head) is int and head >= 0 for head in numbers):
             raise UsageError("`heads` of [[attention]] is a list of head numbers, counted from 0")
-        return AttentionRule(texts["match"], Union.parse(texts["form"]), tuple(numbers), texts["masks"])
+        form = Union.parse(texts["form"])
+        return AttentionRule(texts["match"], form, tuple(numbers), texts["masks"], texts["constants"])
 
     @staticmethod
     def parse(text: str) -> AttentionRule:
@@ -79,4 +88,6 @@ class AttentionRule:
         if found is None:
             raise UsageError(f"{text!r} is no attention rule", "write match=form, match=form@0,2 or match=bitmap<FILE")
         heads = tuple(map(int, found["heads"].split(","))) if found["heads"] else ()
-        return AttentionRule(found["match"], Union.parse(found["form"]), heads, found["masks"] or "")
+        form, file = Union.parse(found["form"]), found["file"] or ""
+        linear = any(isinstance(part, Linear) for part in form.forms)
+        return AttentionRule(found["match"], form, heads, "" if linear else file, file if linear else "")

@@ -8,7 +8,7 @@ channels the two are equal at n = d.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from ...isa.frozen import frozen
@@ -36,6 +36,10 @@ class Graph(Protocol):
 
     def widen(self, value: SSAValue) -> SSAValue:
         """A float as f32."""
+        ...
+
+    def cast(self, value: SSAValue, element: Element) -> SSAValue:
+        """Another element type."""
         ...
 
     def reduce(self, kind: str, value: SSAValue, axes: Sequence[int], element: Element | None = None) -> SSAValue:
@@ -82,6 +86,7 @@ class Heads:
     k: SSAValue
     v: SSAValue
     scale: float
+    constants: Mapping[str, Array]
     extents: Extents
     element: Element
     wide: Element
@@ -91,8 +96,13 @@ class Heads:
 class Linear(Form):
     """A form without the softmax over scores, whose work grows with the number of keys, not of pairs."""
 
+    def constants(self, extents: Extents) -> Mapping[str, Array]:
+        """What the form needs beside its parameters, by name, where a recipe gives no others of these shapes: float32,
+        the same for all heads."""
+        return {}
+
     @abstractmethod
-    def attend(self, q: Array, k: Array, v: Array, scale: float) -> Array:
+    def attend(self, q: Array, k: Array, v: Array, scale: float, constants: Mapping[str, Array]) -> Array:
         """The definition: float32 [..., Lq, Dk], [..., Lk, Dk] and [..., Lk, Dv] to [..., Lq, Dv]."""
 
     @abstractmethod

@@ -3,6 +3,7 @@ arXiv 2206.08898)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +27,7 @@ class Sima(Reassociated):
 
     label = "sima"
 
-    def attend(self, q: Array, k: Array, v: Array, scale: float) -> Array:
+    def attend(self, q: Array, k: Array, v: Array, scale: float, constants: Mapping[str, Array]) -> Array:
         left, right = (x / np.maximum(np.abs(x).sum(axis=-2, keepdims=True), np.float32(LEAST)) for x in (q, k))
         return left @ (right.swapaxes(-1, -2) @ v)
 

@@ -3,6 +3,7 @@ arXiv 2211.05109, algorithm 1)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,7 @@ class Taylor(Reassociated):
 
     label = "taylor"
 
-    def attend(self, q: Array, k: Array, v: Array, scale: float) -> Array:
+    def attend(self, q: Array, k: Array, v: Array, scale: float, constants: Mapping[str, Array]) -> Array:
         centred = k - k.mean(axis=-2, keepdims=True)
         context = centred.swapaxes(-1, -2) @ v
         return v.mean(axis=-2, keepdims=True) + q @ context * np.float32(scale / k.shape[-2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from xdsl.context import Context
@@ -19,6 +18,7 @@ from ...dialects.nn import EmptyRow
 from ...isa.errors import InputError, UsageError
 from ..attention_rules import AttentionRule
 from ..builder import Builder
+from .archive import beginnings, read_archive
 from .rules import path_of, rules_of_heads
 
 
@@ -87,15 +87,8 @@ def _pattern(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None]
 def _read(file: str, path: str, shape: tuple[int, int, int]) -> Array:
     """The bits [heads, queries, keys] that an .npz file has for an attention: an array named as its path or the
     beginning of it, or the only one; of that shape, or without the heads for all of them."""
-    try:
-        with np.load(Path(file), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise InputError(file, f"cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        raise InputError(file, f"is no .npz file of plain arrays: {error}") from None
-    parts = path.split(".")
-    names = [name for length in range(len(parts), 0, -1) if (name := ".".join(parts[:length])) in arrays]
+    arrays = read_archive(file)
+    names = [name for name in beginnings(path) if name in arrays]
     if not names and len(arrays) == 1:
         names = list(arrays)
     if not names:

@@ -6,23 +6,26 @@ products as any others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects import sattn
-from ...dialects.constants import ConstantStore
+from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
 from ...dialects.forms.linear import Extents, Heads, Linear
 from ...dialects.forms.registry import Union
-from ...isa.errors import UsageError
+from ...isa.errors import InputError, UsageError
 from ..attention_rules import AttentionRule
 from ..builder import Builder
 from ..rewrite import carry
+from .archive import beginnings, read_archive
 from .rules import path_of, rules_of_heads
 
 
@@ -41,11 +44,11 @@ class LowerLinear(ModulePass):
         for attention, heads in rules_of_heads(op, [AttentionRule.parse(rule) for rule in self.rules]).items():
             rule = heads[0]
             if rule is not None and rule.is_linear:
-                _lower(attention, rule.form, store)
+                _lower(attention, rule, store)
 
 
-def _lower(attention: sattn.AttentionOp, union: Union, store: ConstantStore) -> None:
-    (form,) = union.forms
+def _lower(attention: sattn.AttentionOp, rule: AttentionRule, store: ConstantStore) -> None:
+    (form,) = rule.form.forms
     assert isinstance(form, Linear)
     reason = _misfit(attention)
     if reason:
@@ -62,9 +65,36 @@ def _lower(attention: sattn.AttentionOp, union: Union, store: ConstantStore) -> 
         k, v = build.unsqueeze(k, 2), build.unsqueeze(v, 2)
     extents = Extents(queries, keys, key_width, value_width)
     scale = attention.scale.value.data
-    made = form.lower(build, Heads(q, k, v, scale, extents, element_type(v), f32))
+    constants = dict(form.constants(extents))
+    if rule.constants:
+        constants |= _given(rule, path_of(attention), constants, heads if groups == heads else 0)
+    made = form.lower(build, Heads(q, k, v, scale, constants, extents, element_type(v), f32))
     made = build.cast(build.reshape(made, (batch, heads, queries, value_width)), element_type(attention.result))
-    _replace(attention, made, union)
+    _replace(attention, made, rule.form)
+
+
+def _given(rule: AttentionRule, path: str, drawn: Mapping[str, Array], heads: int) -> dict[str, Array]:
+    """The constants that the rule's file has for an attention: `PATH.NAME` with the path or the beginning of it, or
+    `NAME`, in the shape of the `drawn` ones, or with that of each of `heads` (0 where they share keys)."""
+    arrays = read_archive(rule.constants)
+    given: dict[str, Array] = {}
+    for name, other in drawn.items():
+        key = next((key for key in (*(f"{start}.{name}" for start in beginnings(path)), name) if key in arrays), None)
+        if key is None:
+            continue
+        found = arrays[key]
+        shapes = [other.shape, *([(heads, *other.shape)] if heads else [])]
+        if found.shape not in shapes or found.dtype.kind != "f" or not np.isfinite(found).all():
+            told = " or ".join("x".join(map(str, shape)) for shape in shapes)
+            what = f"{found.dtype} {'x'.join(map(str, found.shape))}"
+            raise InputError(rule.constants, f"array {key!r} is {what}, {path} needs finite floats {told}")
+        given[name] = found.astype(np.float32)
+    if not given:
+        names = ", ".join(drawn) or "none"
+        raise InputError(
+            rule.constants, f"has no constant of form '{rule.form}' for {path}", f"its constants are {names}"
+        )
+    return given
 
 
 def _misfit(attention: sattn.AttentionOp) -> str:

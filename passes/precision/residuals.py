@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, bf16, f32
+from xdsl.dialects.builtin import ModuleOp, bf16, f32, i8
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import SSAValue, Use
 from xdsl.passes import ModulePass
@@ -19,7 +19,7 @@ from xdsl.passes import ModulePass
 from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
-from ...dialects.elements import Element, element_type, is_float, shape_of
+from ...dialects.elements import Element, element_type, is_float, shape_of, ui8
 from ...dialects.onnx_interface import main_of
 from ..builder import Builder
 from .calibrate import NORMS, known_range
@@ -89,7 +89,14 @@ def _results(module: ModuleOp) -> Iterator[SSAValue]:
 
 
 def _stream(values: Iterable[SSAValue]) -> Iterator[SSAValue]:
-    return (value for value in values if element_type(value) == f32 and _in_stream(value))
+    return (
+        value for value in values if element_type(value) == f32 and not _stands_for_bytes(value) and _in_stream(value)
+    )
+
+
+def _stands_for_bytes(value: SSAValue) -> bool:
+    """Whether bytes hold the value already."""
+    return isinstance(value.owner, nn.CastOp) and element_type(value.owner.input) in (i8, ui8)
 
 
 def _in_stream(value: SSAValue) -> bool:
