@@ -38,6 +38,7 @@ from .elements import PACKED, Element, element_type, is_float, is_packed, shape_
 from .forms.bitmap import Bitmap
 from .forms.dense import Dense
 from .forms.form import Tokens
+from .forms.pruning import Pruning
 from .forms.registry import Union
 from .key_runs import KeyRuns
 from .nn import FLOATS, INTEGER, REAL, EmptyRow, EmptyRowAttr, NnOperation, integer, real, tensors_of
@@ -83,6 +84,12 @@ class FormAttr(Data[tuple[Union, ...]], SpacedOpaqueSyntaxAttribute):
         return all(form == DENSE for form in self.data)
 
     @property
+    def pruning(self) -> Pruning | None:
+        """The form of all heads that keeps scores by their values; None where they have others."""
+        first = self.data[0].forms[0]
+        return first if isinstance(first, Pruning) else None
+
+    @property
     def text(self) -> str:
         """The forms as a person reads them."""
         return "; ".join(map(str, self.data))
@@ -119,7 +126,8 @@ class AttentionOp(NnOperation):
 
     `form` is that of all heads, or one a head. What a pattern does not show is absent from the softmax, whatever masks
     and `fill` say; a row to which it shows nothing gives zeros, NaN where `empty_row` is `nan`. i1 `pattern`
-    [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows.
+    [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows. What a pruning (`forms.pruning`) does not keep is
+    absent likewise, or has weights of zero after the softmax; `q_scale` and `k_scale` apply to predicted scores too.
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
     scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
@@ -371,11 +379,33 @@ class AttentionOp(NnOperation):
             reason = form.misfit(queries, keys)
             if reason is not None:
                 raise VerifyException(reason)
+        self._verify_pruning()
         shown = any(isinstance(part, Bitmap) for form in forms for part in form.forms)
         if shown != (self.pattern is not None):
             raise VerifyException("the operand `pattern` comes with the form bitmap, and only with it")
         if self.pattern is not None and shape_of(self.pattern)[2:] != (queries, keys):
             raise VerifyException(f"pattern {shapes.dims(shape_of(self.pattern))} has no bit for each query and key")
+
+    def _verify_pruning(self) -> None:
+        """A pruning is that of all heads, and of weights that the row makes itself."""
+        if not any(isinstance(part, Pruning) for form in self.form.data for part in form.forms):
+            return
+        if len(self.form.data) > 1:
+            raise VerifyException(f"the form {self.form.data[0]} is that of all heads")
+        reason = self.no_pruning
+        if reason is not None:
+            raise VerifyException(f"the form {self.form.text} does not go with {reason}")
+
+    @property
+    def no_pruning(self) -> str | None:
+        """Why scores of this attention cannot be pruned by their values; None where they can."""
+        if self.p_scale is not None or self.p_thresholds is not None:
+            return "levels of probabilities that the model fixes"
+        if is_packed(element_type(self.k)) or is_packed(element_type(self.v)):
+            return "packed operands"
+        if self.q_offset is not None or self.k_offset is not None:
+            return "queries or keys that have a zero point"
+        return None
 
     def runs(self, pattern: Array | None) -> tuple[KeyRuns, ...] | None:
         """The keys that each query sees by the form, of all heads alike or of each, given the value of `pattern`; None

@@ -228,6 +228,11 @@ def _parse_place(parser: Parser) -> tuple[SSAValue, AccessAttr]:
         return buffer, AccessAttr(Access.parse(parser))
 
 
+def _parse_operand(parser: Parser) -> Place:
+    buffer, access = _parse_place(parser)
+    return Place(buffer, access.data)
+
+
 def _print_switch(printer: Printer, keyword: str, value: ExtentAttr | None) -> None:
     if value is not None:
         printer.print_string(f" {keyword}<{value.data}>")
@@ -623,19 +628,17 @@ class ScatterOp(_RowsByIndex):
     name = "tile.scatter"
 
 
-@irdl_op_definition
-class ProductOp(TileOperation):
-    """`acc[m, n] (+)= sum over k of a[m, k] * b[k, n]`, b given as [n, k] with `transpose_b`.
+@frozen
+class Place:
+    """An operand of an operation being built: a buffer and where in it."""
 
-    a and b lie in SRAM, acc (f32, or i32 for integer operands) in ACC; rows are contiguous. It accumulates where the
-    value of `accumulate` is above zero and overwrites elsewhere. In a packed mode both operands are packed along k,
-    and `a_values` and `b_values` say what they hold (`isa.matrix.Values`).
+    buffer: SSAValue
+    access: Access
 
-    `tile.product i8 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d1>`
-    `tile.product binary %a<0 [64, 128] [128, 1]> as u2 by transposed %b<0 [32, 128] [128, 1]> as bipolar into %c<...>`
-    """
 
-    name = "tile.product"
+class MatrixProduct(TileOperation):
+    """acc[m, n] (+)= a[m, k] @ b: base of the products with and without a mask."""
+
     a = operand_def(BufferType)
     b = operand_def(BufferType)
     acc = operand_def(BufferType)
@@ -647,31 +650,6 @@ class ProductOp(TileOperation):
     accumulate = opt_prop_def(ExtentAttr)
     a_values = opt_prop_def(StringAttr)
     b_values = opt_prop_def(StringAttr)
-
-    def __init__(
-        self,
-        a: SSAValue,
-        a_access: Access,
-        b: SSAValue,
-        b_access: Access,
-        acc: SSAValue,
-        acc_access: Access,
-        mode: str,
-        transpose_b: bool = False,
-        accumulate: Minimum | None = None,
-        values: tuple[Values, Values] | None = None,
-    ) -> None:
-        properties: dict[str, Attribute | None] = {
-            "a_access": AccessAttr(a_access),
-            "b_access": AccessAttr(b_access),
-            "acc_access": AccessAttr(acc_access),
-            "mode": StringAttr(mode),
-            "transpose_b": UnitAttr() if transpose_b else None,
-            "accumulate": None if accumulate is None else ExtentAttr(accumulate),
-            "a_values": None if values is None else StringAttr(values[0].label),
-            "b_values": None if values is None else StringAttr(values[1].label),
-        }
-        super().__init__(operands=[a, b, acc], properties=properties)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
@@ -704,7 +682,7 @@ class ProductOp(TileOperation):
         self._expect_space(self.a, "a", "sram")
         self._expect_space(self.b, "b", "sram")
         self._expect_space(self.acc, "acc", "acc")
-        for _, access in self.places:
+        for _, access in self.places[:3]:
             if access.rank != 2 or access.strides[1] != 1:
                 raise VerifyException("operands of a product have two dimensions and contiguous rows")
         m, k = self.a_access.data.sizes
@@ -714,34 +692,7 @@ class ProductOp(TileOperation):
         if inner != k or self.acc_access.data.sizes != (m, n):
             raise VerifyException("sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]")
 
-    @classmethod
-    def parse(cls, parser: Parser) -> ProductOp:
-        mode = parser.parse_identifier(" (a product mode)")
-        a, a_access = _parse_place(parser)
-        a_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
-        parser.parse_keyword("by")
-        transpose_b = parser.parse_optional_keyword("transposed") is not None
-        b, b_access = _parse_place(parser)
-        b_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
-        parser.parse_keyword("into")
-        acc, acc_access = _parse_place(parser)
-        accumulate = _parse_switch(parser, "accumulate")
-        op = cls(
-            a,
-            a_access.data,
-            b,
-            b_access.data,
-            acc,
-            acc_access.data,
-            mode,
-            transpose_b,
-            None if accumulate is None else accumulate.data,
-            (Values.parse(a_values), Values.parse(b_values)) if a_values and b_values else None,
-        )
-        op.attributes |= parser.parse_optional_attr_dict()
-        return op
-
-    def print(self, printer: Printer) -> None:
+    def _print_product(self, printer: Printer) -> None:
         printer.print_string(f" {self.mode.data} ")
         _print_place(printer, self.a, self.a_access.data)
         printer.print_string("" if self.a_values is None else f" as {self.a_values.data}")
@@ -751,15 +702,167 @@ class ProductOp(TileOperation):
         printer.print_string(" into ")
         _print_place(printer, self.acc, self.acc_access.data)
         _print_switch(printer, "accumulate", self.accumulate)
-        _tail(self, printer)
 
 
 @frozen
-class Place:
-    """An operand of an operation being built: a buffer and where in it."""
+class Multiplication:
+    """What every product of matrices is told, apart from masks: see `ProductOp`."""
 
-    buffer: SSAValue
-    access: Access
+    a: Place
+    b: Place
+    acc: Place
+    mode: str
+    transpose_b: bool = False
+    accumulate: Minimum | None = None
+    values: tuple[Values, Values] | None = None
+
+    @property
+    def operands(self) -> list[SSAValue]:
+        """The buffers of a, b and acc."""
+        return [self.a.buffer, self.b.buffer, self.acc.buffer]
+
+    @property
+    def properties(self) -> dict[str, Attribute | None]:
+        """The properties of `MatrixProduct`."""
+        return {
+            "a_access": AccessAttr(self.a.access),
+            "b_access": AccessAttr(self.b.access),
+            "acc_access": AccessAttr(self.acc.access),
+            "mode": StringAttr(self.mode),
+            "transpose_b": UnitAttr() if self.transpose_b else None,
+            "accumulate": None if self.accumulate is None else ExtentAttr(self.accumulate),
+            "a_values": None if self.values is None else StringAttr(self.values[0].label),
+            "b_values": None if self.values is None else StringAttr(self.values[1].label),
+        }
+
+    @staticmethod
+    def parse(parser: Parser) -> Multiplication:
+        """Read what `MatrixProduct` prints."""
+        mode = parser.parse_identifier(" (a product mode)")
+        a = _parse_operand(parser)
+        a_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
+        parser.parse_keyword("by")
+        transpose_b = parser.parse_optional_keyword("transposed") is not None
+        b = _parse_operand(parser)
+        b_values = parser.parse_identifier() if parser.parse_optional_keyword("as") else None
+        parser.parse_keyword("into")
+        acc = _parse_operand(parser)
+        accumulate = _parse_switch(parser, "accumulate")
+        return Multiplication(
+            a,
+            b,
+            acc,
+            mode,
+            transpose_b,
+            None if accumulate is None else accumulate.data,
+            (Values.parse(a_values), Values.parse(b_values)) if a_values and b_values else None,
+        )
+
+
+@irdl_op_definition
+class ProductOp(MatrixProduct):
+    """`acc[m, n] (+)= sum over k of a[m, k] * b[k, n]`, b given as [n, k] with `transpose_b`.
+
+    a and b lie in SRAM, acc (f32, or i32 for integer operands) in ACC; rows are contiguous. It accumulates where the
+    value of `accumulate` is above zero and overwrites elsewhere. In a packed mode both operands are packed along k,
+    and `a_values` and `b_values` say what they hold (`isa.matrix.Values`).
+
+    `tile.product i8 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d1>`
+    `tile.product binary %a<0 [64, 128] [128, 1]> as u2 by transposed %b<0 [32, 128] [128, 1]> as bipolar into %c<...>`
+    """
+
+    name = "tile.product"
+
+    def __init__(self, product: Multiplication) -> None:
+        super().__init__(operands=product.operands, properties=product.properties)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> ProductOp:
+        op = cls(Multiplication.parse(parser))
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        self._print_product(printer)
+        _tail(self, printer)
+
+
+MASKED = ("result", "left")
+
+
+@irdl_op_definition
+class MaskedProductOp(MatrixProduct):
+    """A product of what a mask keeps (`mx.masked`): with `result`, acc is the product where mask[m, n] is set and 0
+    elsewhere; with `left`, a[m, k] counts as 0 where mask[m, k] is clear. The array takes as many rows as `packed`
+    holds when it runs: `tile.pack` of the same mask, `window` and `width` counts them, at most `limit`.
+
+    `tile.masked left f32 %a<...> by %b<...> into %c<...> mask %m<0 [8, 64] [64, 1]> rows %n<0 [1] [1]> limit 512`
+    """
+
+    name = "tile.masked"
+    mask = operand_def(BufferType)
+    packed = operand_def(BufferType)
+    masked = prop_def(StringAttr)
+    mask_access = prop_def(AccessAttr)
+    packed_access = prop_def(AccessAttr)
+    limit = prop_def(IntegerAttr)
+    window = prop_def(IntegerAttr)
+    width = prop_def(IntegerAttr)
+
+    def __init__(
+        self, masked: str, product: Multiplication, mask: Place, packed: Place, limit: int, window: int, width: int
+    ) -> None:
+        properties = {
+            **product.properties,
+            "masked": StringAttr(masked),
+            "mask_access": AccessAttr(mask.access),
+            "packed_access": AccessAttr(packed.access),
+            "limit": IntegerAttr(limit, i64),
+            "window": IntegerAttr(window, i64),
+            "width": IntegerAttr(width, i64),
+        }
+        super().__init__(operands=[mask.buffer, packed.buffer, *product.operands], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return (*super().places, (self.mask, self.mask_access.data), (self.packed, self.packed_access.data))
+
+    def verify_(self) -> None:
+        super().verify_()
+        _verify_mask(self.mask, self.mask_access.data)
+        _verify_words(self.packed, self.packed_access.data)
+        if self.masked.data not in MASKED:
+            raise VerifyException(f"a mask is that of the {' or the '.join(MASKED)}, not of the {self.masked.data}")
+        of = self.acc_access if self.masked.data == "result" else self.a_access
+        if self.mask_access.data.sizes != of.data.sizes:
+            raise VerifyException(f"the mask does not have the sizes of the {self.masked.data}")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> MaskedProductOp:
+        masked = parser.parse_identifier(" (result or left)")
+        product = Multiplication.parse(parser)
+        parser.parse_keyword("mask")
+        mask = _parse_operand(parser)
+        parser.parse_keyword("rows")
+        packed = _parse_operand(parser)
+        numbers: list[int] = []
+        for keyword in ("limit", "window", "width"):
+            parser.parse_keyword(keyword)
+            numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
+        op = cls(masked, product, mask, packed, *numbers)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f" {self.masked.data}")
+        self._print_product(printer)
+        printer.print_string(" mask ")
+        _print_place(printer, self.mask, self.mask_access.data)
+        printer.print_string(" rows ")
+        _print_place(printer, self.packed, self.packed_access.data)
+        for keyword in ("limit", "window", "width"):
+            printer.print_string(f" {keyword} {self.properties[keyword].value.data}")
+        _tail(self, printer)
 
 
 @irdl_op_definition
@@ -923,9 +1026,9 @@ class PassOp(TileOperation):
 
 @irdl_op_definition
 class TopOp(TileOperation):
-    """A bit for each value that is among the `keep` greatest of its row: rows of packed bits, in bytes (`sx.top`).
+    """A bit for each value that is among the `keep` greatest of its row: rows of packed bits (`sx.top`).
 
-    `tile.top 8 of %0<0 [1, 197] [197, 1]> into %1<0 [1, 25] [25, 1]>`
+    `tile.top 8 of %0<0 [1, 197] [197, 1]> into %1<0 [1, 197] [200, 1]>`
     """
 
     name = "tile.top"
@@ -954,6 +1057,8 @@ class TopOp(TileOperation):
             raise VerifyException("values that are ranked are f32 or i32")
         if self.values_access.data.rank != 2 or self.values_access.data.strides[1] != 1:
             raise VerifyException("values that are ranked have rows, which are contiguous")
+        if self.values_access.data.sizes != self.mask_access.data.sizes:
+            raise VerifyException("the mask does not have the sizes of the values")
 
     @classmethod
     def parse(cls, parser: Parser) -> TopOp:
@@ -978,7 +1083,7 @@ class TopOp(TileOperation):
 class CompactOp(TileOperation):
     """The places of the bits that are set in any row of a mask, ascending, and how many there are (`sx.compact`).
 
-    `tile.compact %0<0 [1, 25] [25, 1]> into %1<0 [197] [1]> count %2<0 [1] [1]>`
+    `tile.compact %0<0 [1, 197] [200, 1]> into %1<0 [197] [1]> count %2<0 [1] [1]>`
     """
 
     name = "tile.compact"
@@ -1009,8 +1114,7 @@ class CompactOp(TileOperation):
         super().verify_()
         _verify_mask(self.mask, self.mask_access.data)
         for buffer, access in self.places[1:]:
-            if buffer_type(buffer).format is not Format.I32 or access.rank != 1 or access.strides != (1,):
-                raise VerifyException("ids and their count are contiguous i32")
+            _verify_words(buffer, access)
 
     @classmethod
     def parse(cls, parser: Parser) -> CompactOp:
@@ -1031,15 +1135,90 @@ class CompactOp(TileOperation):
         _tail(self, printer)
 
 
+@irdl_op_definition
+class PackOp(TileOperation):
+    """Into how many rows of at most `width` kept elements the rows of a mask are cut, each within one window of
+    `window` columns (`sx.pack`): what `tile.masked` takes that many rows for.
+
+    `tile.pack %0<0 [8, 64] [64, 1]> into %1<0 [1] [1]> window 128 width 32`
+    """
+
+    name = "tile.pack"
+    mask = operand_def(BufferType)
+    count = operand_def(BufferType)
+    mask_access = prop_def(AccessAttr)
+    count_access = prop_def(AccessAttr)
+    window = prop_def(IntegerAttr)
+    width = prop_def(IntegerAttr)
+
+    def __init__(self, mask: Place, count: Place, window: int, width: int) -> None:
+        properties: dict[str, Attribute | None] = {
+            "mask_access": AccessAttr(mask.access),
+            "count_access": AccessAttr(count.access),
+            "window": IntegerAttr(window, i64),
+            "width": IntegerAttr(width, i64),
+        }
+        super().__init__(operands=[mask.buffer, count.buffer], properties=properties)
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return ((self.mask, self.mask_access.data), (self.count, self.count_access.data))
+
+    def verify_(self) -> None:
+        super().verify_()
+        _verify_mask(self.mask, self.mask_access.data)
+        _verify_words(self.count, self.count_access.data)
+
+    @classmethod
+    def parse(cls, parser: Parser) -> PackOp:
+        mask = _parse_operand(parser)
+        parser.parse_keyword("into")
+        count = _parse_operand(parser)
+        numbers: list[int] = []
+        for keyword in ("window", "width"):
+            parser.parse_keyword(keyword)
+            numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
+        op = cls(mask, count, *numbers)
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(" ")
+        _print_place(printer, self.mask, self.mask_access.data)
+        printer.print_string(" into ")
+        _print_place(printer, self.count, self.count_access.data)
+        printer.print_string(f" window {self.window.value.data} width {self.width.value.data}")
+        _tail(self, printer)
+
+
+def _verify_words(buffer: SSAValue, access: Access) -> None:
+    if buffer_type(buffer).format is not Format.I32 or access.rank != 1 or access.strides != (1,):
+        raise VerifyException("ids and their count are contiguous i32")
+
+
 def _verify_mask(buffer: SSAValue, access: Access) -> None:
-    if buffer_type(buffer).format is not Format.U8:
-        raise VerifyException("a mask is bytes of packed bits, ui8")
+    if buffer_type(buffer).format is not Format.B1:
+        raise VerifyException("a mask is packed bits, !bnn.unipolar")
     if access.rank != 2 or access.strides[1] != 1:
         raise VerifyException("a mask has rows, which are contiguous")
 
 
 Tile = Dialect(
     "tile",
-    [TensorOp, AllocOp, KernelOp, ForOp, CopyOp, GatherOp, ScatterOp, ProductOp, PassOp, TopOp, CompactOp],
+    [
+        TensorOp,
+        AllocOp,
+        KernelOp,
+        ForOp,
+        CopyOp,
+        GatherOp,
+        ScatterOp,
+        ProductOp,
+        MaskedProductOp,
+        PassOp,
+        TopOp,
+        CompactOp,
+        PackOp,
+    ],
     [BufferType, AccessAttr, ExtentAttr, ValueAttr],
 )

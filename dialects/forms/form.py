@@ -7,7 +7,7 @@ in the program file. There are three kinds of forms:
 - A `Pattern` says which keys a query sees whatever the data: scores of other keys are absent from its softmax. Patterns
   unite: `window:64,global:1`. All that lowering asks of them are their runs of keys (`dialects/key_runs.py`), so that a
   pattern needs no lowering of its own.
-- A `Pruning` says by the scores themselves which of them are kept.
+- A `Pruning` (`pruning`) says by the scores themselves which of them are kept.
 - A `Linear` form (`linear`) puts other arithmetic in the softmax's place: it gives the `nn` operations that compute it.
 """
 
@@ -105,13 +105,6 @@ class Pattern(Form):
         """The definition: the keys that each query sees."""
 
 
-@frozen
-class Pruning(Form):
-    """A form that keeps some of the scores, by their values."""
-
-    @abstractmethod
-    def kept(self, scores: Array) -> Bools:
-        """The definition: which of the scores [..., queries, keys] (scaled and masked, float32) stay in the softmax."""
 
 
 def _number(label: str, field: Field[Any], text: str) -> int | float | str:

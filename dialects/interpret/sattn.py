@@ -9,6 +9,7 @@ from xdsl.ir import Operation, SSAValue
 
 from .. import sattn
 from ..constants import Array, ConstantStore
+from ..forms.pruning import NumpyLanes, to_levels
 from ..nn import EmptyRow
 from .nn import Semantics, lanes, product, softmax, stored
 
@@ -26,22 +27,35 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     keys, values = (k, v) if share == 1 else (np.repeat(k, share, axis=1), np.repeat(v, share, axis=1))
     if op.has_packed_values:
         values = values.swapaxes(-1, -2)
+    form = op.form.pruning
+
+    def masked(shown: Array) -> Array:
+        scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
+        return _masked(op, scores, operand(op.mask))
+
     shown = product(q, keys.swapaxes(-1, -2))
     for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
         if offset is not None:
             shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
-    scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
-    scores = _masked(op, scores, operand(op.mask))
-    scores, shown = _shown(op, scores, operand(op.pattern))
+    scores, shown = masked(shown), None
+    weighted: Array | None = None
+    if form is None:
+        scores, shown = _shown(op, scores, operand(op.pattern))
+    else:
+        kept = form.kept(lambda bits: masked(_predicted(q, keys, bits)) if bits else scores)
+        if form.within_softmax:
+            scores, shown = np.where(kept, scores, np.float32(-np.inf)), kept
+        else:
+            weighted = kept
     zero_nan = op.empty_row.data == EmptyRow.ZERO
     factor = _shared(operand(op.v_scale), share)
     with np.errstate(all="ignore"):
         if factor is None:
-            result = _float_values(scores, values, zero_nan)
+            result = _float_values(scores, values, zero_nan, weighted)
         else:
             levels = _levels(op, scores, operand(op.p_scale), operand(op.p_thresholds))
             if levels is None:
-                result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data)
+                result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data, weighted)
             else:
                 rows = levels.sum(axis=-1, keepdims=True, dtype=np.int32)
                 total = product(levels, values) - rows * np.int32(op.v_zero_point.value.data)
@@ -50,6 +64,14 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     if shown is not None and op.empty_row.data != EmptyRow.NAN:
         result = np.where(shown.any(axis=-1, keepdims=True), result, np.float32(0))
     return (stored(result, op.result),)
+
+
+def _predicted(q: Array, keys: Array, bits: int) -> Array:
+    """q @ k^T by levels of so many bits of each query and key (see `forms.pruning.to_levels`)."""
+    with np.errstate(all="ignore"):
+        (q, q_step), (k, k_step) = (to_levels(NumpyLanes(), x.astype(np.float32), bits) for x in (q, keys))
+        q, k = (np.nan_to_num(x).astype(np.int8) for x in (q, k))
+        return product(q, k.swapaxes(-1, -2)).astype(np.float32) * q_step * k_step.swapaxes(-1, -2)
 
 
 def _scores(op: sattn.AttentionOp, shown: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
@@ -87,14 +109,16 @@ def _shown(op: sattn.AttentionOp, scores: Array, pattern: Array | None) -> tuple
     return np.where(shown, scores, np.float32(-np.inf)), shown
 
 
-def _float_values(scores: Array, values: Array, zero_nan: bool) -> Array:
+def _float_values(scores: Array, values: Array, zero_nan: bool, kept: Array | None) -> Array:
     """Weights exp(score - maximum) in the format of the values, times the values, divided by their sum.
 
-    The sum is that of the rounded weights: what rounding takes from the products, it takes from the sum too.
+    The sum is that of the rounded weights: what rounding takes from the products, it takes from the sum too. Weights
+    that are not `kept` count in the sum only.
     """
     weights = scores - scores.max(axis=-1, keepdims=True)
     weights = np.exp(weights, out=weights).astype(values.dtype, copy=False)
     total = lanes(weights).sum(axis=-1, keepdims=True, dtype=np.float32)
+    weights = weights if kept is None else np.where(kept, weights, np.zeros((), weights.dtype))
     result = product(weights, values) / total
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
@@ -119,8 +143,11 @@ def _levels(op: sattn.AttentionOp, scores: Array, p_scale: Array | None, thresho
     return np.clip(levels, 0 if most else -LEVELS - 1, most or LEVELS).astype(np.int8)
 
 
-def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool, block: int) -> Array:
-    """int8 probabilities, levels of a row's greatest (so far, after each `block` of keys), by int8 values."""
+def _integer_values(
+    scores: Array, values: Array, v_scale: Array, zero_nan: bool, block: int, kept: Array | None
+) -> Array:
+    """int8 probabilities, levels of a row's greatest (so far, after each `block` of keys), by int8 values. Those that
+    are not `kept` count in the sum only."""
     keys = scores.shape[-1]
     maximum = np.full((*scores.shape[:-1], 1), -np.inf, np.float32)
     total, result = np.float32(0), np.float32(0)
@@ -131,6 +158,7 @@ def _integer_values(scores: Array, values: Array, v_scale: Array, zero_nan: bool
         base = np.maximum(greatest, np.finfo(np.float32).min) if block else greatest
         weights, before = np.exp(scores[..., piece] - base), np.exp(maximum - base)
         levels = np.nan_to_num(np.rint(weights * LEVELS)).astype(np.int8)
+        levels = levels if kept is None else np.where(kept[..., piece], levels, np.int8(0))
         total = total * before + weights.sum(axis=-1, keepdims=True, dtype=np.float32)
         result = result * before + product(levels, values[..., piece, :]).astype(np.float32)
         maximum = greatest

@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...isa.errors import Fault, InputError
 from ...isa.formats import KIND_DTYPES, Array, narrow, widen
-from ...isa.instructions.sparse import compacted, greatest
+from ...isa.instructions.sparse import compacted, greatest, sub_rows
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, Values, multiply
 from ..affine_form import Access
@@ -31,6 +31,8 @@ from ..tile import (
     ForOp,
     GatherOp,
     KernelOp,
+    MaskedProductOp,
+    PackOp,
     PassOp,
     ProductOp,
     ScatterOp,
@@ -137,15 +139,19 @@ class _Runner:
                 self._copy(op, indices, scope)
             case GatherOp() | ScatterOp():
                 self._rows_by_index(op, indices, scope)
-            case ProductOp():
+            case ProductOp() | MaskedProductOp():
                 self._product(op, indices, scope)
             case PassOp():
                 self._pass(op, indices, scope)
             case TopOp():
                 kept = greatest(self._read(op.places[0], indices, scope), op.keep.value.data)
-                self._write(op.places[1], indices, scope, np.packbits(kept, axis=1, bitorder="little"))
+                self._write(op.places[1], indices, scope, kept)
             case CompactOp():
                 self._compact(op, indices, scope)
+            case PackOp():
+                mask = self._read(op.places[0], indices, scope)
+                count = sub_rows(mask != 0, op.window.value.data, op.width.value.data)
+                self._write(op.places[1], indices, scope, np.array([count], np.int32))
             case ReturnOp():
                 pass
             case _:
@@ -224,14 +230,22 @@ class _Runner:
             _view(table.elements, offset, sizes, strides)[index] = row
             _view(table.written, offset, sizes, strides)[index] = True
 
-    def _product(self, op: ProductOp, indices: tuple[int, ...], scope: _Scope) -> None:
+    def _product(self, op: ProductOp | MaskedProductOp, indices: tuple[int, ...], scope: _Scope) -> None:
         a, b = self._read(op.places[0], indices, scope), self._read(op.places[1], indices, scope)
         acc = op.places[2]
+        mask = None
+        if isinstance(op, MaskedProductOp):
+            mask = self._read(op.places[3], indices, scope) != 0
+            self._check_packed(op, mask, indices, scope)
+            if op.masked.data == "left":
+                a = np.where(mask, a, np.zeros((), a.dtype))
         if op.transpose_b is not None:
             b = b.T
         if 0 in (*a.shape, b.shape[1]):
             return
         result = _multiply(a, b, MatrixMode.parse(op.mode.data), op.values)
+        if mask is not None and mask.shape == result.shape and op.masked.data == "result":
+            result = np.where(mask, result, np.zeros((), result.dtype))
         if op.accumulate is not None and op.accumulate.data.evaluate(indices) > 0:
             result = self._read(acc, indices, scope) + result
         self._write(acc, indices, scope, result)
@@ -268,10 +282,17 @@ class _Runner:
         for place, values in zip(places, folded, strict=True):
             self._write(place, indices, scope, values)
 
+    def _check_packed(self, op: MaskedProductOp, mask: Array, indices: tuple[int, ...], scope: _Scope) -> None:
+        (packed,) = self._read(op.places[4], indices, scope)
+        rows = sub_rows(mask, op.window.value.data, op.width.value.data)
+        if not rows <= packed <= op.limit.value.data:
+            raise Fault(f"the mask packs into {rows} rows, {packed} are taken, of at most {op.limit.value.data}")
+
     def _compact(self, op: CompactOp, indices: tuple[int, ...], scope: _Scope) -> None:
         mask, ids, count = op.places
         columns = ids[1].sizes[0].evaluate(indices)
-        ids_found, number = compacted(self._read(mask, indices, scope), columns)
+        bits = np.packbits(self._read(mask, indices, scope) != 0, axis=1, bitorder="little")
+        ids_found, number = compacted(bits, columns)
         self._write(ids, indices, scope, ids_found)
         self._write(count, indices, scope, np.array([number], np.int32))
 

@@ -7,6 +7,7 @@ Loops, kernels and buffers stay as they are; every operation on buffers becomes 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import cycle
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -14,8 +15,24 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects.affine_form import Access, AffineForm, Minimum
+from ...dialects.context import CompilerContext
 from ...dialects.isa import FieldValue, InstructionOperation, operation_class
-from ...dialects.tile import CompactOp, CopyOp, GatherOp, PassOp, ProductOp, ScatterOp, TopOp, buffer_type
+from ...dialects.tile import (
+    MASKED,
+    CompactOp,
+    CopyOp,
+    GatherOp,
+    MaskedProductOp,
+    MatrixProduct,
+    PackOp,
+    PassOp,
+    ProductOp,
+    ScatterOp,
+    TopOp,
+    buffer_type,
+)
+from ...isa.engines import Engine
+from ...isa.fields import EXTENT_REGISTERS
 from ...isa.formats import Format
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.instructions.vector import BROADCAST_KINDS, DIRECTIONS
@@ -36,16 +53,22 @@ class LowerTile(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace the operations in place; locations and stages are kept."""
-        del ctx
+        registers = cycle(range(EXTENT_REGISTERS))
         for old in list(op.walk()):
-            new = _lower(old)
-            if new is None:
+            if isinstance(old, MaskedProductOp):
+                queue = CompilerContext.of(ctx).target.queue(Engine.MX).name
+                new = masked_templates(old, next(registers), queue)
+            else:
+                lowered = _lower(old)
+                new = () if lowered is None else (lowered,)
+            if not new:
                 continue
-            new.location = old.location
-            new.attributes |= old.attributes
             block = old.parent_block()
             assert block is not None
-            block.insert_op_before(new, old)
+            for made in new:
+                made.location = old.location
+                made.attributes |= old.attributes
+                block.insert_op_before(made, old)
             old.detach()
             old.erase()
 
@@ -92,6 +115,30 @@ def rows_template(op: GatherOp | ScatterOp) -> InstructionOperation:
 
 def product_template(op: ProductOp) -> InstructionOperation:
     """`mx.product`."""
+    return operation_class("mx.product")(*_product_fields(op))
+
+
+def masked_templates(op: MaskedProductOp, register: int, queue: str) -> tuple[InstructionOperation, ...]:
+    """`mx.masked` of as many rows as an extent register says, and before it in its queue the `load.extent`."""
+    addresses, values = _product_fields(op)
+    (mask, bits), (packed, counted) = op.places[3:]
+    addresses.append(("mask", mask, _bytes(bits.offset, Format.B1)))
+    values |= {
+        "mask_stride": _stride(bits.strides[0], bits.sizes[0], Format.B1),
+        "masked": MASKED.index(op.masked.data),
+        "packed": -1 - register,
+        "window": op.window.value.data,
+        "width": op.width.value.data,
+    }
+    load = operation_class("load.extent")(
+        [("address", packed, counted.offset * Format.I32.bytes)],
+        {"register": register, "maximum": op.limit.value.data},
+        queue=queue,
+    )
+    return load, operation_class("mx.masked")(addresses, values)
+
+
+def _product_fields(op: MatrixProduct) -> tuple[Addresses, dict[str, FieldValue]]:
     mode = MatrixMode.parse(op.mode.data)
     transposed = op.transpose_b is not None
     m, k = op.a_access.data.sizes
@@ -113,7 +160,7 @@ def product_template(op: ProductOp) -> InstructionOperation:
         values["accumulate"] = op.accumulate.data.at_most(1)
     if transposed:
         values["transpose_b"] = 1
-    return operation_class("mx.product")(addresses, values)
+    return addresses, values
 
 
 def pass_template(op: PassOp) -> InstructionOperation:
@@ -157,9 +204,9 @@ def top_template(op: TopOp) -> InstructionOperation:
         "columns": columns,
         "keep": op.keep.value.data,
         "values_stride": _stride(place.strides[0], rows, form),
-        "mask_stride": _stride(bits.strides[0], rows, Format.BOOL),
+        "mask_stride": _stride(bits.strides[0], rows, Format.B1),
     }
-    addresses = [("values", values, place.offset * form.bytes), ("mask", mask, bits.offset)]
+    addresses = [("values", values, place.offset * form.bytes), ("mask", mask, _bytes(bits.offset, Format.B1))]
     return operation_class("sx.top")(addresses, fields)
 
 
@@ -170,15 +217,33 @@ def compact_template(op: CompactOp) -> InstructionOperation:
     fields: dict[str, FieldValue] = {
         "rows": rows,
         "columns": listed.sizes[0],
-        "mask_stride": _stride(bits.strides[0], rows, Format.BOOL),
+        "mask_stride": _stride(bits.strides[0], rows, Format.B1),
     }
     word = Format.I32.bytes
     addresses = [
-        ("mask", mask, bits.offset),
+        ("mask", mask, _bytes(bits.offset, Format.B1)),
         ("ids", ids, listed.offset * word),
         ("count", count, counted.offset * word),
     ]
     return operation_class("sx.compact")(addresses, fields)
+
+
+def pack_template(op: PackOp) -> InstructionOperation:
+    """`sx.pack`."""
+    (mask, bits), (count, counted) = op.places
+    rows, columns = bits.sizes
+    fields: dict[str, FieldValue] = {
+        "rows": rows,
+        "columns": columns,
+        "mask_stride": _stride(bits.strides[0], rows, Format.B1),
+        "window": op.window.value.data,
+        "width": op.width.value.data,
+    }
+    addresses = [
+        ("mask", mask, _bytes(bits.offset, Format.B1)),
+        ("count", count, counted.offset * Format.I32.bytes),
+    ]
+    return operation_class("sx.pack")(addresses, fields)
 
 
 def _lower(op: Operation) -> InstructionOperation | None:
@@ -195,6 +260,8 @@ def _lower(op: Operation) -> InstructionOperation | None:
             return top_template(op)
         case CompactOp():
             return compact_template(op)
+        case PackOp():
+            return pack_template(op)
         case _:
             return None
 

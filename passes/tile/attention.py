@@ -157,10 +157,10 @@ class AttentionLowering(Lowering):
             return None
         made = None if op.pattern is None else op.pattern.owner
         if made is not None and not isinstance(made, nn.ConstantOp):
-            raise self._refused("pattern", "the pattern is no constant", "a bitmap that is known to the compiler")
+            raise self.refused("pattern", "the pattern is no constant", "a bitmap that is known to the compiler")
         runs = op.runs(None if made is None else self.scope.store.array(made.data))
         if runs is None:
-            raise self._refused(op.form.text, f"attention form '{op.form.text}' has no lowering", "another form")
+            raise self.refused(op.form.text, f"attention form '{op.form.text}' has no lowering", "another form")
         if op.causal is not None and math.isinf(op.fill.value.data):
             ends = np.arange(self.queries, dtype=np.int64) + (op.causal_offset.value.data + 1)
             causal = KeyRuns.one_each(self.keys, 0, ends)
@@ -168,14 +168,15 @@ class AttentionLowering(Lowering):
         if all(each.is_full for each in runs):
             return None
         if op.p_zero_point.value.data:
-            raise self._refused(
+            raise self.refused(
                 op.form.text,
                 f"weights have the zero point {op.p_zero_point.value.data}, so that hidden keys count too",
                 "the form dense, or weights with a zero point of 0 as int8",
             )
         return runs
 
-    def _refused(self, subject: str, reason: str, remedy: str) -> UnsupportedError:
+    def refused(self, subject: str, reason: str, remedy: str) -> UnsupportedError:
+        """The error of an attention that cannot be lowered."""
         return UnsupportedError((Blocking(self.kernel.path or subject, "Attention", reason, remedy),))
 
     def _divisions(self) -> tuple[tuple[AttentionPart, ...], ...]:

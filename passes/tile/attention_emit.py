@@ -20,7 +20,7 @@ from .attention_graph import Graph
 from .attention_masks import MaskTiles
 from .attention_plan import AttentionPart, AttentionPlan, ScoreForm
 from .attention_sight import BlockSight, PanelLoop, PanelSight, Shown, Stretch
-from .build import Span, TileBuilder
+from .build import Mask, Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held, emit_pass
 from .pack import Slot
@@ -101,8 +101,7 @@ class AttentionEmission:
                 self.masks.preload()
             for depth, extent in enumerate(kernel.outer):
                 if depth == 2:
-                    self.key = self._held(kernel.key)
-                    self.value = self._held(kernel.value)
+                    self.begin_head()
                 if depth == 0 or self.part.head is None:
                     index = stack.enter_context(builder.loop(extent))
                 else:
@@ -114,6 +113,10 @@ class AttentionEmission:
             groups = [list(group) for _, group in groupby(loops, lambda loop: loop.count > 1 and id(loop))]
             for group in groups:
                 self._group(group, alone=len(groups) == 1)
+
+    def begin_head(self) -> None:
+        """What all query heads of a key head share."""
+        self.key, self.value = self._held(self.kernel.key), self._held(self.kernel.value)
 
     def _group(self, loops: Sequence[PanelLoop], alone: bool) -> None:
         """A loop over panels, or several panels written out; `alone` where the loops around have nothing else."""
@@ -140,7 +143,7 @@ class AttentionEmission:
                     self._sweeps(block)
             return
         blocks = [block for panel in panels for block in self.blocks(panel, self._moved(panel), None)]
-        self.stagger(blocks, self._weights, self._values, around)
+        self.stagger(blocks, self.make_weights, self._values, around)
 
     def _moved(self, panel: PanelSight) -> list[Held]:
         """The queries of each block of a panel, which come on chip together."""
@@ -236,8 +239,8 @@ class AttentionEmission:
         """Some of the values, likewise."""
         return self.right(self.kernel.value, whole, Span.of(0, self.kernel.value_width), span)
 
-    def scores(self, block: Block, span: Span, key: Held) -> Held:
-        """q k^T of a block and a piece of keys, in ACC."""
+    def scores(self, block: Block, span: Span, key: Held, mask: Mask | None = None) -> Held:
+        """q k^T of a block and a piece of keys, in ACC; of a `mask`, what that keeps."""
         kernel = self.kernel
         depth = Minimum.of(kernel.key_width)
         acc = self.accumulator(block.rows, span.limit, kernel.scoring.mode.accumulator)
@@ -249,6 +252,7 @@ class AttentionEmission:
             kernel.scoring.mode.label,
             turned,
             values=kernel.scoring.values,
+            mask=mask,
         )
         return acc
 
@@ -310,9 +314,9 @@ class AttentionEmission:
         """q k^T of a block and a piece of its keys, in ACC."""
         return self.scores(block, piece.keys, self.keys(piece.keys, block.keys[piece.stretch.source]))
 
-    def _weights(self, block: Block) -> None:
+    def make_weights(self, block: Block) -> None:
         """Scores of a block, and weights from them."""
-        outputs = self._weight_outputs(block)
+        outputs = self.weight_outputs(block)
         sight = block.sight
         if self.tiling.form is ScoreForm.WHOLE:
             (stretch,) = sight.stretches
@@ -329,7 +333,7 @@ class AttentionEmission:
         given = {"kept": kept, self.kernel.graphs.statistic: statistic}
         self.passes(self.graphs[1], block.rows, whole, given, outputs)
 
-    def _weight_outputs(self, block: Block) -> dict[int, Held]:
+    def weight_outputs(self, block: Block) -> dict[int, Held]:
         """Where the last graph over scores puts the weights, and their sums where it gives some."""
         places = (block.weights, block.column)
         return dict(zip(range(len(self.graphs[-1].graph.outputs)), places, strict=False))
@@ -357,9 +361,10 @@ class AttentionEmission:
         acc: Held,
         index: AffineForm,
         stage: int = 0,
+        mask: Mask | None = None,
     ) -> None:
         """The weights of a piece of keys, at `place` in the block's row of weights, times their values, added to `acc`
-        from the second piece on."""
+        from the second piece on; of a `mask`, the weights that it keeps."""
         kernel = self.kernel
         columns = Minimum.of(kernel.value_width)
         turned = kernel.value.turned
@@ -373,6 +378,7 @@ class AttentionEmission:
             index,
             stage,
             kernel.valuing.values,
+            mask,
         )
 
     def store(self, rows: Span, known: Mapping[str, Held], stage: int) -> None:
@@ -396,7 +402,7 @@ class AttentionEmission:
                 found = {0: given[names[number]]}
                 self.score_passes(number, block, piece, {"acc": acc, **known}, found, piece.number)
         result = self.accumulator(block.rows, columns.limit, self.kernel.valuing.mode.accumulator)
-        outputs = self._weight_outputs(block)
+        outputs = self.weight_outputs(block)
         for piece in self.pieces(block.sight.stretches):
             acc = self.scored(block, piece)
             self.score_passes(last, block, piece, {"acc": acc, **given}, outputs, piece.number)

@@ -106,7 +106,7 @@ class Graph:
         return frozenset(index for index, source in enumerate(self.sources) if source == "acc")
 
 
-class _Maker:
+class Maker:
     """A lane graph under construction, with its leaves."""
 
     def __init__(self) -> None:
@@ -137,8 +137,8 @@ class _Maker:
 @frozen(eq=False)
 class AttentionGraphs:
     """Makes the graphs of one attention: `factors` are its stored values, `score_form` and `value_form` the formats of
-    the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that a tile of bools named
-    `shown` does not show are hidden."""
+    the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that a tile named `shown`, of
+    `shown_form`, does not show are hidden."""
 
     op: sattn.AttentionOp
     factors: Factors
@@ -147,6 +147,7 @@ class AttentionGraphs:
     weight_form: Format
     value_form: Format
     hiding: bool = False
+    shown_form: Format = Format.BOOL
 
     @property
     def _zero_nan(self) -> bool:
@@ -154,14 +155,18 @@ class AttentionGraphs:
         shown = not self.op.form.is_dense and self.op.empty_row.data == EmptyRow.UNIFORM
         return shown or self.op.empty_row.data == EmptyRow.ZERO
 
-    def _score(self, make: _Maker) -> int:
+    def score(self, make: Maker) -> int:
         """q k^T as the array left it, with its factors, scale, cap and masks; of a pattern, those shown."""
         b, factors = make.builder, self.factors
         score = make.given("acc", self.score_form, Extent.FULL)
         for offset in (factors.query_offset, factors.key_offset):
             if offset is not None:
                 score = b.apply("sub", score, make.stored(offset))
-        score = b.as_kind(score, "float")
+        return self.masked(make, b.as_kind(score, "float"))
+
+    def masked(self, make: Maker, score: int) -> int:
+        """A product of queries and keys with its factors, scale, cap and masks; of a pattern, those shown."""
+        b, factors = make.builder, self.factors
         for factor in (factors.query, factors.key):
             if factor is not None:
                 score = b.apply("mul", score, make.stored(factor))
@@ -181,9 +186,12 @@ class AttentionGraphs:
         if factors.key_index is not None and factors.last_key is not None:
             seen = b.apply("le", make.stored(factors.key_index), make.stored(factors.last_key))
             score = b.apply("select", seen, score, hidden)
-        if self.hiding:
-            score = b.apply("select", make.given("shown", Format.BOOL, Extent.FULL), score, b.immediate(-math.inf))
-        return score
+        return self.shown(make, score) if self.hiding else score
+
+    def shown(self, make: Maker, score: int) -> int:
+        """A score, -inf where the tile named `shown` does not show it."""
+        shown = make.given("shown", self.shown_form, Extent.FULL)
+        return make.builder.apply("select", shown, score, make.builder.immediate(-math.inf))
 
     @property
     def fixed(self) -> bool:
@@ -210,12 +218,12 @@ class AttentionGraphs:
         """What `scores` finds of a row while it keeps the pieces."""
         return "total" if self.bounded else "maximum"
 
-    def _raw(self, make: _Maker, score: int, maximum: int | None) -> int:
+    def _raw(self, make: Maker, score: int, maximum: int | None) -> int:
         """The weights before they are divided by their sum."""
         b = make.builder
         return b.apply("exp", score if maximum is None else b.apply("sub", score, maximum))
 
-    def _finish_weights(self, make: _Maker, score: int, maximum: int | None, total: int | None) -> None:
+    def finish_weights(self, make: Maker, score: int, maximum: int | None, total: int | None) -> None:
         """Outputs: the weights, and their sums (asked for here, or given as `total` by an earlier graph). Of weights of
         a fixed scale those of their levels, where values have a zero point."""
         if self.fixed:
@@ -230,7 +238,7 @@ class AttentionGraphs:
         b.output(level, self.weight_form, full=True)
         b.output(b.reduce("sum", raw), Format.F32, full=False)
 
-    def _finish_levels(self, make: _Maker, score: int, maximum: int | None, summed: int, kept: bool = False) -> None:
+    def _finish_levels(self, make: Maker, score: int, maximum: int | None, summed: int, kept: bool = False) -> None:
         """Outputs: levels of fixed weights, given the sum of all before division, and the sums of the levels where
         values have a zero point. `kept`: `score` is the weight before division already."""
         b = make.builder
@@ -244,7 +252,7 @@ class AttentionGraphs:
         if self.op.v_zero_point.value.data:
             b.output(b.reduce("sum", b.as_kind(level, "float")), Format.F32, full=False)
 
-    def _compared(self, make: _Maker, weight: int, base: int | None = None) -> int:
+    def _compared(self, make: Maker, weight: int, base: int | None = None) -> int:
         """How many thresholds (from a row's `base` up) are no greater than a weight."""
         b, level = make.builder, None
         for threshold in self.factors.thresholds:
@@ -255,7 +263,7 @@ class AttentionGraphs:
         assert level is not None
         return level
 
-    def _rounded_level(self, make: _Maker, weight: int) -> int:
+    def _rounded_level(self, make: Maker, weight: int) -> int:
         """A weight over its scale, rounded, by a zero point, and clamped where storing it does not."""
         b = make.builder
         assert self.factors.weight is not None
@@ -274,8 +282,8 @@ class AttentionGraphs:
 
     def levels(self) -> Graph:
         """From scores in ACC to levels that thresholds make of them, and their sums where values have a zero point."""
-        make = _Maker()
-        level = self._compared(make, self._score(make))
+        make = Maker()
+        level = self._compared(make, self.score(make))
         make.builder.output(level, self.weight_form, full=True)
         if self.op.v_zero_point.value.data:
             summed = make.builder.reduce("sum", make.builder.as_kind(level, "float"))
@@ -284,16 +292,16 @@ class AttentionGraphs:
 
     def whole(self) -> Graph:
         """From a whole row of scores in ACC to weights and sums."""
-        make = _Maker()
-        score = self._score(make)
-        self._finish_weights(make, score, None if self.bounded else make.builder.reduce("max", score), None)
+        make = Maker()
+        score = self.score(make)
+        self.finish_weights(make, score, None if self.bounded else make.builder.reduce("max", score), None)
         return make.build()
 
     def scores(self) -> Graph:
         """From a piece of a row in ACC to scores kept as f32, and the maximum so far; of bounded ones to weights before
         division (scores, where those are compared), and the sum so far."""
-        make = _Maker()
-        b, score = make.builder, self._score(make)
+        make = Maker()
+        b, score = make.builder, self.score(make)
         raw = self._raw(make, score, None) if self.bounded else score
         b.output(score if self.by_logarithm else raw, Format.F32, full=True)
         b.output(b.reduce("sum" if self.bounded else "max", raw), Format.F32, full=False)
@@ -301,44 +309,44 @@ class AttentionGraphs:
 
     def weights(self) -> Graph:
         """From what `scores` kept and found of a row to weights and sums."""
-        make = _Maker()
+        make = Maker()
         kept = make.given("kept", Format.F32, Extent.FULL)
         found = make.given(self.statistic, Format.F32, Extent.COLUMN)
         if self.bounded:
             self._finish_levels(make, kept, None, found, kept=True)
         else:
-            self._finish_weights(make, kept, found, None)
+            self.finish_weights(make, kept, found, None)
         return make.build()
 
     def maximum(self) -> Graph:
         """From a piece of a row in ACC to the maximum so far."""
-        make = _Maker()
-        make.builder.output(make.builder.reduce("max", self._score(make)), Format.F32, full=False)
+        make = Maker()
+        make.builder.output(make.builder.reduce("max", self.score(make)), Format.F32, full=False)
         return make.build()
 
     def total(self) -> Graph:
         """From a piece of a row in ACC (and the maximum) to the sum so far."""
-        make = _Maker()
-        raw = self._raw(make, self._score(make), self._maximum(make))
+        make = Maker()
+        raw = self._raw(make, self.score(make), self._maximum(make))
         make.builder.output(make.builder.reduce("sum", raw), Format.F32, full=False)
         return make.build()
 
     def pieces(self) -> Graph:
         """From a piece of a row in ACC and the maximum (and the sum, where levels of weights are fixed) to weights; and
         otherwise to the sum so far."""
-        make = _Maker()
-        score = self._score(make)
+        make = Maker()
+        score = self.score(make)
         total = make.given("total", Format.F32, Extent.COLUMN) if self.fixed else None
-        self._finish_weights(make, score, self._maximum(make), total)
+        self.finish_weights(make, score, self._maximum(make), total)
         return make.build()
 
-    def _maximum(self, make: _Maker) -> int | None:
+    def _maximum(self, make: Maker) -> int | None:
         """A row's maximum as an earlier graph found it, None where none is taken off."""
         return None if self.bounded else make.given("maximum", Format.F32, Extent.COLUMN)
 
     def merged(self) -> Graph:
         """From weights times values of a piece in ACC, the output so far and its factor to the output."""
-        make = _Maker()
+        make = Maker()
         b = make.builder
         piece = b.as_kind(make.given("acc", self.value_form, Extent.FULL), "float")
         before = make.given("output", Format.F32, Extent.FULL)
@@ -349,7 +357,7 @@ class AttentionGraphs:
     def finished(self, epilogue: Cluster, merged: bool = False) -> Graph:
         """From weights times values (in ACC, or `merged` in SRAM) and the sums to what `epilogue` (of the attention's
         result, its first leaf) stores."""
-        make = _Maker()
+        make = Maker()
         b = make.builder
         factors = self.factors
         total = make.given(*(("output", Format.F32) if merged else ("acc", self.value_form)), Extent.FULL)
@@ -385,7 +393,7 @@ def _rounded(builder: LaneGraphBuilder, value: int, form: Format) -> int:
     return builder.apply("sub", spread, builder.apply("sub", spread, value))
 
 
-def _append(make: _Maker, epilogue: Cluster, value: int, split: HeadSplit) -> None:
+def _append(make: Maker, epilogue: Cluster, value: int, split: HeadSplit) -> None:
     """The epilogue's nodes behind `value`, which stands for its first leaf; its outputs become those of the graph."""
     b = make.builder
     places: list[int] = []

@@ -19,6 +19,9 @@ from ...dialects.tile import (
     ForOp,
     GatherOp,
     KernelOp,
+    MaskedProductOp,
+    Multiplication,
+    PackOp,
     PassOp,
     Place,
     ProductOp,
@@ -63,6 +66,19 @@ def tile_span(extent: int, size: int, index: AffineForm) -> Span:
     if extent % size == 0:
         return Span(start, Minimum.of(size))
     return Span(start, Minimum((AffineForm.of(size), AffineForm.of(extent) - start)))
+
+
+@frozen
+class Mask:
+    """What a product leaves out: `masked` says whether the bits are those of the `result` or of the `left` operand, and
+    the array gathers at most `width` of them from `window` columns for each of its rows, of which there are no more
+    than `limit`."""
+
+    masked: str
+    bits: Place
+    window: int
+    width: int
+    limit: int
 
 
 @cache
@@ -197,21 +213,18 @@ class TileBuilder:
         accumulate: AffineForm | int = 0,
         stage: int = 0,
         values: tuple[Values, Values] | None = None,
+        mask: Mask | None = None,
     ) -> None:
-        """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`."""
-        op = ProductOp(
-            a.buffer,
-            a.access,
-            b.buffer,
-            b.access,
-            acc.buffer,
-            acc.access,
-            mode,
-            transpose_b,
-            _switch(accumulate),
-            values,
-        )
-        self.insert(op, stage)
+        """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`. With a `mask`, the rows that
+        it packs into are counted before; see `MaskedProductOp`."""
+        product = Multiplication(a, b, acc, mode, transpose_b, _switch(accumulate), values)
+        if mask is None:
+            self.insert(ProductOp(product), stage)
+            return
+        count = Place(self.alloc("sram", (1,), Format.I32), Access.of(0, (1,), (1,)))
+        self.insert(PackOp(mask.bits, count, mask.window, mask.width), stage)
+        masked = MaskedProductOp(mask.masked, product, mask.bits, count, mask.limit, mask.window, mask.width)
+        self.insert(masked, stage)
 
     def lane_pass(
         self,

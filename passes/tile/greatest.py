@@ -30,7 +30,7 @@ class GreatestLowering(Lowering):
         columns, count = shape_of(self._op.input)[-1], self._op.count.value.data
         buffers = (
             ((columns,), Format.F32),
-            ((-(-columns // 8),), Format.U8),
+            ((1, columns), Format.B1),
             ((columns,), Format.I32),
             ((1,), Format.I32),
         )
@@ -46,14 +46,14 @@ class GreatestLowering(Lowering):
         """Loops over rows."""
         op, scope = self._op, self.scope
         *outer, columns = shape_of(op.input)
-        count, width = op.count.value.data, -(-columns // 8)
+        count, pitch = op.count.value.data, Format.B1.pitch(columns)
         with ExitStack() as loops:
             starts = [loops.enter_context(builder.loop(extent)) for extent in outer]
             ones = [1] * len(outer)
             values = Place(
                 builder.alloc("sram", (1, columns), scope.form(op.input)), Access.of(0, (1, columns), (columns, 1))
             )
-            mask = Place(builder.alloc("sram", (1, width), Format.U8), Access.of(0, (1, width), (width, 1)))
+            mask = Place(builder.alloc("sram", (1, columns), Format.B1), Access.of(0, (1, columns), (pitch, 1)))
             ids, number = (
                 Place(builder.alloc("sram", (extent,), Format.I32), Access.of(0, (extent,), (1,)))
                 for extent in (columns, 1)

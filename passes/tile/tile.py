@@ -21,7 +21,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Attribute, Block, Operation, Region, SSAValue
 from xdsl.passes import ModulePass
 
-from ...dialects import nn
+from ...dialects import nn, sattn
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of
 from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
@@ -39,6 +39,7 @@ from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
+from .pruned_attention import PrunedAttentionLowering
 from .recompute import recompute_norms, reduce_apart
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
@@ -292,12 +293,19 @@ def _lowerings_of(kernels: Iterable[Kernel], scope: Scope) -> list[Lowering]:
     blocking: list[Blocking] = []
     for kernel in kernels:
         try:
-            made.append(LOWERINGS[kernel.kind](kernel, scope))
+            made.append(_lowering_of(kernel)(kernel, scope))
         except UnsupportedError as error:
             blocking.extend(error.blocking)
     if blocking:
         raise UnsupportedError(blocking)
     return made
+
+
+def _lowering_of(kernel: Kernel) -> type[Lowering]:
+    anchor = kernel.anchor
+    if isinstance(anchor, sattn.AttentionOp) and anchor.form.pruning is not None:
+        return PrunedAttentionLowering
+    return LOWERINGS[kernel.kind]
 
 
 def _plan_attributes(plan: Plan) -> Mapping[str, Attribute]:

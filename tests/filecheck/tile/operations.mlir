@@ -12,7 +12,7 @@ func.func @main() {
   %s = tile.alloc : !tile.buffer<sram, f32>
   %ids = tile.alloc : !tile.buffer<sram, 64xi32>
   %b = tile.alloc : !tile.buffer<sram, 128x32xf32>
-  %bits = tile.alloc : !tile.buffer<sram, 64x16xui8>
+  %bits = tile.alloc : !tile.buffer<sram, 64x128x!bnn.unipolar>
   %flags = tile.alloc : !tile.buffer<sram, 4xi1>
   // CHECK: tile.kernel "up" path "encoder.0.ffn.up" plan {rows = 64 : i64} values [<"h", 0, 0 [100, 32] [32, 1]>] (%y) {
   tile.kernel "up" path "encoder.0.ffn.up" plan {rows = 64 : i64} values [<"h", 0, 0 [100, 32] [32, 1]>] (%y) {
@@ -26,10 +26,14 @@ func.func @main() {
       tile.copy %x<8192 * d0 [min(64, -64 * d0 + 100), 128] [128, 1]> to %a<0 [min(64, -64 * d0 + 100), 128] [128, 1]>
       // CHECK: tile.gather ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       tile.gather ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
-      // CHECK: tile.top 8 of %a<0 [64, 128] [128, 1]> into %bits<0 [64, 16] [16, 1]>
-      tile.top 8 of %a<0 [64, 128] [128, 1]> into %bits<0 [64, 16] [16, 1]>
-      // CHECK: tile.compact %bits<0 [64, 16] [16, 1]> into %ids<0 [64] [1]> count %ids<0 [1] [1]>
-      tile.compact %bits<0 [64, 16] [16, 1]> into %ids<0 [64] [1]> count %ids<0 [1] [1]>
+      // CHECK: tile.top 8 of %a<0 [64, 128] [128, 1]> into %bits<0 [64, 128] [128, 1]>
+      tile.top 8 of %a<0 [64, 128] [128, 1]> into %bits<0 [64, 128] [128, 1]>
+      // CHECK: tile.compact %bits<0 [64, 128] [128, 1]> into %ids<0 [64] [1]> count %ids<0 [1] [1]>
+      tile.compact %bits<0 [64, 128] [128, 1]> into %ids<0 [64] [1]> count %ids<0 [1] [1]>
+      // CHECK: tile.pack %bits<0 [64, 128] [128, 1]> into %ids<0 [1] [1]> window 128 width 4
+      tile.pack %bits<0 [64, 128] [128, 1]> into %ids<0 [1] [1]> window 128 width 4
+      // CHECK: tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0> mask %bits<0 [64, 128] [128, 1]> rows %ids<0 [1] [1]> limit 2048 window 128 width 4
+      tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0> mask %bits<0 [64, 128] [128, 1]> rows %ids<0 [1] [1]> limit 2048 window 128 width 4
       // CHECK: tile.scatter ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       tile.scatter ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       // CHECK: tile.product f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0>

@@ -1,0 +1,124 @@
+"""Attention that keeps scores by their values: predict, select, and products of what is kept.
+
+Rows of scores lie on chip whole (the form `rows` of `attention_search`), since what is kept of one depends on all of
+it. For each block of queries:
+
+1. A round of a form that predicts multiplies levels of few bits; those of a key head's keys are made once. Later rounds
+   multiply what the last one kept.
+2. `sx.top`, or vector passes, give a bit for each score that is kept.
+3. The exact scores of these are made by `mx.masked`, a row of the array for each `sx.pack` of them; without a prediction
+   all exact scores were made before the selection.
+4. Weights are made of a row, and multiplied with the values by `mx.masked`, packed likewise.
+
+How many rows the masked products take is known when they run, and that is what they cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import fields, replace
+from typing import cast
+
+from ...dialects.key_runs import KeyRuns
+from ...isa.formats import Format
+from ...isa.instructions.sparse import SELECTION_PASSES
+from .attention import AttentionLowering, AttentionTiling
+from .attention_graph import Graph
+from .attention_plan import AttentionProblem, Passes, ScoreForm
+from .build import TileBuilder
+from .kernel import Kernel, Plan, Scope
+from .lane_graph import Extent
+from .pruned_attention_emit import PrunedEmission
+from .pruned_attention_graph import Levels, PrunedGraphs
+from .tiles import tile_bytes
+
+BITS = 1 / 8
+"""Bytes of a bit of a mask."""
+
+
+class PrunedAttentionLowering(AttentionLowering):
+    """Lowers an `sattn.attention` whose form is a pruning, with the elementwise operations behind it."""
+
+    def __init__(self, kernel: Kernel, scope: Scope) -> None:
+        super().__init__(kernel, scope)
+        pruning = self.op.form.pruning
+        assert pruning is not None
+        self.pruning = pruning
+        known = {field.name: getattr(self.graphs, field.name) for field in fields(self.graphs)}
+        self.graphs = self.pruned_graphs = PrunedGraphs(**known | {"shown_form": Format.B1})
+        self.hiding_graphs = self.pruned_hiding_graphs = replace(self.pruned_graphs, hiding=True)
+        self._check()
+
+    def _check(self) -> None:
+        engine = self.scope.machine.matrix
+        for bits in self.predicted_bits:
+            mode = Levels.of(bits).mode.label
+            if mode not in engine.rates:
+                reason = f"the matrix engine of machine {self.scope.machine.name} has no {mode} mode"
+                raise self.refused(mode, reason, "predictions of other bits")
+            if not self.key.turned:
+                reason = "scores are predicted by levels of keys, which do not lie row by row"
+                raise self.refused(str(self.pruning), reason, "a form that predicts no scores, such as topk:K")
+
+    @property
+    def predicted_bits(self) -> tuple[int, ...]:
+        """The bits of the levels that scores are predicted by."""
+        return tuple(bits for bits in dict.fromkeys(self.pruning.rounds) if bits)
+
+    def _runs(self) -> tuple[KeyRuns, ...] | None:
+        return None
+
+    @property
+    def forms(self) -> tuple[ScoreForm, ...]:
+        return (ScoreForm.ROWS,)
+
+    def form_graphs(self, form: ScoreForm, hiding: bool = False) -> tuple[Graph, ...]:
+        """As of dense attention, whose rows of scores are weighed as the pruning says."""
+        if form is not ScoreForm.ROWS:
+            return super().form_graphs(form, hiding)
+        if self.predicted_bits:
+            return (self.hiding_graphs.scores(), self.graphs.weights())
+        graphs, pruning = self.pruned_graphs, self.pruning
+        return (
+            graphs.scores(),
+            graphs.shown_weights() if pruning.within_softmax else graphs.selected_weights(pruning),
+        )
+
+    @property
+    def problem(self) -> AttentionProblem:
+        """As of dense attention, with passes and memory for predictions, selections and packing."""
+        problem, pruning = super().problem, self.pruning
+        pieces, rows = problem.passes[ScoreForm.ROWS], problem.over_rows
+        rounds = sum(bits > 0 for bits in pruning.rounds)
+        predicted = self._passes(self.pruned_graphs.predicted()) if rounds else Passes(0, 0)
+        selection = Passes(0, 0)
+        if rounds and not pruning.keep:
+            selection = self._passes(self.pruned_graphs.selection(pruning))
+        products = rounds + 1
+        count = rows.count + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
+        # The bits of a block stay until its values are multiplied, beside those of the next.
+        kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
+        kept += sum(Levels.of(bits).form.width * self.key_width + 4 for bits in self.predicted_bits) / self.keys
+        joined = Passes(pieces.count + rounds * predicted.count, max(pieces.kept, predicted.kept))
+        passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])
+        return replace(problem, passes=passes, over_rows=Passes(count, kept))
+
+    @property
+    def whole_bytes(self) -> int:
+        levels = sum(
+            tile_bytes(Extent.FULL, self.keys, self.key_width, Levels.of(bits).form)
+            + tile_bytes(Extent.ROW, 1, self.keys, Format.F32)
+            for bits in self.predicted_bits
+        )
+        batch, groups, _ = self.outer
+        return super().whole_bytes + levels * (2 if batch * groups > 1 else 1)
+
+    @property
+    def shape(self) -> Hashable:
+        return PrunedAttentionLowering, self.pruning, super().shape
+
+    def emit(self, plan: Plan, builder: TileBuilder) -> None:
+        if 0 in (*self.outer, self.queries, self.value_width):
+            return
+        for part, tiling in cast(AttentionTiling, plan).parts:
+            PrunedEmission(self, part, tiling, builder).run()
