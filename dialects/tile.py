@@ -860,8 +860,8 @@ class MaskedProductOp(MatrixProduct):
         _print_place(printer, self.mask, self.mask_access.data)
         printer.print_string(" rows ")
         _print_place(printer, self.packed, self.packed_access.data)
-        for keyword in ("limit", "window", "width"):
-            printer.print_string(f" {keyword} {self.properties[keyword].value.data}")
+        for keyword, number in (("limit", self.limit), ("window", self.window), ("width", self.width)):
+            printer.print_string(f" {keyword} {number.value.data}")
         _tail(self, printer)
 
 

@@ -10,15 +10,16 @@ from .pruning import Lanes, Node, Pruning
 
 @frozen
 class Energon(Pruning):
-    """Round after round keeps the scores that reach mean + `alpha` (maximum - mean) of those left in the row, predicted
-    by levels of as many bits as `bits` says: `2+4` are two rounds."""
+    """Round after round keeps the scores that reach a threshold between those left in the row: their mean (`alpha` 0),
+    towards their maximum (up to 1) or their minimum (down to -1). Scores are predicted by levels of as many bits as
+    `bits` says: `2+4` are two rounds."""
 
     label = "energon"
     alpha: float = 0.0
     bits: str = "2+4"
 
     def __post_init__(self) -> None:
-        self.refuse(not 0 <= self.alpha <= 1, "a threshold lies between mean (0) and maximum (1)")
+        self.refuse(not -1 <= self.alpha <= 1, "a threshold lies between minimum (-1), mean (0) and maximum (1)")
         parts = self.bits.split("+")
         self.refuse(not all(part.isdecimal() for part in parts), "bits are numbers joined by +")
         for part in parts:
@@ -29,12 +30,19 @@ class Energon(Pruning):
         return tuple(map(int, self.bits.split("+")))
 
     def selected(self, lanes: Lanes[Node], score: Node) -> Node:
+        def scaled(value: Node, factor: float) -> Node:
+            return lanes.apply("mul", value, lanes.immediate(factor))
+
         left = lanes.apply("gt", score, lanes.immediate(-math.inf))
-        zero, one = lanes.immediate(0.0), lanes.immediate(1.0)
+        zero, one, above = (lanes.immediate(value) for value in (0.0, 1.0, math.inf))
         total = lanes.reduce("sum", lanes.apply("select", left, score, zero))
         mean = lanes.apply("div", total, lanes.reduce("sum", lanes.apply("select", left, one, zero)))
         greatest = lanes.reduce("max", score)
-        above = lanes.apply("mul", lanes.apply("sub", greatest, mean), lanes.immediate(self.alpha))
+        if self.alpha < 0:
+            bound = lanes.reduce("min", lanes.apply("select", left, score, above))
+        else:
+            bound = greatest
+        part = abs(self.alpha)
+        least = lanes.apply("add", scaled(bound, part), scaled(mean, 1 - part))
         # A mean of equal scores may be rounded to more than any of them.
-        least = lanes.apply("min", lanes.apply("add", mean, above), greatest)
-        return lanes.apply("and", left, lanes.apply("ge", score, least))
+        return lanes.apply("and", left, lanes.apply("ge", score, lanes.apply("min", least, greatest)))

@@ -1,7 +1,7 @@
 """Forms that keep some of the scores by their values: what they have in common, and their definition in numpy.
 
-A form says in which rounds it looks at scores, and which of them a round keeps: so many of a row's greatest (`keep`), or
-those that fulfil a condition, which it spells in lane functions (`selected`). The definition evaluates that spelling
+A form says in which rounds it looks at scores, and which of them a round keeps: so many of a row's greatest (`keep`),
+or those that fulfil a condition, which it spells in lane functions (`selected`). The definition evaluates that spelling
 with numpy, the lowering makes vector passes of it: it stands once.
 """
 

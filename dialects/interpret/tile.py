@@ -149,9 +149,7 @@ class _Runner:
             case CompactOp():
                 self._compact(op, indices, scope)
             case PackOp():
-                mask = self._read(op.places[0], indices, scope)
-                count = sub_rows(mask != 0, op.window.value.data, op.width.value.data)
-                self._write(op.places[1], indices, scope, np.array([count], np.int32))
+                self._pack(op, indices, scope)
             case ReturnOp():
                 pass
             case _:
@@ -233,19 +231,23 @@ class _Runner:
     def _product(self, op: ProductOp | MaskedProductOp, indices: tuple[int, ...], scope: _Scope) -> None:
         a, b = self._read(op.places[0], indices, scope), self._read(op.places[1], indices, scope)
         acc = op.places[2]
-        mask = None
+        shown: Array | None = None
         if isinstance(op, MaskedProductOp):
             mask = self._read(op.places[3], indices, scope) != 0
+            if 0 in (*a.shape, *b.shape):
+                return
             self._check_packed(op, mask, indices, scope)
             if op.masked.data == "left":
                 a = np.where(mask, a, np.zeros((), a.dtype))
+            else:
+                shown = mask
         if op.transpose_b is not None:
             b = b.T
         if 0 in (*a.shape, b.shape[1]):
             return
         result = _multiply(a, b, MatrixMode.parse(op.mode.data), op.values)
-        if mask is not None and mask.shape == result.shape and op.masked.data == "result":
-            result = np.where(mask, result, np.zeros((), result.dtype))
+        if shown is not None:
+            result = np.where(shown, result, np.zeros((), result.dtype))
         if op.accumulate is not None and op.accumulate.data.evaluate(indices) > 0:
             result = self._read(acc, indices, scope) + result
         self._write(acc, indices, scope, result)
@@ -287,6 +289,12 @@ class _Runner:
         rows = sub_rows(mask, op.window.value.data, op.width.value.data)
         if not rows <= packed <= op.limit.value.data:
             raise Fault(f"the mask packs into {rows} rows, {packed} are taken, of at most {op.limit.value.data}")
+
+    def _pack(self, op: PackOp, indices: tuple[int, ...], scope: _Scope) -> None:
+        mask = self._read(op.places[0], indices, scope)
+        if mask.size:
+            count = sub_rows(mask != 0, op.window.value.data, op.width.value.data)
+            self._write(op.places[1], indices, scope, np.array([count], np.int32))
 
     def _compact(self, op: CompactOp, indices: tuple[int, ...], scope: _Scope) -> None:
         mask, ids, count = op.places

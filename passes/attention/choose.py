@@ -14,6 +14,7 @@ from xdsl.passes import ModulePass
 from ...dialects import sattn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
+from ...dialects.forms.pruning import Pruning
 from ...dialects.nn import EmptyRow
 from ...isa.errors import InputError, UsageError
 from ..attention_rules import AttentionRule
@@ -53,6 +54,9 @@ def _rewrite(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None]
     if any(not form.patterns for form in forms) and len(set(forms)) > 1:
         names = ", ".join(sorted({str(form) for form in forms}))
         raise UsageError(f"{path_of(attention)}: heads of the forms {names} do not go together", "only patterns do")
+    refused = attention.no_pruning
+    if refused is not None and any(isinstance(part, Pruning) for form in forms for part in form.forms):
+        raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}")
     build = Builder.before(attention, store)
     pattern = _pattern(attention, heads, build)
     if all(form == forms[0] for form in forms):

@@ -36,6 +36,8 @@ MAXIMUM_COPY_RANK = 4
 MAXIMUM_EXTENT = 65535
 """The largest extent that an instruction's 16-bit field holds."""
 
+NO_ROWS = LaneProgram.parse("out 0")
+
 Size = Minimum | AffineForm | int
 
 
@@ -222,6 +224,10 @@ class TileBuilder:
             self.insert(ProductOp(product), stage)
             return
         count = Place(self.alloc("sram", (1,), Format.I32), Access.of(0, (1,), (1,)))
+        if any(size.constant is None for size in mask.bits.access.sizes):
+            # Where a size is cut to nothing nobody counts, and the count is read all the same.
+            one = Place(count.buffer, Access.of(0, (1, 1), (1, 1)))
+            self.lane_pass(NO_ROWS, 1, 1, out=one, stage=stage)
         self.insert(PackOp(mask.bits, count, mask.window, mask.width), stage)
         masked = MaskedProductOp(mask.masked, product, mask.bits, count, mask.limit, mask.window, mask.width)
         self.insert(masked, stage)

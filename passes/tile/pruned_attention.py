@@ -3,11 +3,11 @@
 Rows of scores lie on chip whole (the form `rows` of `attention_search`), since what is kept of one depends on all of
 it. For each block of queries:
 
-1. A round of a form that predicts multiplies levels of few bits; those of a key head's keys are made once. Later rounds
-   multiply what the last one kept.
+1. A round of a form that predicts multiplies levels of few bits; those of a key head's keys are made once. Later
+   rounds multiply what the last one kept.
 2. `sx.top`, or vector passes, give a bit for each score that is kept.
-3. The exact scores of these are made by `mx.masked`, a row of the array for each `sx.pack` of them; without a prediction
-   all exact scores were made before the selection.
+3. The exact scores of these are made by `mx.masked`, a row of the array for each `sx.pack` of them; without a
+   prediction all exact scores were made before the selection.
 4. Weights are made of a row, and multiplied with the values by `mx.masked`, packed likewise.
 
 How many rows the masked products take is known when they run, and that is what they cost.
@@ -16,7 +16,7 @@ How many rows the masked products take is known when they run, and that is what 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import cast
 
 from ...dialects.key_runs import KeyRuns
@@ -44,8 +44,16 @@ class PrunedAttentionLowering(AttentionLowering):
         pruning = self.op.form.pruning
         assert pruning is not None
         self.pruning = pruning
-        known = {field.name: getattr(self.graphs, field.name) for field in fields(self.graphs)}
-        self.graphs = self.pruned_graphs = PrunedGraphs(**known | {"shown_form": Format.B1})
+        known = self.graphs
+        self.graphs = self.pruned_graphs = PrunedGraphs(
+            known.op,
+            known.factors,
+            known.split,
+            known.score_form,
+            known.weight_form,
+            known.value_form,
+            shown_form=Format.B1,
+        )
         self.hiding_graphs = self.pruned_hiding_graphs = replace(self.pruned_graphs, hiding=True)
         self._check()
 

@@ -75,7 +75,7 @@ class PrunedEmission(AttentionEmission):
         return found
 
     def _make_levels(self, bits: int, rows: Span, values: Held, stored: Format, found: _Leveled) -> None:
-        graph = self._lowering.pruned_graphs.levels(bits, stored)
+        graph = self._lowering.pruned_graphs.row_levels(bits, stored)
         outputs = {0: found.levels, 1: found.steps}
         self.passes(graph, rows, Span.of(0, self.kernel.key_width), {"operand": values}, outputs)
 
@@ -182,7 +182,8 @@ class PrunedEmission(AttentionEmission):
         mask: Mask | None = None,
     ) -> None:
         """As of dense attention, of the weights that are kept."""
-        assert isinstance(block, _PrunedBlock) and mask is None
+        assert isinstance(block, _PrunedBlock)
+        assert mask is None
         bits = replace(block.kept, offset=block.kept.offset + place)
         mask = self._mask("left", bits, block.rows, span, self.kernel.valuing.mode)
         super().add_values(block, span, place, value, acc, index, stage, mask)

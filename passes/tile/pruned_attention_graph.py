@@ -54,7 +54,7 @@ class _Row:
 class PrunedGraphs(AttentionGraphs):
     """Makes the graphs of an attention whose form is a pruning. A tile named `shown` has the bits of what is kept."""
 
-    def levels(self, bits: int, stored: Format) -> Graph:
+    def row_levels(self, bits: int, stored: Format) -> Graph:
         """From queries or keys, stored in a format, to their levels and each row's step."""
         make = Maker()
         b = make.builder
