@@ -25,7 +25,7 @@ from ...isa.frozen import frozen
 from ..key_runs import Bools, Ints, KeyRuns
 
 if TYPE_CHECKING:
-    from ..constants import Array
+    pass
 
 PARAMETER_TYPES = {"int": int, "float": float, "str": str}
 
@@ -103,8 +103,6 @@ class Pattern(Form):
     @abstractmethod
     def runs(self, tokens: Tokens) -> KeyRuns:
         """The definition: the keys that each query sees."""
-
-
 
 
 def _number(label: str, field: Field[Any], text: str) -> int | float | str:

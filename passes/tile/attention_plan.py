@@ -81,7 +81,8 @@ class AttentionProblem:
     over the output. `visible` is the number of keys that query 0 sees at most (None: every query may see all).
     `masked` bytes an element are loaded with each tile of scores; the output's are `loaded` and `stored`. `key_block`:
     pieces of so many keys make the weights (0: the whole row does). `forms`: those that there are. `sweeps`: how often
-    the last makes the scores. `staggered`: steps overlap.
+    the last makes the scores. `staggered`: steps overlap. `scored` and `valued`: the part of the products that is
+    thought to be left of the scores and of those with the values, where a mask leaves some out when they run.
     """
 
     batches: int
@@ -108,6 +109,8 @@ class AttentionProblem:
     forms: tuple[ScoreForm, ...]
     sweeps: int
     staggered: bool
+    scored: float = 1.0
+    valued: float = 1.0
 
     @property
     def heads(self) -> int:

@@ -146,7 +146,8 @@ def _array(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) ->
         (problem.value_width, value_width),
         keys,
     )
-    return (seen * scores).astype(np.int64) * problem.heads, (seen * values).astype(np.int64) * problem.heads
+    scores, values = seen * scores * problem.scored, seen * values * problem.valued
+    return scores.astype(np.int64) * problem.heads, values.astype(np.int64) * problem.heads
 
 
 def _vector(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any, steps: Column) -> tuple[Column, Column]:

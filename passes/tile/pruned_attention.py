@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from functools import cached_property
 from typing import cast
 
 from ...dialects.key_runs import KeyRuns
@@ -28,12 +29,17 @@ from .attention_plan import AttentionProblem, Passes, ScoreForm
 from .build import TileBuilder
 from .kernel import Kernel, Plan, Scope
 from .lane_graph import Extent
+from .pack import reads_before_writing
 from .pruned_attention_emit import PrunedEmission
 from .pruned_attention_graph import Levels, PrunedGraphs
 from .tiles import tile_bytes
 
 BITS = 1 / 8
 """Bytes of a bit of a mask."""
+
+EXPECTED = 0.25
+"""The part of the scores that tilings are chosen for where it is known only when they are made: published densities are
+0.08 to 0.27 (Lu et al., 2021, Sanger)."""
 
 
 class PrunedAttentionLowering(AttentionLowering):
@@ -92,6 +98,14 @@ class PrunedAttentionLowering(AttentionLowering):
             graphs.shown_weights() if pruning.within_softmax else graphs.selected_weights(pruning),
         )
 
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether weights are written over the scores that they are made of."""
+        graph = self.form_graphs(ScoreForm.ROWS)[1]
+        packing = self.packing(graph)
+        alike = self.graphs.weight_form is Format.F32
+        return alike and reads_before_writing(packing, graph.sources.index("score"), packing.outputs[0])
+
     @property
     def problem(self) -> AttentionProblem:
         """As of dense attention, with passes and memory for predictions, selections and packing."""
@@ -105,11 +119,18 @@ class PrunedAttentionLowering(AttentionLowering):
         products = rounds + 1
         count = rows.count + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
         # The bits of a block stay until its values are multiplied, beside those of the next.
-        kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
+        kept = max(rows.kept, selection.kept) - 4 * self.in_place + BITS * (len(pruning.rounds) + 1)
         kept += sum(Levels.of(bits).form.width * self.key_width + 4 for bits in self.predicted_bits) / self.keys
         joined = Passes(pieces.count + rounds * predicted.count, max(pieces.kept, predicted.kept))
         passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])
-        return replace(problem, passes=passes, over_rows=Passes(count, kept))
+        left = min(1.0, pruning.keep / self.keys) if pruning.keep else EXPECTED
+        return replace(
+            problem,
+            passes=passes,
+            over_rows=Passes(count, kept),
+            scored=left if rounds else 1.0,
+            valued=left,
+        )
 
     @property
     def whole_bytes(self) -> int:

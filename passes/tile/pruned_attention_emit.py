@@ -95,11 +95,12 @@ class PrunedEmission(AttentionEmission):
         """Scores of a block, what is kept of them, and weights of that."""
         assert isinstance(block, _PrunedBlock)
         outputs = self.weight_outputs(block)
+        row = block.weights if self._lowering.in_place else self._row(block)
         if self._lowering.predicted_bits:
             self._predict(block)
-            given = self._row(block, self.graphs[0], lambda piece: self._exact(block, piece))
+            given = self._scores(block, row, self.graphs[0], lambda piece: self._exact(block, piece))
         else:
-            given = self._row(block, self.graphs[0], lambda piece: {"acc": self.scored(block, piece)})
+            given = self._scores(block, row, self.graphs[0], lambda piece: {"acc": self.scored(block, piece)})
             if self._pruning.keep:
                 self._select(block, given, block.kept)
                 given["shown"] = block.kept
@@ -107,14 +108,18 @@ class PrunedEmission(AttentionEmission):
                 outputs[2] = block.kept
         self.passes(self.graphs[1], block.rows, Span(ZERO, block.sight.width), given, outputs)
 
-    def _row(self, block: Block, graph: Graph, made: Callable[[Piece], Mapping[str, Held]]) -> dict[str, Held]:
-        """Rows of scores and their maxima, from what is `made` for each piece of keys."""
-        kept = hold(self.builder, Extent.FULL, block.rows.limit, block.sight.limit, Format.F32)
+    def _row(self, block: Block) -> Held:
+        return hold(self.builder, Extent.FULL, block.rows.limit, block.sight.limit, Format.F32)
+
+    def _scores(
+        self, block: Block, row: Held, graph: Graph, made: Callable[[Piece], Mapping[str, Held]]
+    ) -> dict[str, Held]:
+        """Rows of scores, put in `row`, and their maxima, from what is `made` for each piece of keys."""
         maximum = self.column(block.rows)
         for piece in self.pieces(block.sight.stretches):
-            outputs = {0: replace(kept, offset=piece.place), 1: maximum}
+            outputs = {0: replace(row, offset=row.offset + piece.place), 1: maximum}
             self.passes(graph, block.rows, piece.keys, made(piece), outputs, piece.number)
-        return {"score": kept, "maximum": maximum}
+        return {"score": row, "maximum": maximum}
 
     def _exact(self, block: _PrunedBlock, piece: Piece) -> dict[str, Held]:
         """The exact scores of what is kept of a piece."""
@@ -159,7 +164,7 @@ class PrunedEmission(AttentionEmission):
             return {"acc": acc, **steps, **({} if seen is None else {"shown": seen})}
 
         graphs = self._lowering.pruned_graphs if shown is None else self._lowering.pruned_hiding_graphs
-        return self._row(block, graphs.predicted(), made)
+        return self._scores(block, self._row(block), graphs.predicted(), made)
 
     def _select(self, block: Block, row: Mapping[str, Held], bits: Held) -> None:
         """The bits of what a round keeps of its rows of scores."""
