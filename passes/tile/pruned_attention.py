@@ -104,7 +104,7 @@ class PrunedAttentionLowering(AttentionLowering):
         graph = self.form_graphs(ScoreForm.ROWS)[1]
         packing = self.packing(graph)
         alike = self.graphs.weight_form is Format.F32
-        return alike and reads_before_writing(packing, graph.sources.index("score"), packing.outputs[0])
+        return alike and reads_before_writing(packing, graph.sources.index("kept"), packing.outputs[0])
 
     @property
     def problem(self) -> AttentionProblem:

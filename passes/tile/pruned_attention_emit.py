@@ -119,7 +119,7 @@ class PrunedEmission(AttentionEmission):
         for piece in self.pieces(block.sight.stretches):
             outputs = {0: replace(row, offset=row.offset + piece.place), 1: maximum}
             self.passes(graph, block.rows, piece.keys, made(piece), outputs, piece.number)
-        return {"score": row, "maximum": maximum}
+        return {"kept": row, "maximum": maximum}
 
     def _exact(self, block: _PrunedBlock, piece: Piece) -> dict[str, Held]:
         """The exact scores of what is kept of a piece."""
@@ -170,7 +170,7 @@ class PrunedEmission(AttentionEmission):
         """The bits of what a round keeps of its rows of scores."""
         size = (block.rows.size, block.sight.width)
         if self._pruning.keep:
-            self.builder.insert(TopOp(row["score"].full(*size), bits.full(*size), self._pruning.keep))
+            self.builder.insert(TopOp(row["kept"].full(*size), bits.full(*size), self._pruning.keep))
             return
         graph = self._lowering.pruned_graphs.selection(self._pruning)
         self.passes(graph, block.rows, Span(ZERO, block.sight.width), row, {0: bits})

@@ -83,7 +83,7 @@ class PrunedGraphs(AttentionGraphs):
         return make.build()
 
     def _row(self, make: Maker) -> tuple[int, int]:
-        score = make.given("score", Format.F32, Extent.FULL)
+        score = make.given("kept", Format.F32, Extent.FULL)
         return score, make.given("maximum", Format.F32, Extent.COLUMN)
 
     def _selected(self, make: Maker, form: Pruning) -> int:
