@@ -6,10 +6,14 @@ import numpy as np
 
 from ...isa.frozen import frozen
 from .footprint import Ints, numbers
-from .slots import Stays, lowest_run, mask
+from .slots import Stays, highest_run, lowest_run, mask
 
 ALIGNMENT = 64
 """Buffers start at multiples of so many bytes: a DRAM burst, and whole hazard lines of every memory."""
+
+SMALL = 64
+"""What takes less than this part of a memory is placed from its top downwards, so that what passes by does not cut up
+the room that large buffers could come early to."""
 
 NO_PLACE = -1
 """The address of a buffer for which there was no place."""
@@ -57,7 +61,7 @@ def place(demand: Demand, capacity: int) -> Ints:
     starts = np.zeros(len(demand), dtype=np.int64)
     for order in orders:
         for _ in range(PATIENCE):
-            starts = _place_in_order(demand, capacity, order)
+            starts = _place_in_order(demand, capacity, order, capacity // SMALL)
             left = starts[order] == NO_PLACE
             if not left.any():
                 return starts
@@ -68,11 +72,12 @@ def place(demand: Demand, capacity: int) -> Ints:
 def place_lowest(demand: Demand) -> Ints:
     """Starts in a memory without end: each buffer, by first use, at the lowest place that is free."""
     births: Ints = np.lexsort((-demand.size, demand.first))
-    return _place_in_order(demand, int(demand.size.sum()), births)
+    return _place_in_order(demand, int(demand.size.sum()), births, 0)
 
 
-def _place_in_order(demand: Demand, capacity: int, order: Ints) -> Ints:
-    """The buffers one by one at the lowest places that are free over their whole lives."""
+def _place_in_order(demand: Demand, capacity: int, order: Ints, small: int) -> Ints:
+    """The buffers one by one at the lowest places that are free over their whole lives; those of fewer than `small`
+    slots at the highest."""
     # Two buffers live together when one comes to life while the other lives: births are all the times that matter.
     births = np.sort(demand.first)
     begin = np.searchsorted(births, demand.first)
@@ -84,7 +89,8 @@ def _place_in_order(demand: Demand, capacity: int, order: Ints) -> Ints:
     for one in numbers(order):
         if not size[one]:
             continue
-        start = lowest_run(everything & ~stays.taken(low[one], high[one]), size[one])
+        free = everything & ~stays.taken(low[one], high[one])
+        start = highest_run(free, size[one]) if size[one] < small else lowest_run(free, size[one])
         if start is None:
             starts[one] = NO_PLACE
             continue

@@ -36,6 +36,12 @@ def lowest_run(free: int, slots: int) -> int | None:
     return (starts & -starts).bit_length() - 1 if starts else None
 
 
+def highest_run(free: int, slots: int) -> int | None:
+    """The highest place in `free` for so many slots; None for nowhere."""
+    starts = runs(free, slots)
+    return starts.bit_length() - 1 if starts else None
+
+
 class Stays:
     """Slots taken over stretches of time, which only ever grow: times 0 to `count` - 1."""
 

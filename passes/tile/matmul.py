@@ -16,7 +16,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ...dialects import nn
 from ...dialects.elements import shape_of
-from ...isa.errors import Blocking, UnsupportedError
+from ...isa.errors import Blocking, CapacityError, UnsupportedError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ..tile_rules import FREE
@@ -37,6 +37,9 @@ from .tiles import Spread
 from .view import View
 
 NO_SEAM = Seam()
+
+WHOLE_PART = 8
+"""What is loaded once for all tiles may come tile by tile instead where it takes more than this part of the room."""
 
 
 @frozen
@@ -146,6 +149,9 @@ class MatmulLowering(Lowering):
     @property
     def problem(self) -> MatmulProblem:
         """What the search is asked, with the operands that are resident now."""
+        return self._problem(self.epilogue)
+
+    def _problem(self, epilogue: TileEpilogue) -> MatmulProblem:
         ends = self.scope.ends.get(self.kernel)
         batch = 1
         for extent in self.outer:
@@ -158,7 +164,7 @@ class MatmulLowering(Lowering):
             self.mode.label,
             self.left.describe(packed=False),
             self.right.describe(packed=self.packed),
-            self.epilogue.costs,
+            epilogue.costs,
             NO_SEAM if ends is None else ends.seam(self.scope),
             self.scope.tile_choices.get(self.kernel, FREE),
             left_values=self.arithmetic.left,
@@ -196,10 +202,8 @@ class MatmulLowering(Lowering):
         if 0 in (*self.outer, self.rows, self.columns, self.depth):
             nothing = MatmulPlan("bijk", self.rows, self.columns, self.depth, self.rows)
             return MatmulTiling(0, 0, 0, {}, decision=Decision(nothing, None, 0))
-        whole = self.epilogue.leaves.whole_bytes
-        decide = search if self.scope.options.tile_search else unsearched
         problem = self.problem
-        decision = decide(problem, self.rates, budget.sram - whole, budget.acc)
+        decision, whole = self._decide(problem, budget)
         chosen = decision.chosen
         details: dict[str, int | float | str] = {
             "order": problem.choice.order or chosen.order,
@@ -220,11 +224,32 @@ class MatmulLowering(Lowering):
             details["holds"] = ", ".join(sorted(chosen.holds))
         if chosen.rest:
             details["sums_rest_in"] = chosen.rest.name
+        if chosen.gathered:
+            details["stored_columns"] = chosen.gathered
+        if chosen.by_tile:
+            details["by_tile"] = 1
         if chosen.block:
             details |= {"block": chosen.block, "lead": chosen.lead, "tail": chosen.tail}
         return MatmulTiling(
             chosen.sram + whole, chosen.acc, chosen.cycles, details, burden=chosen.burden, decision=decision
         )
+
+    def _decide(self, problem: MatmulProblem, budget: Budget) -> tuple[Decision, int]:
+        """The best tiling, and the bytes of what it loads once for all tiles."""
+        decide = search if self.scope.options.tile_search else unsearched
+        whole = self.epilogue.leaves.whole_bytes
+        if whole * WHOLE_PART <= budget.sram:
+            return decide(problem, self.rates, budget.sram - whole, budget.acc), whole
+        by_tile = self.epilogue.by_tile
+        whole_by_tile = by_tile.leaves.whole_bytes
+        decision = decide(self._problem(by_tile), self.rates, budget.sram - whole_by_tile, budget.acc)
+        try:
+            known = decide(problem, self.rates, budget.sram - whole, budget.acc)
+        except CapacityError:
+            known = None
+        if known is not None and known.chosen.score <= decision.chosen.score:
+            return known, whole
+        return replace(decision, chosen=replace(decision.chosen, by_tile=True)), whole_by_tile
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root

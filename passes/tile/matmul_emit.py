@@ -22,7 +22,7 @@ from .loop_order import UNROLLED, fetch
 from .matmul_plan import MatmulPlan, Rest
 from .product_operand import PackedOperand
 from .product_panel import Chunk, Panel, Side
-from .tile_epilogue import EpilogueRun, strips_of
+from .tile_epilogue import EpilogueRun, Gathered, strips_of
 from .tiles import hold
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class _Here:
     chunks: tuple[Chunk, ...] | None
     panels: dict[str, Panel]
     sums: Sums | None = None
+    gathered: Gathered | None = None
     earlier: bool = False
     later: bool = False
 
@@ -77,7 +78,8 @@ class MatmulEmission:
         self.plan = plan
         self.builder = builder
         away = plan.rest > Rest.ACC
-        self.epilogue = EpilogueRun(lowering.resumed_epilogue if away else lowering.epilogue, builder)
+        epilogue = lowering.resumed_epilogue if away else lowering.epilogue
+        self.epilogue = EpilogueRun(epilogue.by_tile if plan.by_tile else epilogue, builder)
 
     def run(self) -> None:
         """All loops; of a plan with edges, the first columns, those between, and the last."""
@@ -94,14 +96,25 @@ class MatmulEmission:
                 step = plan.block if plan.lead else plan.rows
                 panels["left"] = left.panel(self.builder, (), here.rows, here.chunks, step)
         edge = replace(plan, order="bjik", rows=plan.block, holds=plan.holds | {"right"})
-        sections = (
-            (replace(edge, columns=plan.lead), 0, plan.lead),
-            (plan, plan.lead, columns - plan.lead - plan.tail),
-            (replace(edge, columns=plan.tail), columns - plan.tail, plan.tail),
-        )
-        for section, start, width in sections:
-            if width:
-                _Nest(self, section, start, width).run(self._whole(start, width, section.depth, panels))
+        begin = plan.lead
+        if plan.lead and plan.gathered:
+            # The first columns that are stored at once are those of the edge, and the next.
+            begin = plan.gathered
+            gathered = self.epilogue.gather(Span.of(0, self.kernel.rows), Span.of(0, begin))
+            self._section(replace(edge, columns=plan.lead), 0, plan.lead, panels, gathered)
+            self._section(plan, plan.lead, begin - plan.lead, panels, gathered)
+            self.epilogue.store((), gathered)
+        else:
+            self._section(replace(edge, columns=plan.lead), 0, plan.lead, panels)
+        self._section(plan, begin, columns - begin - plan.tail, panels)
+        self._section(replace(edge, columns=plan.tail), columns - plan.tail, plan.tail, panels)
+
+    def _section(
+        self, plan: MatmulPlan, start: int, width: int, panels: dict[str, Panel], gathered: Gathered | None = None
+    ) -> None:
+        if width:
+            here = replace(self._whole(start, width, plan.depth, panels), gathered=gathered)
+            _Nest(self, plan, start, width).run(here)
 
     def _whole(self, start: int, width: int, depth: int, panels: dict[str, Panel]) -> _Here:
         chunks = None
@@ -157,12 +170,25 @@ class _Nest:
                 with self.builder.tiles(kernel.rows, self.plan.rows) as rows:
                     self._open(inner, replace(here, rows=rows))
             case "j":
-                with self.builder.tiles(self.width, self.plan.columns) as columns:
-                    self._open(inner, replace(here, columns=Span(columns.start + self.start, columns.size)))
+                if self.plan.gathered and here.gathered is None:
+                    with self.builder.tiles(self.width, self.plan.gathered) as columns:
+                        columns = Span(columns.start + self.start, columns.size)
+                        gathered = self.epilogue.gather(here.rows, columns)
+                        self._open_columns(inner, replace(here, columns=columns, gathered=gathered))
+                        self.epilogue.store(here.indices, gathered)
+                else:
+                    self._open_columns(inner, here)
             case _ if not inner or kernel.depth <= self.plan.depth:
                 self._open(inner, here)
             case _:
                 self._steps(inner, here)
+
+    def _open_columns(self, inner: str, here: _Here) -> None:
+        """The loop over tiles of the columns at hand, and the `inner` ones."""
+        with self.builder.tiles(here.columns.limit, self.plan.columns) as piece:
+            columns = Span(here.columns.start + piece.start, piece.size)
+            self.epilogue.load_columns(here.indices, columns)
+            self._open(inner, replace(here, columns=columns))
 
     def _fetched(self, level: int, here: _Here) -> _Here:
         """With the operands that come on chip now; those that all loops index come with each product."""
@@ -216,7 +242,7 @@ class _Nest:
             if here.earlier and away is not None:
                 given[1] = self._resting(away, at)
             if not here.later or away is None:
-                self.epilogue.tile(here.indices, strip, here.columns, given)
+                self.epilogue.tile(here.indices, strip, here.columns, given, gathered=here.gathered)
             else:
                 self._put_away(away, at, [given[key] for key in sorted(given)])
 

@@ -65,9 +65,10 @@ def panels_of(
 
 
 def sram_bytes(
-    problem: MatmulProblem, c: Candidates, strip: Column, rest: Column, panels: tuple[Panels, ...]
+    problem: MatmulProblem, c: Candidates, strip: Column, rest: Column, panels: tuple[Panels, ...], gathered: int
 ) -> tuple[Column, Column]:
-    """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs."""
+    """Bytes of SRAM with one and with two of every buffer whose content changes while the kernel runs; `gathered`
+    columns of the result are stored at once (0: those of a tile)."""
     tile_m, tile_n = c.m[c.tile], c.n[c.tile]
     single, double, largest = np.zeros_like(tile_m), np.zeros_like(tile_m), np.zeros_like(tile_m)
     for one in panels:
@@ -77,9 +78,12 @@ def sram_bytes(
         largest = np.maximum(largest, where(one.steady, 0, one.chunk))
     epilogue = problem.epilogue
     size = strip * tile_n
-    for moved in (epilogue.loaded, epilogue.stored):
+    stored = size
+    if gathered:
+        stored = where(c.of_way([way.runs_inside("i", "j") for way in c.ways]), problem.m, tile_m) * gathered
+    for elements, moved in ((size, epilogue.loaded), (stored, epilogue.stored)):
         if moved:
-            single, double = single + aligned(size * moved), double + 2 * aligned(size * moved)
+            single, double = single + aligned(elements * moved), double + 2 * aligned(elements * moved)
     away = where(rest == Rest.DRAM, aligned(size * PARTIAL_BYTES), 0)
     resting = tile_m * tile_n * PARTIAL_BYTES
     for axis in "bij":

@@ -23,9 +23,10 @@ class MatmulPlan:
 
     `holds` has the operands ("left", "right") that stay on chip across a loop that does not index them. The first
     `lead` and the last `tail` columns are done apart, in blocks of `block` rows, so that rows pass from kernel to
-    kernel one block after the other. Cycles are the estimate and its parts, of which `seam` is what the array waits
-    for at both ends; `sram` and `acc` are bytes, with two of each streamed buffer if `doubled`; `burden` is what
-    counted beside the cycles.
+    kernel one block after the other. `gathered` columns of the result are stored at once (0: those of a tile). With
+    `by_tile`, what repeats for every row comes with the columns that it is for. Cycles are the estimate and its parts,
+    of which `seam` is what the array waits for at both ends; `sram` and `acc` are bytes, with two of each streamed
+    buffer if `doubled`; `burden` is what counted beside the cycles.
     """
 
     order: str
@@ -38,6 +39,8 @@ class MatmulPlan:
     lead: int = 0
     tail: int = 0
     block: int = 0
+    gathered: int = 0
+    by_tile: bool = False
     cycles: int = 0
     array: int = 0
     channel: int = 0
@@ -49,6 +52,11 @@ class MatmulPlan:
     burden: int = 0
 
     @property
+    def score(self) -> int:
+        """By what plans are compared."""
+        return self.cycles + self.burden
+
+    @property
     def text(self) -> str:
         """One line for the plan dictionary."""
         parts = [f"{self.order} ({dataflow(self.order)}) tile {self.rows}x{self.columns}x{self.depth}"]
@@ -58,6 +66,8 @@ class MatmulPlan:
             parts.append(f"sums rest in {self.rest.name}")
         if self.lead or self.tail:
             parts.append(f"blocks of {self.block} rows over {self.lead} and {self.tail} columns")
+        if self.gathered:
+            parts.append(f"{self.gathered} columns stored at once")
         return (
             f"{', '.join(parts)}: {self.cycles} cycles (array {self.array}, dram {self.channel}, vector {self.vector},"
             f" seam {self.seam}), sram {self.sram}, acc {self.acc}"

@@ -12,14 +12,16 @@ class Operand:
     """How one operand of a product comes on chip.
 
     bytes: of an element as stored, a part of one where it is packed. resident: it lies in SRAM already. pitch: elements
-    between its rows in DRAM (0: every tile is one run, as weights in blocks are). turned: the array wants its rows
-    across the stored ones, so that a copy moves single elements. prepared: bytes of an element after `passes` vector
-    passes that convert it on chip (0: it is used as it comes). shared: every product of a batch has the same.
+    between its rows in DRAM (0: every tile is one run, as weights in blocks are). across: its stored rows are columns
+    of the product, as the array wants them. turned: the array wants its rows across the stored ones, so that a copy
+    moves single elements. prepared: bytes of an element after `passes` vector passes that convert it on chip (0: it is
+    used as it comes). shared: every product of a batch has the same.
     """
 
     bytes: float
     resident: bool = False
     pitch: int = 0
+    across: bool = False
     turned: bool = False
     prepared: float = 0
     passes: int = 0
@@ -34,13 +36,14 @@ class Operand:
 @frozen
 class Epilogue:
     """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
-    passes; `rows` bytes a column that are loaded with it."""
+    passes; `rows` bytes a column that are kept beside it, of which `row_loads` are loaded with every column tile."""
 
     passes: int = 1
     loaded: float = 0
     stored: float = 0
     kept: float = 0
     rows: float = 0
+    row_loads: float = 0
 
 
 @frozen

@@ -14,12 +14,13 @@ from math import ceil as whole
 from math import isqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...isa.errors import CapacityError
 from ...isa.frozen import frozen
 from ..tile_rules import FREE, TileChoice
 from .matmul_candidates import Candidates, candidates
-from .matmul_edges import Bodies, best_ends, possible_edges
+from .matmul_edges import Bodies, Edges, best_ends, possible_edges
 from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, sram_bytes
 from .matmul_plan import Decision, MatmulPlan, Rest
 from .matmul_problem import MatmulProblem, Operand, Seam
@@ -36,9 +37,11 @@ class _Table:
     """Columns of what each candidate costs, and its bytes on chip with one and with two of each streamed buffer.
 
     `stall` is what the array waits for where ACC has room for one set of sums. `bodies` are what edges may be added to.
+    Of candidates that are not `possible` the others mean nothing.
     """
 
     candidates: Candidates
+    possible: NDArray[np.bool_]
     strip: Column
     array: Column
     channel: Column
@@ -57,20 +60,23 @@ class _Table:
 def _fetching(rates: Rates, operand: Operand) -> TileCost:
     """(channel cycles, busy cycles) of loading a tile of rows x columns of an operand, as two columns."""
 
-    if not operand.resident and not operand.turned:
-        return rates.copies(operand.pitch, operand.bytes)
-    turned = rates.copies(operand.pitch, operand.bytes, turned=True)
+    copies = rates.copies(operand.pitch, operand.bytes, operand.turned)
 
     def cost(*sizes: Column) -> Column:
-        rows, columns = sizes
-        return np.zeros((2, len(rows)), dtype=np.int64) if operand.resident else turned(columns, rows)
+        if operand.resident:
+            return np.zeros((2, len(sizes[0])), dtype=np.int64)
+        return copies(*(sizes[::-1] if operand.across or operand.turned else sizes))
 
     return cost
 
 
 @lru_cache(maxsize=256)
-def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
+def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) -> _Table:
     c = candidates(problem, rates, fine)
+    possible = np.full(len(c.tile), True)
+    if gathered:
+        within = np.array(["k" in way.single or not way.runs_inside("j", "k") for way in c.ways])[c.way]
+        possible = within & (c.n[c.tile] < gathered) & (gathered % c.n[c.tile] == 0)
     batch, m, n, k = problem.batch, problem.m, problem.n, problem.k
     left, right, epilogue = problem.left, problem.right, problem.epilogue
     tile, ways = c.tile, c.ways
@@ -86,9 +92,15 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     right_once = total(_fetching(rates, right), (k, c.k), (n, c.n))
     loads = left_times * left_once[:, tile] + right_times * right_once[:, tile]
     stores = np.zeros_like(loads)
-    for size, moved in ((epilogue.loaded, loads), (epilogue.stored, stores)):
+    columns_stored = np.full_like(c.n, gathered) if gathered else c.n
+    for size, moved, across in ((epilogue.loaded, loads, c.n), (epilogue.stored, stores, columns_stored)):
         if size:
-            moved += batch * total(rates.copies(n, size), (m, c.m), (n, c.n))[:, tile]
+            moved += batch * total(rates.copies(n, size), (m, c.m), (n, across))[:, tile]
+    if epilogue.row_loads:
+        times = batch * c.turned("i", [way.runs_inside("j", "i") for way in c.ways])
+        times = times * c.turned("k", [way.runs_inside("j", "k") for way in c.ways])
+        row = np.ones_like(c.n)
+        loads = loads + times * total(rates.copies(0, epilogue.row_loads), (1, row), (n, c.n))[:, tile]
     # Unfinished sums: written by every turn of k but the last, read by every one but the first.
     unfinished = where(moves, turns["k"] - 1, 0)
     if np.any(rest == Rest.DRAM):
@@ -119,7 +131,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
         panels_of(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
         panels_of(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),
     )
-    single, double = sram_bytes(problem, c, strip, rest, panels)
+    single, double = sram_bytes(problem, c, strip, rest, panels, gathered)
     acc, sets = acc_bytes(c, rest, batch)
     # The array waits for the epilogue of every set of accumulators where there is room for one only.
     stall = where(rest == Rest.ACC, sets * (last + rates.fill), vector + sets * rates.fill)
@@ -131,6 +143,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool) -> _Table:
     steps = epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded)
     return _Table(
         candidates=c,
+        possible=possible,
         strip=strip,
         array=array,
         channel=loads[0] + stores[0],
@@ -160,19 +173,47 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
     """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
     # Only the ends know of seams: kernels that differ in their neighbours share all else.
     seamless = replace(problem, seam=Seam())
-    table = _evaluated(seamless, rates, False)
+    table = _evaluated(seamless, rates, False, 0)
     feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
-        table = _evaluated(seamless, rates, True)
+        table = _evaluated(seamless, rates, True, 0)
         feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
         raise _no_room(problem, table, sram, acc)
+    found = _cheapest(problem, rates, table, 0, sram, acc)
+    columns = _columns_of_burst(problem, rates)
+    if columns:
+        # Rows of a packed result are so short that a tile's are less than what DRAM takes at once.
+        table = _evaluated(seamless, rates, False, columns)
+        if np.any(table.possible & (table.single <= sram) & (table.acc <= acc)):
+            gathered = _cheapest(problem, rates, table, columns, sram, acc)
+            if gathered.chosen.score < found.chosen.score:
+                return gathered
+    return found
+
+
+def _columns_of_burst(problem: MatmulProblem, rates: Rates) -> int:
+    """Columns of a packed result that are whole bursts of DRAM, if it can be cut into such; else 0."""
+    width = problem.epilogue.stored
+    if not 0 < width < 1 or problem.batch != 1:
+        return 0
+    columns = int(rates.machine.dram.burst_bytes / width)
+    return columns if columns < problem.n and problem.n % columns == 0 else 0
+
+
+def _cheapest(problem: MatmulProblem, rates: Rates, table: _Table, gathered: int, sram: int, acc: int) -> Decision:
+    """The cheapest candidate of `table`, of which one at least is feasible."""
     c = table.candidates
+    feasible = table.possible & (table.single <= sram) & (table.acc <= acc)
     doubled = table.double <= sram
     # With one set of accumulators the array waits for every epilogue, and runs dry.
     array = table.array + where(2 * table.acc <= acc, 0, table.stall)
     edges = possible_edges(problem, rates)
-    lead, tail = (best_ends(problem, rates, table.bodies, edges, sram, arriving) for arriving in (True, False))
+    block = edges.block
+    lead = best_ends(problem, rates, table.bodies, edges, sram, arriving=True)
+    # Columns that are stored at once are whole bursts from the first on.
+    edges = Edges() if gathered else edges
+    tail = best_ends(problem, rates, table.bodies, edges, sram, arriving=False)
     seam = lead.wait + tail.wait
     # What is held is loaded in one turn of the loop across which it is, unless there is room for the next beside it.
     # While the first rows are awaited, that hides.
@@ -204,7 +245,8 @@ def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decisio
             rest=way.rest,
             lead=first,
             tail=min(int(tail.columns[index]), problem.n - first),
-            block=edges.block if lead.columns[index] or tail.columns[index] else 0,
+            block=block if lead.columns[index] or tail.columns[index] else 0,
+            gathered=gathered,
             cycles=int(cycles[index]),
             array=int(table.array[index]),
             channel=int(table.channel[index]),

@@ -124,6 +124,7 @@ class ProductOperand:
             bytes=main.form.width,
             resident=self.in_place(main),
             pitch=0 if packed else max(1, abs(inner if elementwise else outer)),
+            across=self.turned,
             turned=elementwise,
             prepared=0 if self.packing is None else self.form.width + self._temporary_bytes,
             passes=0 if self.packing is None else max(1, self.packing.full_passes),

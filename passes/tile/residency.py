@@ -24,7 +24,7 @@ from .views import producible
 GRAIN = 4096
 """Budgets are rounded down to multiples of so many bytes, so that equal kernels get equal plans."""
 
-SPARE = 0.25
+SPARE = 0.05
 """No more than this part of what residents leave is kept free of tiles for the next kernel's loads (see
 `Lowering.fill`)."""
 

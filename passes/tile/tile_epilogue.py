@@ -59,6 +59,11 @@ class TileEpilogue:
             return False
         return reads_before_writing(self.packing, found[0], self.packing.outputs[0])
 
+    @cached_property
+    def by_tile(self) -> TileEpilogue:
+        """The same, where what repeats for every row comes with the columns that it is for."""
+        return replace(self, leaves=replace(self.leaves, by_tile=True))
+
     @property
     def costs(self) -> Epilogue:
         """What the search needs to know of it."""
@@ -69,8 +74,23 @@ class TileEpilogue:
             loaded=leaves.with_each(Extent.FULL),
             stored=0 if self.stores_in_place else self.output.form.width,
             kept=sum(temporary.form.width for temporary in kept if temporary.extent is Extent.FULL),
+            row_loads=leaves.with_each(Extent.ROW),
             rows=leaves.with_each(Extent.ROW) + sum(t.form.width for t in kept if t.extent is Extent.ROW),
         )
+
+
+@frozen
+class Gathered:
+    """The results of the tiles in `rows` x `columns`, on chip until all of them are there."""
+
+    held: Held
+    rows: Span
+    columns: Span
+
+    def part(self, rows: Span, columns: Span) -> Held:
+        """Where the tile at `rows` x `columns` of the product lies."""
+        moved = (rows.start - self.rows.start) * self.held.pitch + (columns.start - self.columns.start)
+        return Held(self.held.buffer, self.held.offset + moved, self.held.pitch)
 
 
 class EpilogueRun:
@@ -85,6 +105,21 @@ class EpilogueRun:
         """As `LeafRun.preload`."""
         self._leaves.preload(indices)
 
+    def load_columns(self, indices: Sequence[AffineForm], columns: Span) -> None:
+        """As `LeafRun.load_columns`."""
+        self._leaves.load_columns(indices, columns)
+
+    def gather(self, rows: Span, columns: Span) -> Gathered:
+        """A place on chip for the results of several tiles."""
+        form = self._epilogue.output.form
+        return Gathered(hold(self._builder, Extent.FULL, rows.limit, columns.limit, form), rows, columns)
+
+    def store(self, indices: Sequence[AffineForm], gathered: Gathered) -> None:
+        """Store the results of several tiles."""
+        rows, columns = gathered.rows, gathered.columns
+        start = self._epilogue.output.start(indices, rows.start, columns.start)
+        self._store(gathered.held, start, rows.size, columns.size, 0)
+
     def tile(
         self,
         indices: Sequence[AffineForm],
@@ -92,8 +127,9 @@ class EpilogueRun:
         columns: Span,
         given: Mapping[int, Held],
         stage: int = 0,
+        gathered: Gathered | None = None,
     ) -> None:
-        """The passes over the tile at `rows` x `columns`, and its store."""
+        """The passes over the tile at `rows` x `columns`, and its store, unless its result is `gathered`."""
         epilogue, builder, packing = self._epilogue, self._builder, self._epilogue.packing
         scope, output = epilogue.leaves.scope, epilogue.output
         leaves = {
@@ -106,6 +142,8 @@ class EpilogueRun:
         for index, temporary in enumerate(packing.temporaries):
             if index == final and epilogue.stores_in_place:
                 temporaries.append(Held(scope.buffers[output.root], start, output.row))
+            elif index == final and gathered is not None:
+                temporaries.append(gathered.part(rows, columns))
             else:
                 temporaries.append(hold(builder, temporary.extent, rows.limit, columns.limit, temporary.form))
 
@@ -113,7 +151,7 @@ class EpilogueRun:
             return leaves[slot.index] if slot.leaf else temporaries[slot.index]
 
         emit_passes(builder, packing, rows.size, columns.size, find, stage)
-        if not epilogue.stores_in_place:
+        if not epilogue.stores_in_place and gathered is None:
             self._store(temporaries[final], start, rows.size, columns.size, stage)
 
     def _store(self, source: Held, start: AffineForm, rows: Minimum, columns: Minimum, stage: int) -> None:

@@ -19,12 +19,16 @@ WHOLE_SHARE = {Extent.FULL: 6, Extent.ROW: 20, Extent.COLUMN: 20, Extent.SCALAR:
 
 @frozen(eq=False)
 class TileLeaves:
-    """Stored leaves of lane graphs over tiles of `rows` x `columns`, inside outer loops."""
+    """Stored leaves of lane graphs over tiles of `rows` x `columns`, inside outer loops.
+
+    `by_tile`: what repeats for every row comes with the columns that it is for, never for all columns at once.
+    """
 
     scope: Scope
     leaves: tuple[Spread, ...]
     rows: int
     columns: int
+    by_tile: bool = False
 
     def in_place(self, leaf: Spread) -> bool:
         """Whether passes read a stored value where it lies."""
@@ -33,6 +37,8 @@ class TileLeaves:
     def is_whole(self, leaf: Spread) -> bool:
         """Whether a value is loaded once for many tiles rather than with each."""
         if leaf.extent is Extent.FULL and leaf.level == len(leaf.outer):
+            return False
+        if self.by_tile and leaf.extent is Extent.ROW:
             return False
         size = leaf.form.run_bytes(elements(leaf.extent, self.rows, self.columns))
         return size * WHOLE_SHARE[leaf.extent] <= self.scope.machine.sram.bytes
@@ -63,6 +69,7 @@ class LeafRun:
     builder: TileBuilder
     held: dict[Spread, Held] = field(default_factory=dict[Spread, Held])
     corner: tuple[AffineForm, AffineForm] = (AffineForm(), AffineForm())
+    of_columns: dict[Spread, tuple[Held, AffineForm]] = field(default_factory=dict[Spread, "tuple[Held, AffineForm]"])
 
     def preload(self, indices: Sequence[AffineForm], rows: Span | None = None, columns: Span | None = None) -> None:
         """Load what all tiles inside the open outer loops (their `indices`) share, and no larger set of tiles does.
@@ -77,6 +84,15 @@ class LeafRun:
                 continue
             self.held[leaf] = hold(self.builder, leaf.extent, leaves.rows, leaves.columns, leaf.form)
             self._load(leaf, self.held[leaf], indices, rows, columns, 0)
+
+    def load_columns(self, indices: Sequence[AffineForm], columns: Span) -> None:
+        """Load what repeats for every row of `columns`, where that comes by tile."""
+        leaves = self.leaves
+        for leaf in leaves.leaves:
+            if leaves.by_tile and leaf.extent is Extent.ROW and not leaves.in_place(leaf):
+                target = hold(self.builder, leaf.extent, 1, columns.limit, leaf.form)
+                self._load(leaf, target, indices, Span.of(0, 1), columns, 0)
+                self.of_columns[leaf] = (target, columns.start)
 
     def _load(
         self, leaf: Spread, target: Held, indices: Sequence[AffineForm], rows: Span, columns: Span, stage: int
@@ -97,6 +113,9 @@ class LeafRun:
             by_row = (rows.start - row) * pitch if leaf.extent & Extent.COLUMN else AffineForm()
             by_column = columns.start - column if leaf.extent & Extent.ROW else AffineForm()
             return Held(held.buffer, held.offset + by_row + by_column, held.pitch)
+        if leaf in self.of_columns:
+            held, first = self.of_columns[leaf]
+            return Held(held.buffer, held.offset + (columns.start - first), held.pitch)
         target = hold(self.builder, leaf.extent, rows.limit, columns.limit, leaf.form)
         self._load(leaf, target, indices, rows, columns, stage)
         return target

@@ -115,6 +115,21 @@ def test_edges_are_done_in_row_blocks(tiling, monkeypatch, holds, lead, tail, or
     checked(tiling, [(i8, (rows, depth)), (i8, (columns, depth))], product(True))
 
 
+@pytest.mark.parametrize("order", ["bijk", "bjik", "bjki"])
+@pytest.mark.parametrize(("rows", "lead"), [(67, 0), (67, 32), (34, 0)])
+def test_results_of_several_tiles_are_stored_at_once(tiling, monkeypatch, order, rows, lead):
+    columns, depth = 192, 40
+    found = forced(order, rows, 16, 16, strip=20, rest=Rest.ACC, lead=lead, block=34, gathered=64, by_tile=True)
+    monkeypatch.setattr(matmul, "search", found)
+    bias = np.arange(columns, dtype=np.int32)
+
+    def body(a):
+        summed = nn.MatmulOp(a, nn.ConstantOp(integers(3, depth, columns)))
+        return [nn.MapOp("add", [summed, nn.ConstantOp(bias)]).result]
+
+    checked(tiling, [(i8, (67, depth))], body)
+
+
 @pytest.mark.parametrize(
     ("left", "right"),
     [

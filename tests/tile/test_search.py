@@ -10,7 +10,7 @@ from attnc.isa.fields import ACC_BIT
 from attnc.isa.formats import Format
 from attnc.isa.instructions import LoadBlock, Product, VectorPass
 from attnc.isa.machine import load_machine
-from attnc.isa.matrix import MatrixMode
+from attnc.isa.matrix import MatrixMode, Values
 from attnc.passes.tile.arithmetic import Arithmetic
 from attnc.passes.tile.attention_plan import AttentionProblem, Matrix, Passes, ScoreForm
 from attnc.passes.tile.attention_search import search_attention
@@ -71,6 +71,25 @@ def test_products_of_an_encoder_run_at_the_speed_of_the_array(m, n, k):
 def test_weights_pass_once_where_the_rows_fit():
     plan = search(integer_product(128, 768, 768), RATES, SRAM, ACC).chosen
     assert plan.channel == (768 * 768 + 2 * 128 * 768) // 16
+
+
+def packed_product(m, n, k, room, **epilogue):
+    left, right = Operand(1 / 8, True, k), Operand(1 / 8, pitch=k, across=True)
+    bits = Epilogue(**{"stored": 1 / 8, **epilogue})
+    problem = MatmulProblem(
+        1, m, n, k, "binary", left, right, bits, left_values=Values.BIPOLAR, grain=8, output_grain=8
+    )
+    return search(problem, RATES, room, ACC).chosen
+
+
+def test_packed_weights_pass_once_in_whole_rows():
+    assert packed_product(128, 768, 768, 24 * 1024, stored=0).channel == 768 * 768 / 8 / 16
+
+
+def test_packed_results_leave_in_whole_bursts():
+    plan = packed_product(128, 3072, 768, 40 * 1024)
+    assert plan.gathered == 512
+    assert plan.channel == (768 + 128) * 3072 / 8 / 16
 
 
 def test_what_comes_when_follows_from_the_order():
