@@ -115,10 +115,10 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
         vector = vector + left.passes * left_times * total(rates.vector, (m, c.m), (k, c.k))[tile]
     if right.passes:
         vector = vector + right.passes * right_times * total(rates.vector, (k, c.k), (n, c.n))[tile]
-    first = distinct(_fetching(rates, left), c.m, c.k)[0] + distinct(_fetching(rates, right), c.k, c.n)[0]
+    first = distinct(_fetching(rates, left), c.m, c.k)[1] + distinct(_fetching(rates, right), c.k, c.n)[1]
     last = epilogue.passes * distinct(rates.vector, strip, tile_n)
     if epilogue.stored:
-        last = last + distinct(rates.copies(n, epilogue.stored), strip, tile_n)[0]
+        last = last + distinct(rates.copies(n, epilogue.stored), strip, tile_n)[1]
     strips = ceil(tile_m, strip)
     finishing = strips * (epilogue.passes + bool(epilogue.stored) + bool(epilogue.loaded))
     finishing = finishing + strips * where(rest == Rest.DRAM, 3, 1) * unfinished
@@ -225,7 +225,7 @@ def _cheapest(problem: MatmulProblem, rates: Rates, table: _Table, gathered: int
     bound = np.maximum(np.maximum(array, table.channel), np.maximum(table.vector, table.copies))
     cycles = where(doubled, bound, array + table.channel + table.vector) + table.serial + seam
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.
-    loaded = table.channel + table.double / rates.machine.dram.bytes_per_cycle
+    loaded = np.maximum(table.channel, table.copies) + table.double / rates.transfer
     burden = CHANNEL_SHARE * loaded + INSTRUCTION_CYCLES * table.instructions + lead.burden + tail.burden
     score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))

@@ -39,6 +39,8 @@ class Rates:
         self.columns = machine.matrix.columns
         self.least_rows = machine.matrix.rows
         self.fill = machine.matrix.fill_cycles + machine.matrix.drain_cycles
+        # Bytes a cycle of a transfer, at best.
+        self.transfer = min(machine.dram.bytes_per_cycle, machine.transfer.access_bytes)
         self.start = machine.dram.latency_cycles + self.fill
         self._answers: dict[tuple[object, ...], Any] = {}
 

@@ -24,21 +24,24 @@ from .rowwise import RowwiseLowering
 
 @frozen
 class Stretch:
-    """What goes row by row at one end of a product: cycles of the vector engine, and the tensors that are loaded or
+    """What goes row by row at one end of a product: cycles of the vector engine, and the tensors that are loaded and
     stored where they do not lie on chip."""
 
     vector_cycles: float
-    roots: tuple[SSAValue, ...]
+    loaded: tuple[SSAValue, ...]
+    stored: tuple[SSAValue, ...]
 
     def cycles(self, scope: Scope) -> float:
-        """The busier of vector engine and DRAM channel, by what is resident now."""
-        moved = sum(
-            format_of(element_type(root)).size(shape_of(root)) for root in self.roots if root not in scope.residents
+        """The busiest of vector engine, DRAM channel, LD and ST, by what is resident now."""
+        loaded, stored = (
+            sum(format_of(element_type(root)).size(shape_of(root)) for root in roots if root not in scope.residents)
+            for roots in (self.loaded, self.stored)
         )
-        return max(self.vector_cycles, moved / scope.machine.dram.bytes_per_cycle)
+        channel = (loaded + stored) / scope.machine.dram.bytes_per_cycle
+        return max(self.vector_cycles, channel, max(loaded, stored) / scope.machine.transfer.access_bytes)
 
 
-NO_STRETCH = Stretch(0.0, ())
+NO_STRETCH = Stretch(0.0, (), ())
 
 
 @frozen
@@ -80,11 +83,13 @@ def find_ends(lowerings: Sequence[Lowering], scope: Scope) -> Mapping[Kernel, En
 def _stretch(lowerings: Sequence[Lowering], between: range, scope: Scope) -> Stretch:
     """The kernels `between` two of the matrix engine."""
     vector = 0.0
-    roots: list[SSAValue] = []
+    read: dict[SSAValue, None] = {}
+    made: dict[SSAValue, None] = {}
     for index in between:
         lowering = lowerings[index]
         assert isinstance(lowering, RowwiseLowering)
         vector += lowering.vector_cycles
-        roots += [scope.view(value).root for value in (*lowering.kernel.operands, *lowering.kernel.results)]
-    varying = (root for root in roots if not isinstance(root.owner, nn.ConstantOp))
-    return Stretch(vector, tuple(dict.fromkeys(varying)))
+        made |= dict.fromkeys(scope.view(value).root for value in lowering.kernel.results)
+        read |= dict.fromkeys(scope.view(value).root for value in lowering.kernel.operands)
+    loaded = (root for root in read if not isinstance(root.owner, nn.ConstantOp))
+    return Stretch(vector, tuple(loaded), tuple(made))
