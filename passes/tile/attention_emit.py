@@ -273,21 +273,23 @@ class AttentionEmission:
         outputs: Mapping[int, Held],
         accumulate: AffineForm | int = 0,
         stage: int = 0,
+        temporaries: Mapping[int, Held] | None = None,
     ) -> None:
-        """The passes of a graph over a tile; its outputs go to `outputs`."""
+        """The passes of a graph over a tile; its outputs go to `outputs`, what is kept between them to `temporaries` or
+        places of its own."""
         packing = self.kernel.packing(graph)
         leaves = [
             given[source] if isinstance(source, str) else self.leaves.find(source, self.indices, rows, columns)
             for source in graph.sources
         ]
-        placed = {packing.outputs[index]: held for index, held in outputs.items()}
-        temporaries = [
+        placed = {packing.outputs[index]: held for index, held in outputs.items()} | dict(temporaries or {})
+        found = [
             placed.get(index) or hold(self.builder, t.extent, rows.limit, columns.limit, t.form)
             for index, t in enumerate(packing.temporaries)
         ]
 
         def find(slot: Slot) -> Held:
-            return leaves[slot.index] if slot.leaf else temporaries[slot.index]
+            return leaves[slot.index] if slot.leaf else found[slot.index]
 
         for plan in packing.passes:
             again = accumulate if plan.reductions else 0

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import cached_property
 from typing import cast
 
 from ...dialects.key_runs import KeyRuns
@@ -93,33 +92,49 @@ class PrunedAttentionLowering(AttentionLowering):
         if self.predicted_bits:
             return (self.hiding_graphs.scores(), self.graphs.weights())
         graphs, pruning = self.pruned_graphs, self.pruning
-        return (
-            graphs.scores(),
-            graphs.shown_weights() if pruning.within_softmax else graphs.selected_weights(pruning),
-        )
+        if pruning.within_softmax:
+            return (graphs.scores(), graphs.shown_weights())
+        return (graphs.scores(), graphs.weights() if pruning.keep else graphs.selected_weights(pruning))
 
-    @cached_property
+    def heir(self, graph: Graph) -> int | None:
+        """Which of what the passes of a graph over a kept row write may lie where the row does."""
+        packing, row = self.packing(graph), graph.sources.index("kept")
+        for index, temporary in enumerate(packing.temporaries):
+            whole = temporary.extent is Extent.FULL and temporary.form is Format.F32
+            if whole and reads_before_writing(packing, row, index):
+                return index
+        return None
+
+    @property
     def in_place(self) -> bool:
         """Whether weights are written over the scores that they are made of."""
         graph = self.form_graphs(ScoreForm.ROWS)[1]
-        packing = self.packing(graph)
-        alike = self.graphs.weight_form is Format.F32
-        return alike and reads_before_writing(packing, graph.sources.index("kept"), packing.outputs[0])
+        return self.heir(graph) == self.packing(graph).outputs[0]
+
+    def _over_row(self, graph: Graph) -> Passes:
+        """Its passes over rows, and what they keep beside the row itself."""
+        found, heir = self._passes(graph), self.heir(graph)
+        return found if heir is None else Passes(found.count, found.kept - Format.F32.bytes)
+
+    @property
+    def staggered(self) -> bool:
+        """No: room for two blocks is better spent on keys and values that stay."""
+        return False
 
     @property
     def problem(self) -> AttentionProblem:
         """As of dense attention, with passes and memory for predictions, selections and packing."""
         problem, pruning = super().problem, self.pruning
-        pieces, rows = problem.passes[ScoreForm.ROWS], problem.over_rows
+        pieces, rows = problem.passes[ScoreForm.ROWS], self._over_row(self.form_graphs(ScoreForm.ROWS)[1])
         rounds = sum(bits > 0 for bits in pruning.rounds)
         predicted = self._passes(self.pruned_graphs.predicted()) if rounds else Passes(0, 0)
         selection = Passes(0, 0)
         if rounds and not pruning.keep:
-            selection = self._passes(self.pruned_graphs.selection(pruning))
+            selection = self._over_row(self.pruned_graphs.selection(pruning))
         products = rounds + 1
         count = rows.count + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
         # The bits of a block stay until its values are multiplied, beside those of the next.
-        kept = max(rows.kept, selection.kept) - 4 * self.in_place + BITS * (len(pruning.rounds) + 1)
+        kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
         kept += sum(Levels.of(bits).form.width * self.key_width + 4 for bits in self.predicted_bits) / self.keys
         joined = Passes(pieces.count + rounds * predicted.count, max(pieces.kept, predicted.kept))
         passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])

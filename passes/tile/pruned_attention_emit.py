@@ -106,7 +106,14 @@ class PrunedEmission(AttentionEmission):
                 given["shown"] = block.kept
             else:
                 outputs[2] = block.kept
-        self.passes(self.graphs[1], block.rows, Span(ZERO, block.sight.width), given, outputs)
+        self._over_row(block, self.graphs[1], given, outputs)
+
+    def _over_row(self, block: Block, graph: Graph, given: Mapping[str, Held], outputs: Mapping[int, Held]) -> None:
+        """The passes of a graph over a block's kept rows, of which one writes over them where it can."""
+        heir = self._lowering.heir(graph)
+        inner = {} if heir is None or heir in self.kernel.packing(graph).outputs else {heir: given["kept"]}
+        whole = Span(ZERO, block.sight.width)
+        self.passes(graph, block.rows, whole, given, outputs, temporaries=inner)
 
     def _row(self, block: Block) -> Held:
         return hold(self.builder, Extent.FULL, block.rows.limit, block.sight.limit, Format.F32)
@@ -172,8 +179,7 @@ class PrunedEmission(AttentionEmission):
         if self._pruning.keep:
             self.builder.insert(TopOp(row["kept"].full(*size), bits.full(*size), self._pruning.keep))
             return
-        graph = self._lowering.pruned_graphs.selection(self._pruning)
-        self.passes(graph, block.rows, Span(ZERO, block.sight.width), row, {0: bits})
+        self._over_row(block, self._lowering.pruned_graphs.selection(self._pruning), row, {0: bits})
 
     def add_values(
         self,

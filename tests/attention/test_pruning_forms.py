@@ -29,6 +29,7 @@ def by_row(scores, choose):
 def test_topk_keeps_the_greatest_of_each_row(count):
     expected = by_row(SCORES, lambda row: row > (np.sort(row)[-count - 1] if count < 23 else -1))
     np.testing.assert_array_equal(kept(f"topk:{count}"), expected)
+    np.testing.assert_array_equal(kept(f"values:{count}"), expected)
 
 
 def test_of_equal_scores_topk_keeps_those_of_earlier_keys():
@@ -87,6 +88,7 @@ def test_hidden_scores_are_kept_by_no_condition():
     ("text", "reason"),
     [
         ("topk:0", "at least one key of a row is kept"),
+        ("values:0", "at least one value of a row is kept"),
         ("topk:2,bits=1", "scores are predicted by 2 to 8 bits"),
         ("threshold:-0.1", "a number from 0 up to 1"),
         ("threshold:1", "a number from 0 up to 1"),
@@ -102,7 +104,8 @@ def test_what_is_no_pruning_is_refused_with_its_reason(text, reason):
 
 
 @pytest.mark.parametrize(
-    "text", ["topk:8", "topk:8,bits=4", "threshold:0.01", "sanger", "sanger:0.01,bits=8", "energon:bits=3+6"]
+    "text",
+    ["topk:8", "topk:8,bits=4", "threshold:0.01", "sanger", "values:3", "sanger:0.01,bits=8", "energon:bits=3+6"],
 )
 def test_spellings_are_read_back(text):
     assert Union.parse(str(Union.parse(text))) == Union.parse(text)

@@ -18,7 +18,8 @@ from attnc.isa.errors import UnsupportedError
 from attnc.passes.tile.tile import TileKernels
 
 FORMS = ["topk:5", "topk:3,bits=4", "threshold:0.03", "sanger:theta=0.03", "sanger:theta=0.03,bits=8"]
-FORMS += ["energon:0.1", "energon:-0.5,bits=3"]
+FORMS += ["energon:0.1", "energon:-0.5,bits=3", "values:5"]
+SOME = ["topk:4", "threshold:0.05", "sanger:0.02", "energon", "values:3"]
 TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
 
 
@@ -77,19 +78,19 @@ def test_forms_have_the_values_of_their_definitions(tiling, form, element):
     Case(form, element=element).check(tiling)
 
 
-@pytest.mark.parametrize("form", ["topk:4", "threshold:0.05", "sanger:0.02", "energon"])
+@pytest.mark.parametrize("form", SOME)
 @pytest.mark.parametrize(("queries", "keys"), [(1, 1), (1, 9), (9, 1), (33, 80), (80, 33)])
 def test_few_queries_and_keys(tiling, form, queries, keys):
     Case(form, queries, keys).check(tiling)
 
 
-@pytest.mark.parametrize("form", ["topk:4", "threshold:0.05", "sanger:0.02", "energon"])
+@pytest.mark.parametrize("form", SOME)
 def test_several_batches_and_heads_that_share_keys(tiling, form):
     Case(form, heads=4, groups=2, batch=2).check(tiling)
     Case(form, heads=3, groups=1, element=i8).check(tiling)
 
 
-@pytest.mark.parametrize("form", ["topk:4", "threshold:0.05", "sanger:0.02", "energon"])
+@pytest.mark.parametrize("form", SOME)
 @pytest.mark.parametrize("fill", [float("-inf"), -30.0])
 def test_masks_of_the_model_apply_too(tiling, form, fill):
     options = {"causal": True, "fill": fill, "empty_row": EmptyRow.ZERO}
@@ -99,7 +100,9 @@ def test_masks_of_the_model_apply_too(tiling, form, fill):
     Case(form, options={"mask": np.where(mask, np.float32(0.5), np.float32(-np.inf)), "softcap": 4.0}).check(tiling)
 
 
-@pytest.mark.parametrize("form", ["topk:17", "topk:40", "topk:17,bits=4", "threshold:0", "sanger:0", "energon:-1"])
+@pytest.mark.parametrize(
+    "form", ["topk:17", "topk:40", "topk:17,bits=4", "threshold:0", "sanger:0", "energon:-1", "values:17"]
+)
 @pytest.mark.parametrize("element", [f32, i8])
 def test_what_keeps_all_is_dense(tiling, form, element):
     case = Case(form, element=element)
