@@ -60,6 +60,9 @@ _ELEMENTS: dict[Format, Element] = {
     Format.U4: uint4,
 }
 
+_SINGLE: dict[int, Format] = {id(element): stored for element, stored in _FORMATS.items()}
+"""Formats by the identity of the type objects above, which nearly all tensors share: to hash a type takes longer."""
+
 ELEMENTS: tuple[Element, ...] = tuple(_FORMATS)
 """The element types of whole bytes that a tensor may have below import: what is computed on."""
 
@@ -69,6 +72,9 @@ PACKED: tuple[Element, ...] = tuple(_PACKED)
 
 def format_of(element: Attribute) -> Format:
     """The machine's format of an element type. Raises KeyError for a type that no tensor may have."""
+    known = _SINGLE.get(id(element))
+    if known is not None:
+        return known
     packed = _PACKED.get(element)
     return _FORMATS[element] if packed is None else packed[0]
 

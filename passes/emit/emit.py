@@ -19,7 +19,7 @@ from ...isa.occupancy import ChipBuffer, Occupancy
 from ...isa.program import MemoryEntry, Node, Note, Program, Segment, Signature
 from ..schedule_options import EVERYTHING, ScheduleOptions
 from .assemble import Assembled, assemble
-from .footprint import Ints, numbers
+from .footprint import Ints, distinct, numbers
 from .stream import Buffer
 
 PHASE = "emit"
@@ -59,7 +59,7 @@ def emit(
     facts = facts or ModelFacts()
     assembled = assemble(module, context.target, options)
     nodes, offsets, source_nodes = _source_map(module, assembled, facts)
-    mapped = {nodes[index].name for index in numbers(np.unique(source_nodes))}
+    mapped = {nodes[index].name for index in numbers(distinct(source_nodes))}
     folded = [Note(node.name, node.phase, node.reason) for node in folded_nodes(module)]
     folded += [Note(node.name, PHASE, "needs no instruction") for node in nodes if node.name not in mapped]
     return Program(

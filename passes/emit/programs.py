@@ -14,7 +14,7 @@ import numpy as np
 from ...dialects.isa import SLOT
 from ...isa.frozen import frozen
 from ...isa.instructions.vector import SLOTS, VectorPass, VectorProgram
-from .footprint import Ints
+from .footprint import Ints, distinct, numbers
 from .stream import Group, Stream
 
 
@@ -35,7 +35,7 @@ def assign_slots(stream: Stream) -> tuple[Stream, Ints]:
     slots = np.zeros(len(passes), dtype=np.int64)
     loads: list[_Load] = []
     queue = stream.queue[passes.rows]
-    for one in np.unique(queue).tolist():
+    for one in numbers(distinct(queue)):
         mine = np.flatnonzero(queue == one)
         slots[mine] = _least_recently_used(passes.rows[mine], passes.programs[mine], loads)
     loads.sort(key=lambda load: load.row)

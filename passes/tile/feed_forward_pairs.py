@@ -99,17 +99,16 @@ def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]
     before = set(scope.residents)
     around = _around(pair, scope, outputs)
     taken = sum(around.values())
+    made = [part.epilogue.output.root for part in pair.parts[:-1]]
     try:
-        scope.residents.update(around)
-        paired = _cost((pair,), scope, taken)
-        apart = _cost(pair.parts, scope, taken)
-        made = [part.epilogue.output.root for part in pair.parts[:-1]]
-        scope.residents.update(made)
-        kept = _cost(pair.parts, scope, taken + sum(_bytes(root) for root in made))
+        scope.residents.update((*around, *made))
+        if _cost(pair.parts, scope, taken + sum(_bytes(root) for root in made)) < float("inf"):
+            return False
+        scope.residents.difference_update(made)
+        return _cost((pair,), scope, taken) < _cost(pair.parts, scope, taken)
     finally:
         scope.residents.clear()
         scope.residents.update(before)
-    return kept == float("inf") and paired < apart
 
 
 def _around(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> dict[SSAValue, int]:

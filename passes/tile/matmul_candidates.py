@@ -127,7 +127,7 @@ def candidates(problem: MatmulProblem, rates: Rates, fine: bool) -> Candidates:
     ways: list[Way] = []
     tiles: list[Column] = []
     numbers: list[Column] = []
-    for code in np.unique(pattern).tolist():
+    for code in np.flatnonzero(np.bincount(pattern)).tolist():
         single = "".join(axis for bit, axis in enumerate(AXES) if code >> bit & 1)
         here = np.flatnonzero(pattern == code)
         few = here[turns["k"][here] <= UNROLLED]
