@@ -97,7 +97,7 @@ class Table:
     def queue_index(self) -> Int64Array:
         """For each row, how many rows of its queue stand before it: row's retire count is this plus 1."""
         result = np.zeros(len(self), dtype=np.int64)
-        for queue in np.unique(self.queue):
+        for queue in np.flatnonzero(np.bincount(self.queue)):
             rows = np.flatnonzero(self.queue == queue)
             result[rows] = np.arange(len(rows))
         return result
