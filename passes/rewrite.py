@@ -3,14 +3,14 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr, ModuleOp, UnknownLoc
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.pattern_rewriter import (
-    GreedyRewritePatternApplier,
     PatternRewriter,
     PatternRewriterListener,
     PatternRewriteWalker,
@@ -25,17 +25,54 @@ CARRIED = ("value", "path")
 """Attributes that pass from an operation to what replaces it."""
 
 
+_Pattern = TypeVar("_Pattern", bound=RewritePattern)
+_Kind = TypeVar("_Kind", bound=Operation)
+
+_KINDS: dict[object, type[Operation]] = {}
+"""The kind of operation that a method which `rewrites` made takes."""
+
+
+def rewrites(
+    kind: type[_Kind],
+) -> Callable[
+    [Callable[[_Pattern, _Kind, PatternRewriter], None]], Callable[[_Pattern, Operation, PatternRewriter], None]
+]:
+    """Let a pattern's `match_and_rewrite` see operations of one kind only."""
+
+    def decorate(
+        method: Callable[[_Pattern, _Kind, PatternRewriter], None],
+    ) -> Callable[[_Pattern, Operation, PatternRewriter], None]:
+        def match_and_rewrite(self: _Pattern, op: Operation, rewriter: PatternRewriter, /) -> None:
+            if isinstance(op, kind):
+                method(self, op, rewriter)
+
+        _KINDS[match_and_rewrite] = kind
+        return match_and_rewrite
+
+    return decorate
+
+
 @dataclass
 class Located(RewritePattern):
-    """Give every operation that a pattern inserts without a location that of the operation it matched."""
+    """Apply the first of some patterns that matches, and give every operation that it inserts without a location that
+    of the operation it matched."""
 
-    inner: RewritePattern
+    patterns: Sequence[RewritePattern]
     source: LocationAttr = field(default=UNKNOWN_LOC, init=False)
+    _of_kind: dict[type[Operation], list[RewritePattern]] = field(
+        default_factory=dict[type[Operation], list[RewritePattern]], init=False
+    )
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
-        """Apply the inner pattern, remembering where it matched."""
+        """Apply a pattern, remembering where it matched."""
+        patterns = self._of_kind.get(type(op))
+        if patterns is None:
+            patterns = self._of_kind[type(op)] = [one for one in self.patterns if issubclass(type(op), _kind(one))]
         self.source = op.location
-        self.inner.match_and_rewrite(op, rewriter)
+        for pattern in patterns:
+            pattern.match_and_rewrite(op, rewriter)
+            if rewriter.has_done_action:
+                return
 
     def stamp(self, op: Operation) -> None:
         """Locate an inserted operation and what it holds."""
@@ -44,9 +81,14 @@ class Located(RewritePattern):
                 inner.location = self.source
 
 
+def _kind(pattern: RewritePattern) -> type[Operation]:
+    """What kind of operation a pattern can match."""
+    return _KINDS.get(type(pattern).match_and_rewrite, Operation)
+
+
 def rewrite(module: ModuleOp, *patterns: RewritePattern) -> bool:
     """Apply patterns everywhere until none matches. Returns whether anything changed."""
-    located = Located(GreedyRewritePatternApplier(list(patterns), dce_enabled=False))
+    located = Located(patterns)
     listener = PatternRewriterListener(operation_insertion_handler=[located.stamp])
     return PatternRewriteWalker(located, listener=listener).rewrite_module(module)
 

@@ -11,13 +11,13 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ...dialects import nn
 from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, shape_of
-from ..rewrite import accounted, bypass, rewrite, supersede
+from ..rewrite import accounted, bypass, rewrite, rewrites, supersede
 from .matching import constant, mapped, scalar
 
 NEUTRAL = {"mul": 1.0, "div": 1.0, "pow": 1.0, "sub": 0.0}
@@ -32,7 +32,7 @@ class DropNeutral(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if len(op.inputs) != 2:
@@ -55,7 +55,7 @@ class DivideByPowerOfTwo(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "div" or not is_float(element_type(op.result)):
@@ -78,7 +78,7 @@ class PowersAsProducts(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "pow" or op.inputs[0].type != op.result.type:
@@ -98,7 +98,7 @@ class DecidedSelections(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "select":
@@ -118,7 +118,7 @@ class DecidedSelections(RewritePattern):
 class DropInvolutions(RewritePattern):
     """A negation of a negation is what was negated."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data not in INVOLUTIONS:

@@ -8,12 +8,12 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, ModuleOp, bf16, f16, f32, i1, i8, i32
 from xdsl.ir import Attribute, Operation
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ...dialects import nn
 from ...dialects.elements import element_type, is_float, shape_of, tensor, ui8
 from ...dialects.provenance import fuse
-from ..rewrite import accounted, bypass, rewrite, supersede
+from ..rewrite import accounted, bypass, rewrite, rewrites, supersede
 from .matching import producer
 
 _LOSSLESS: dict[Attribute, frozenset[Attribute]] = {
@@ -46,7 +46,7 @@ def is_transparent(source: Attribute, between: Attribute, target: Attribute) -> 
 class ComposeCasts(RewritePattern):
     """A conversion to the same type is none; after one that does not show, only the second counts."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.CastOp)
     def match_and_rewrite(self, op: nn.CastOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         target = element_type(op.result)
@@ -87,7 +87,7 @@ class WidenInProducts(RewritePattern):
     """A product of f16 or bf16 values widened to f32 is the product of the narrow ones: they accumulate in
     float32."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MatmulOp)
     def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         left, right = producer(op.lhs, nn.CastOp), producer(op.rhs, nn.CastOp)
@@ -104,7 +104,7 @@ class NarrowInside(RewritePattern):
     """Operations that compute in float32 round their result once: a conversion to f16 or bf16 that alone
     reads an f32 result is that rounding."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.CastOp)
     def match_and_rewrite(self, op: nn.CastOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         target = element_type(op.result)

@@ -8,18 +8,18 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ...dialects import nn, shapes
 from ...dialects.elements import shape_of
-from ..rewrite import accounted, bypass, rewrite, supersede
+from ..rewrite import accounted, bypass, rewrite, rewrites, supersede
 from .matching import last_axes_swapped, producer
 
 
 class ComposeTransposes(RewritePattern):
     """Two transpositions are one; one that moves only axes of extent 1 is a reshape."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.TransposeOp)
     def match_and_rewrite(self, op: nn.TransposeOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         permutation = op.permutation.get_values()
@@ -39,7 +39,7 @@ class TransposesMeet(RewritePattern):
     """A transposition of axes that a reshape leaves as they are comes before the reshape, where it meets
     another."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.TransposeOp)
     def match_and_rewrite(self, op: nn.TransposeOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         between = producer(op.input, nn.ReshapeOp)
@@ -62,7 +62,7 @@ class TransposesMeet(RewritePattern):
 class ComposeReshapes(RewritePattern):
     """Two reshapes are one; one to the same shape is none."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.ReshapeOp)
     def match_and_rewrite(self, op: nn.ReshapeOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         inner = producer(op.input, nn.ReshapeOp)
@@ -75,7 +75,7 @@ class ComposeReshapes(RewritePattern):
 class ComposeBroadcasts(RewritePattern):
     """Two broadcasts are one; one that only adds axes of extent 1 is a reshape."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.BroadcastOp)
     def match_and_rewrite(self, op: nn.BroadcastOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         inner = producer(op.input, nn.BroadcastOp)
@@ -89,7 +89,7 @@ class ComposeBroadcasts(RewritePattern):
 class BroadcastsInMaps(RewritePattern):
     """A map stretches its operands itself where another operand already gives it its shape."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         stretched = {i: made for i, v in enumerate(op.inputs) if (made := producer(v, nn.BroadcastOp)) is not None}
@@ -105,7 +105,7 @@ class BroadcastsInMaps(RewritePattern):
 class MapsBeforeBroadcasts(RewritePattern):
     """A map of stretched operands only is made before it is stretched."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         made = [v.owner for v in op.inputs if isinstance(v.owner, nn.BroadcastOp)]
@@ -123,7 +123,7 @@ class MapsBeforeBroadcasts(RewritePattern):
 class ComposeSlices(RewritePattern):
     """A slice of a slice is one; a slice of everything is none."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.SliceOp)
     def match_and_rewrite(self, op: nn.SliceOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         sizes, steps = shape_of(op.result), op.steps.get_values()
@@ -145,7 +145,7 @@ class ComposeSlices(RewritePattern):
 class FlattenConcats(RewritePattern):
     """A join of one is none; a join within a join along the same axis is part of it."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.ConcatOp)
     def match_and_rewrite(self, op: nn.ConcatOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if len(op.inputs) == 1:
@@ -167,7 +167,7 @@ class FlattenConcats(RewritePattern):
 class DropEmptyPads(RewritePattern):
     """A border of nothing is none."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.PadOp)
     def match_and_rewrite(self, op: nn.PadOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if not any(op.low.get_values()) and not any(op.high.get_values()):
@@ -177,7 +177,7 @@ class DropEmptyPads(RewritePattern):
 class TransposeInProducts(RewritePattern):
     """A product reads its right operand transposed if that spares a transposition of the last two axes."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MatmulOp)
     def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         swap = producer(op.rhs, nn.TransposeOp)

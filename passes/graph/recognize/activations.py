@@ -8,14 +8,14 @@ from math import pi, sqrt
 from xdsl.context import Context
 from xdsl.dialects.builtin import BFloat16Type, Float16Type, ModuleOp
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn
 from ....dialects.constants import ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, shape_of
 from ....isa.frozen import frozen
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import close, mapped, orders, scalar, users
 from .polynomial import Polynomial, arguments, matches, polynomial, results
 
@@ -53,7 +53,7 @@ class SpelledActivation(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         spellings = [spelling for spelling in SPELLINGS if spelling.function == op.function.data]
@@ -80,7 +80,7 @@ class SpelledSigmoid(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data not in ("div", "reciprocal"):

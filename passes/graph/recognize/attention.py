@@ -14,7 +14,7 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import LocationAttr, ModuleOp, f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn, sattn, shapes
 from ....dialects.constants import ConstantStore
@@ -23,7 +23,7 @@ from ....dialects.elements import element_type, is_float, shape_of
 from ....dialects.nn import EmptyRow
 from ....dialects.provenance import fuse
 from ....isa.frozen import frozen
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import mapped, orders, producer, scalar
 from .masks import Mask, MaskBuilder
 
@@ -58,7 +58,7 @@ class SpelledAttention(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MatmulOp)
     def match_and_rewrite(self, op: nn.MatmulOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         softmax = softmax_of(op.lhs)

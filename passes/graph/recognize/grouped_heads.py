@@ -9,11 +9,11 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn, sattn
 from ....dialects.elements import shape_of
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import producer
 
 
@@ -22,7 +22,7 @@ class SharedHeads(RewritePattern):
     stretched to [B, Hkv, G, L, D] and reshaped to [B, Hkv * G, L, D], perhaps with heads and rows exchanged
     after that."""
 
-    @op_type_rewrite_pattern
+    @rewrites(sattn.AttentionOp)
     def match_and_rewrite(self, op: sattn.AttentionOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         keys, values = _groups_of(op.k), _groups_of(op.v)

@@ -9,14 +9,14 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn
 from ....dialects.constants import ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type, shape_of
 from ....isa.frozen import frozen
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import is_trailing, mapped, orders, reduced, scalar, users, widened
 
 
@@ -39,7 +39,7 @@ class SpelledNorm(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.ReduceOp)
     def match_and_rewrite(self, op: nn.ReduceOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         for root in _roots(op, self.store):
@@ -170,7 +170,7 @@ def is_row(value: SSAValue, axes: tuple[int, ...], rank: int) -> bool:
 class ScaledNorm(RewritePattern):
     """A norm times a row of parameters, or plus one, holds it as its scale or bias."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data not in ("mul", "add"):

@@ -9,11 +9,11 @@ from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn
 from ....dialects.elements import shape_of
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import mapped, orders, producer
 
 
@@ -21,7 +21,7 @@ class RotatedHalves(RewritePattern):
     """x * c + concat(-x2, x1) * s, where x is [x1, x2] along the last axis, is
     concat(x1 * c1 - x2 * s1, x2 * c2 + x1 * s2) to the bit."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "add":

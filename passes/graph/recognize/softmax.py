@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.passes import ModulePass
-from xdsl.pattern_rewriter import PatternRewriter, RewritePattern, op_type_rewrite_pattern
+from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ....dialects import nn
 from ....dialects.constants import ConstantStore
 from ....dialects.context import CompilerContext
 from ....dialects.elements import element_type
 from ....dialects.nn import EmptyRow
-from ...rewrite import rewrite, supersede
+from ...rewrite import rewrite, rewrites, supersede
 from ..matching import mapped, producer, reduced, scalar
 
 
@@ -22,7 +22,7 @@ from ..matching import mapped, producer, reduced, scalar
 class SpelledSoftmax(RewritePattern):
     """exp(x - max(x)) / sum of it along one axis."""
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "div":
@@ -47,7 +47,7 @@ class GuardedSoftmax(RewritePattern):
 
     store: ConstantStore
 
-    @op_type_rewrite_pattern
+    @rewrites(nn.MapOp)
     def match_and_rewrite(self, op: nn.MapOp, rewriter: PatternRewriter, /) -> None:
         """See the class."""
         if op.function.data != "select":
