@@ -77,6 +77,7 @@ def check(
     precision: str | None = None,
     sign: str | None = None,
     attention: str | None = None,
+    detect_structure: bool = False,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
 ) -> CheckReport:
@@ -86,7 +87,8 @@ def check(
     Raises InputError for a file that is no valid model or leaves a dimension open, UsageError for a wrong call.
     """
     target = machine_of(machine)
-    result = imported(model, target, recipe_of(recipe, precision, sign, attention), shapes or {}, constants or {})
+    asked = recipe_of(recipe, precision, sign, attention, detect_structure)
+    result = imported(model, target, asked, shapes or {}, constants or {})
     result.calibrate = calibrate
     module = result.module
     counts = Counter(node.operator for node in (*module_nodes(module), *folded_nodes(module)))

@@ -109,7 +109,7 @@ class Compilation:
         from .calibration import calibrate_module
 
         begin = perf_counter()
-        calibrate_module(self.module, self.context, data, bool(self.recipe.untrained))
+        calibrate_module(self.module, self.context, data, bool(self.recipe.few_bit_formats))
         self.pass_seconds["precision/calibrate"] = perf_counter() - begin
 
     def _emit(self) -> None:
@@ -128,6 +128,7 @@ def compile(
     precision: str | None = None,
     sign: str | None = None,
     attention: str | None = None,
+    detect_structure: bool = False,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
     dump_ir: str | Path | None = None,
@@ -141,6 +142,7 @@ def compile(
     a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
     constants: graph inputs bound to values now. precision: one of `recipe.PRECISIONS`; overrides the recipe's.
     attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
+    detect_structure: multiply weights compressed that obey an N:M of the machine's array.
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
     calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:
     names of phases (`phases.PHASE_NAMES`); a folder brings its own machine, shapes and recipe along. progress: show a
@@ -151,7 +153,7 @@ def compile(
     """
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
-        asked = recipe_of(recipe, precision, sign, attention)
+        asked = recipe_of(recipe, precision, sign, attention, detect_structure)
         result = imported(model, machine_of(machine), asked, shapes or {}, constants or {})
     else:
         settled = {
@@ -161,6 +163,7 @@ def compile(
             "precision": precision,
             "sign": sign,
             "attention": attention,
+            "detect_structure": detect_structure,
             "recipe": recipe,
         }
         given = [name for name, value in settled.items() if value]
@@ -199,7 +202,11 @@ def machine_of(machine: str | Path | Machine | None) -> Machine:
 
 
 def recipe_of(
-    recipe: str | Path | Recipe | None, precision: str | None, sign: str | None, attention: str | None = None
+    recipe: str | Path | Recipe | None,
+    precision: str | None,
+    sign: str | None,
+    attention: str | None = None,
+    detect_structure: bool = False,
 ) -> Recipe:
     """The recipe that a call asks for: a file or a Recipe, changed by what the call says besides."""
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
@@ -207,6 +214,8 @@ def recipe_of(
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
     if attention is not None:
         asked = replace(asked, attentions=(*asked.attentions, AttentionRule.of({"match": "*", "form": attention})))
+    if detect_structure:
+        asked = replace(asked, detect_structure=True)
     if asked.passes:
         from .further_passes import check_passes
 

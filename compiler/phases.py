@@ -36,6 +36,12 @@ def _graph(recipe: Recipe) -> tuple[ModulePass, ...]:
         from ..passes.attention.pipeline import linear_attention
 
         passes += linear_attention(recipe.attentions)
+    if recipe.prunings:
+        from ..passes.graph.prune_weights import PruneWeights
+        from ..passes.graph.remove_unused import RemoveUnused
+
+        # Before ranges are calibrated: they are those of the pruned model.
+        passes += (PruneWeights(tuple(map(str, recipe.prunings))), RemoveUnused())
     return passes
 
 
@@ -43,7 +49,14 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.precision.pipeline import precision
 
     layers = tuple(map(str, recipe.layers))
-    return precision(recipe.precision, recipe.residual, layers, recipe.few_bits, recipe.schedule.merge_products)
+    return precision(
+        recipe.precision,
+        recipe.residual,
+        layers,
+        recipe.few_bits,
+        recipe.schedule.merge_products,
+        recipe.detect_structure or bool(recipe.prunings),
+    )
 
 
 def _attention(recipe: Recipe) -> tuple[ModulePass, ...]:

@@ -2,6 +2,7 @@
 
 precision = "int8"              # model, fp16, bf16, int8, or one of few bits: int4, int2, ternary, binary, w1a8 to w1a1
 residual = "bf16"               # what passes between kernels: int8, bf16, fp16 or fp32
+detect_structure = true         # weights that obey an N:M of the machine's array are multiplied compressed
 
 [few_bits]                      # every field of passes.few_bit_options.FewBitOptions
 sign = "ternary"                # the zero of Sign: checked, ternary or assume-nonzero
@@ -21,6 +22,10 @@ form = "window:64,global:1"     # docs/attention-forms.md tells the forms
 [[layer]]                       # the first rule that matches a layer decides
 match = "encoder.*.ffn.*"       # a structural path (shown by `attnc check`), else a raw node name
 precision = "bf16"
+
+[[prune]]                       # the first rule that matches a product decides
+match = "encoder.*.ffn.*"       # likewise
+structure = "2:4"               # of four consecutive values along K the two of greatest magnitude stay
 
 [[tokens]]                      # in the order of the layers; every field of passes.token_rules.TokenRule
 before = "encoder.3"            # fewer tokens go on into this layer,
@@ -44,6 +49,7 @@ from ..isa.frozen import frozen
 from ..passes.attention_rules import AttentionRule
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, UNTRAINED, FewBitOptions
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
+from ..passes.structure_rules import PruneRule
 from ..passes.tile_rules import TileRule
 from ..passes.token_rules import TokenRule
 
@@ -85,6 +91,8 @@ class Recipe:
     passes: tuple[PassRule, ...] = ()
     tokens: tuple[TokenRule, ...] = ()
     attentions: tuple[AttentionRule, ...] = ()
+    detect_structure: bool = False
+    prunings: tuple[PruneRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -111,9 +119,15 @@ class Recipe:
         return bool({"int8", *UNTRAINED} & self.precisions)
 
     @property
-    def untrained(self) -> tuple[str, ...]:
-        """The formats asked for that models need to be trained in, for their answers to mean something."""
+    def few_bit_formats(self) -> tuple[str, ...]:
+        """The formats of few bits asked for."""
         return tuple(name for name in UNTRAINED if name in self.precisions)
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """What is asked for that models need to be trained in, for their answers to mean something."""
+        structures = dict.fromkeys(f"{rule.structure} weights" for rule in self.prunings)
+        return (*self.few_bit_formats, *structures)
 
     @staticmethod
     def read(path: Path) -> Recipe:
@@ -141,6 +155,10 @@ class Recipe:
         attentions = tuple(map(AttentionRule.of, _tables("attention", entries.pop("attention", []))))
         passes = tuple(_pass(table) for table in _tables("pass", entries.pop("pass", [])))
         tokens = tuple(TokenRule.of(table) for table in _tables("tokens", entries.pop("tokens", [])))
+        prunings = tuple(map(PruneRule.of, _tables("prune", entries.pop("prune", []))))
+        detect_structure = entries.pop("detect_structure", False)
+        if not isinstance(detect_structure, bool):
+            raise UsageError("`detect_structure` is true or false")
         _known("recipe", entries, ("precision", "residual"))
         rules: list[LayerRule] = []
         for layer in _tables("layer", layers):
@@ -158,6 +176,8 @@ class Recipe:
             passes=passes,
             tokens=tokens,
             attentions=attentions,
+            detect_structure=detect_structure,
+            prunings=prunings,
             **entries,
         )
 
@@ -166,12 +186,16 @@ class Recipe:
         tables: dict[str, Any] = {"precision": self.precision}
         if self.residual is not None:
             tables["residual"] = self.residual
+        if self.detect_structure:
+            tables["detect_structure"] = True
         if self.layers:
             tables["layer"] = [{"match": layer.match, "precision": layer.precision} for layer in self.layers]
         if self.attentions:
             tables["attention"] = [rule.table for rule in self.attentions]
         if self.tiles:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
+        if self.prunings:
+            tables["prune"] = [rule.table for rule in self.prunings]
         if self.tokens:
             tables["tokens"] = [rule.to_dict() for rule in self.tokens]
         if self.passes:

@@ -76,6 +76,15 @@ class AffineForm:
     def __rsub__(self, other: int) -> AffineForm:
         return -self + other
 
+    def grouped(self, taken: int, group: int) -> AffineForm:
+        """Where each `group` counts as `taken`: the constant in groups, the last of which may be begun, and every index
+        steps over whole ones. Raises ValueError for one that does not."""
+        if any(factor % group for factor in self.coefficients):
+            raise ValueError(f"{self} does not go in steps of {group}")
+        return AffineForm(
+            tuple(factor // group * taken for factor in self.coefficients), -(-self.constant // group) * taken
+        )
+
     def evaluate(self, indices: Sequence[Any]) -> Any:
         """The value at loop `indices`: integers, or integer arrays of one shape (an int where no index occurs)."""
         value: Any = self.constant
@@ -135,6 +144,10 @@ class Minimum:
     def at_most(self, other: Minimum | AffineForm | int) -> Minimum:
         """The least of both; a constant that repeats is kept once."""
         return Minimum(tuple(dict.fromkeys(self.forms + Minimum.of(other).forms)))
+
+    def grouped(self, taken: int, group: int) -> Minimum:
+        """Where each `group` counts as `taken`, one begun as a whole one. Raises ValueError as for a form."""
+        return Minimum(tuple(form.grouped(taken, group) for form in self.forms))
 
     @property
     def depth(self) -> int:

@@ -61,6 +61,7 @@ from xdsl.utils.str_enum import StrEnum
 from ..isa.errors import UsageError
 from ..isa.formats import KIND_FORMATS, Kind
 from ..isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
+from ..isa.structures import Structure
 from . import shapes
 from .constants import Array, RefAttr, dense, dense_array
 from .elements import ELEMENTS, PACKED, Element, element_of, element_type, format_of, is_float, shape_of, tensor, ui8
@@ -499,10 +500,18 @@ class RmsNormOp(NnOperation):
         _verify_norm(self.input, self.result, self.axis.value.data, (self.scale,))
 
 
+def _parse_structure(text: str) -> Structure:
+    try:
+        return Structure.parse(text)
+    except UsageError as error:
+        raise VerifyException(str(error)) from None
+
+
 @irdl_op_definition
 class MatmulOp(NnOperation):
     """Matrix product of the last two axes, leading axes broadcast. Floats accumulate in float32; i8 by i8
-    gives exact i32. The result is converted to its element type once.
+    gives exact i32. The result is converted to its element type once. `structure` says of a constant right operand that
+    of so many consecutive values along the contracted axis at most so many are not zero ("2:4").
 
     ```
     %2 = nn.matmul %0, %1 : (tensor<1x17x64xf32>, tensor<64x128xf32>) -> tensor<1x17x128xf32>
@@ -515,9 +524,10 @@ class MatmulOp(NnOperation):
     lhs = operand_def(TENSOR)
     rhs = operand_def(TENSOR)
     transpose_rhs = opt_prop_def(UnitAttr)
+    structure = opt_prop_def(StringAttr)
     result = result_def(TENSOR)
     assembly_format = (
-        "$lhs `,` $rhs (`transpose_rhs` $transpose_rhs^)? attr-dict"
+        "$lhs `,` $rhs (`transpose_rhs` $transpose_rhs^)? (`structure` $structure^)? attr-dict"
         " `:` `(` type($lhs) `,` type($rhs) `)` `->` type($result)"
     )
 
@@ -540,6 +550,8 @@ class MatmulOp(NnOperation):
         left, right, result = element_type(self.lhs), element_type(self.rhs), element_type(self.result)
         if not ((left == right == i8 and result == i32) or (left == right and is_float(left) and is_float(result))):
             raise VerifyException(f"no product of {left} by {right} giving {result}: i8 gives i32, floats give floats")
+        if self.structure is not None:
+            _parse_structure(self.structure.data)
 
 
 @irdl_op_definition

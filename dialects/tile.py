@@ -51,10 +51,12 @@ from xdsl.printer import Printer
 from xdsl.traits import NoTerminator
 from xdsl.utils.exceptions import VerifyException
 
+from ..isa.errors import UsageError
 from ..isa.formats import Format
 from ..isa.frozen import frozen
 from ..isa.lanes import LaneProgram
 from ..isa.matrix import RIGHT_VALUES, MatrixMode, Values
+from ..isa.structures import Structure
 from .affine_form import Access, Minimum
 from .direct_operation import SEGMENTS, DirectOperation, segments
 from .elements import element_of, format_of
@@ -637,7 +639,7 @@ class Place:
 
 
 class MatrixProduct(TileOperation):
-    """acc[m, n] (+)= a[m, k] @ b: base of the products with and without a mask."""
+    """acc[m, n] (+)= a[m, k] @ b: base of the products with and without a mask or a structure."""
 
     a = operand_def(BufferType)
     b = operand_def(BufferType)
@@ -689,8 +691,12 @@ class MatrixProduct(TileOperation):
         inner, n = self.b_access.data.sizes
         if self.transpose_b is not None:
             inner, n = n, inner
-        if inner != k or self.acc_access.data.sizes != (m, n):
+        if inner != self._rows_over(k) or self.acc_access.data.sizes != (m, n):
             raise VerifyException("sizes of a product disagree: a is [m, k], b [k, n] or transposed [n, k], acc [m, n]")
+
+    def _rows_over(self, k: Minimum) -> Minimum:
+        """Rows of b over k columns of a."""
+        return k
 
     def _print_product(self, printer: Printer) -> None:
         printer.print_string(f" {self.mode.data} ")
@@ -862,6 +868,73 @@ class MaskedProductOp(MatrixProduct):
         _print_place(printer, self.packed, self.packed_access.data)
         for keyword, number in (("limit", self.limit), ("window", self.window), ("width", self.width)):
             printer.print_string(f" {keyword} {number.value.data}")
+        _tail(self, printer)
+
+
+@irdl_op_definition
+class StructuredProductOp(MatrixProduct):
+    """A product by a compressed b (`mx.structured`): of the structure N:M, b has the values that each M rows keep, N a
+    column, and `indices`, as large as b and packed in SRAM, their places among them.
+
+    `tile.structured "2:4" i8 %a<0 [8, 64] [64, 1]> by %b<0 [32, 9] [9, 1]> into %c<...> at %i<0 [32, 9] [12, 1]>`
+    """
+
+    name = "tile.structured"
+    indices = operand_def(BufferType)
+    structure_text = prop_def(StringAttr, prop_name="structure")
+    indices_access = prop_def(AccessAttr)
+
+    def __init__(self, structure: Structure, product: Multiplication, indices: Place) -> None:
+        properties = {
+            **product.properties,
+            "structure": StringAttr(str(structure)),
+            "indices_access": AccessAttr(indices.access),
+        }
+        super().__init__(operands=[indices.buffer, *product.operands], properties=properties)
+
+    @property
+    def structure(self) -> Structure:
+        """The structure. Raises VerifyException where it is none."""
+        try:
+            return Structure.parse(self.structure_text.data)
+        except UsageError as error:
+            raise VerifyException(str(error)) from None
+
+    @property
+    def places(self) -> tuple[tuple[SSAValue, Access], ...]:
+        return (*super().places, (self.indices, self.indices_access.data))
+
+    def _rows_over(self, k: Minimum) -> Minimum:
+        return k.grouped(self.structure.kept, self.structure.group)
+
+    def verify_(self) -> None:
+        super().verify_()
+        if self.transpose_b is not None:
+            raise VerifyException("b of a structure is given as [k, n]")
+        self._expect_space(self.indices, "indices", "sram")
+        if buffer_type(self.indices).format is not self.structure.index_format:
+            raise VerifyException(f"indices of {self.structure} are {self.structure.index_format}")
+        if self.indices_access.data.sizes != self.b_access.data.sizes:
+            raise VerifyException("indices have the sizes of b")
+
+    @classmethod
+    def parse(cls, parser: Parser) -> StructuredProductOp:
+        text = parser.parse_str_literal(" (a structure)")
+        try:
+            structure = Structure.parse(text)
+        except UsageError as error:
+            parser.raise_error(str(error))
+        product = Multiplication.parse(parser)
+        parser.parse_keyword("at")
+        op = cls(structure, product, _parse_operand(parser))
+        op.attributes |= parser.parse_optional_attr_dict()
+        return op
+
+    def print(self, printer: Printer) -> None:
+        printer.print_string(f' "{self.structure_text.data}"')
+        self._print_product(printer)
+        printer.print_string(" at ")
+        _print_place(printer, self.indices, self.indices_access.data)
         _tail(self, printer)
 
 
@@ -1215,6 +1288,7 @@ Tile = Dialect(
         ScatterOp,
         ProductOp,
         MaskedProductOp,
+        StructuredProductOp,
         PassOp,
         TopOp,
         CompactOp,

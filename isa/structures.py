@@ -8,13 +8,14 @@ structures of groups of 8.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import total_ordering
 
 import numpy as np
 
 from .columns import Column, Int64Array, ceiling
 from .errors import UsageError
-from .formats import Format
+from .formats import Array, Format
 from .frozen import frozen
 
 GROUPS: dict[int, int] = {0: 2, 1: 4, 2: 8, 3: 16}
@@ -101,3 +102,76 @@ CODES = 4 * (LARGEST_KEPT + 1)
 def structure_codes(kept: Column, group: Column) -> Column:
     """`Structure.code` of the fields of instructions: how many are kept, and the code of the group."""
     return 4 * kept + group
+
+
+def grouped(matrix: Array, group: int) -> Array:
+    """[..., K, N] as [..., ceil(K / group), group, N], with zeros behind K."""
+    *outer, depth, columns = matrix.shape
+    groups = -(-depth // group)
+    padded = matrix
+    if groups * group != depth:
+        padded = np.zeros((*outer, groups * group, columns), matrix.dtype)
+        padded[..., :depth, :] = matrix
+    return padded.reshape(*outer, groups, group, columns)
+
+
+def least_structure(matrix: Array, structures: Iterable[Structure]) -> Structure | None:
+    """Of the `structures` that a matrix [..., K, N] has, the one that leaves fewest rows, and of those the one of least
+    indices; None where it has none."""
+    depth = matrix.shape[-2]
+    most: dict[int, int] = {}
+    for structure in sorted(structures, key=lambda one: (one.rows(depth), one.group)):
+        if structure.group not in most:
+            counts = np.count_nonzero(grouped(matrix, structure.group), axis=-2)
+            most[structure.group] = int(counts.max(initial=0))
+        if most[structure.group] <= structure.kept:
+            return structure
+    return None
+
+
+def compressed(matrix: Array, structure: Structure) -> tuple[Array, Array]:
+    """The values of a matrix [..., K, N] that its structure keeps, and their places in their groups (uint8): both
+    [..., N ceil(K / M), N'], in the order of the places. Of a group with fewer, zeros of it fill up.
+
+    Raises ValueError for a matrix that has not the structure.
+    """
+    groups = grouped(matrix, structure.group)
+    present = groups != 0
+    if int(np.count_nonzero(present, axis=-2).max(initial=0)) > structure.kept:
+        raise ValueError(f"a group has more than {structure.kept} values of {structure.group} that are not zero")
+    # Those that are not zero first, then by place.
+    order = np.argsort(~present, axis=-2, kind="stable")[..., : structure.kept, :]
+    places = np.sort(order, axis=-2)
+    values = np.take_along_axis(groups, places, axis=-2)
+    shape = (*matrix.shape[:-2], structure.rows(matrix.shape[-2]), matrix.shape[-1])
+    return values.reshape(shape), places.astype(np.uint8).reshape(shape)
+
+
+def pruned(matrix: Array, structure: Structure) -> Array:
+    """A matrix [..., K, N] with zeros in the place of all but the greatest magnitudes of each group; of equal ones
+    those of lower rows stay, and NaN counts as infinite."""
+    groups = grouped(matrix, structure.group)
+    size = np.abs(groups.astype(np.float32))
+    size[np.isnan(size)] = np.inf
+    order = np.argsort(-size, axis=-2, kind="stable")[..., : structure.kept, :]
+    result = np.zeros_like(groups)
+    np.put_along_axis(result, order, np.take_along_axis(groups, order, axis=-2), axis=-2)
+    return result.reshape(*matrix.shape[:-2], -1, matrix.shape[-1])[..., : matrix.shape[-2], :]
+
+
+def named_rows(places: Array, kept: int, group: int) -> Int64Array:
+    """Which row of a matrix each value of a compressed one stands for, by its place in its group: of that, the lowest
+    bits that a group needs."""
+    return np.arange(len(places))[:, None] // kept * group + (places & group - 1)
+
+
+def spread(values: Array, rows: Int64Array, kept: int, out: Array) -> None:
+    """Put compressed `values` [j, n] at their `rows` (`named_rows`) of `out` [groups * group, n], zeros elsewhere; what
+    meets in one place is added up."""
+    out.fill(0)
+    columns: int = out.shape[1]
+    where = rows * columns + np.arange(columns)
+    flat = out.reshape(-1)
+    # Of one place in each group: none of these names an element twice.
+    for place in range(kept):
+        flat[where[place::kept]] += values[place::kept]

@@ -39,6 +39,7 @@ def run(options: Namespace) -> int:
         precision=options.precision,
         sign=options.sign,
         attention=options.attention,
+        detect_structure=options.detect_structure,
         calibrate=options.calibrate,
         recipe=options.recipe,
     )

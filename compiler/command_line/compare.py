@@ -73,6 +73,7 @@ def run(options: Namespace) -> int:
         precision=options.precision,
         sign=options.sign,
         attention=options.attention,
+        detect_structure=options.detect_structure,
         calibrate=options.calibrate,
         recipe=options.recipe,
         rtol=RTOL if options.rtol is None else options.rtol,

@@ -51,6 +51,7 @@ def run(options: Namespace) -> int:
         precision=options.precision,
         sign=options.sign,
         attention=options.attention,
+        detect_structure=options.detect_structure,
         calibrate=options.calibrate,
         recipe=options.recipe,
         dump_ir=options.dump_ir,

@@ -46,6 +46,11 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="form of the attentions: window:64,global:1 and others (docs/attention-forms.md)",
     )
     parser.add_argument(
+        "--detect-structure",
+        action="store_true",
+        help="find weights that obey an N:M of the machine's array, and multiply them compressed",
+    )
+    parser.add_argument(
         "--calibrate", metavar="NPZ", type=Path, help="samples for static ranges of activations, one array an input"
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")

@@ -21,6 +21,7 @@ from ...isa.formats import KIND_DTYPES, Array, narrow, widen
 from ...isa.instructions.sparse import compacted, greatest, sub_rows
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, Values, multiply
+from ...isa.structures import Structure, named_rows, spread
 from ..affine_form import Access
 from ..constants import ConstantStore
 from ..tile import (
@@ -32,10 +33,11 @@ from ..tile import (
     GatherOp,
     KernelOp,
     MaskedProductOp,
+    MatrixProduct,
     PackOp,
     PassOp,
-    ProductOp,
     ScatterOp,
+    StructuredProductOp,
     TensorOp,
     TopOp,
     buffer_type,
@@ -139,7 +141,7 @@ class _Runner:
                 self._copy(op, indices, scope)
             case GatherOp() | ScatterOp():
                 self._rows_by_index(op, indices, scope)
-            case ProductOp() | MaskedProductOp():
+            case MatrixProduct():
                 self._product(op, indices, scope)
             case PassOp():
                 self._pass(op, indices, scope)
@@ -228,7 +230,7 @@ class _Runner:
             _view(table.elements, offset, sizes, strides)[index] = row
             _view(table.written, offset, sizes, strides)[index] = True
 
-    def _product(self, op: ProductOp | MaskedProductOp, indices: tuple[int, ...], scope: _Scope) -> None:
+    def _product(self, op: MatrixProduct, indices: tuple[int, ...], scope: _Scope) -> None:
         a, b = self._read(op.places[0], indices, scope), self._read(op.places[1], indices, scope)
         acc = op.places[2]
         shown: Array | None = None
@@ -243,6 +245,8 @@ class _Runner:
                 shown = mask
         if op.transpose_b is not None:
             b = b.T
+        if isinstance(op, StructuredProductOp):
+            b = _whole(b, self._read(op.places[3], indices, scope), op.structure, a.shape[1])
         if 0 in (*a.shape, b.shape[1]):
             return
         result = _multiply(a, b, MatrixMode.parse(op.mode.data), op.values)
@@ -307,6 +311,12 @@ class _Runner:
     def _lanes(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
         form, found = buffer_type(place[0]).format, self._read(place, indices, scope).copy()
         return found.astype(KIND_DTYPES[form.kind]) if form.packed else widen(found, form)
+
+
+def _whole(b: Array, places: Array, structure: Structure, depth: int) -> Array:
+    whole = np.zeros((len(b) // structure.kept * structure.group, b.shape[1]), b.dtype)
+    spread(b, named_rows(places, structure.kept, structure.group), structure.kept, whole)
+    return whole[:depth]
 
 
 def _multiply(a: Array, b: Array, mode: MatrixMode, values: tuple[Values, Values] | None) -> Array:

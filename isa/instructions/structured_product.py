@@ -16,7 +16,7 @@ from ..matrix import MODES_BY_CODE, product
 from ..matrix_laws import ProductTraffic
 from ..packed import fields_of_bytes, packed_bytes, unpacking
 from ..record import Condition, Cost, instruction, named, on_chip_address, on_chip_stride, unsigned
-from ..structures import CODES, GROUP_SIZES, GROUPS, INDEX_BITS, kept_rows, structure_codes
+from ..structures import CODES, GROUP_SIZES, GROUPS, INDEX_BITS, kept_rows, named_rows, spread, structure_codes
 from .matrix_product import PACKED_MODES, Product
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..matrix_laws import Law
     from ..state import State
 
-_BYTE, _F32, _INDEX = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.int64)
+_BYTE, _F32 = np.dtype(np.uint8), np.dtype(np.float32)
 
 
 @instruction("mx.structured", engine=Engine.MX, opcode=0x22)
@@ -111,26 +111,20 @@ class StructuredProduct(Product):
         mode = MODES_BY_CODE[self.mode]
         operand, result = mode.operand.dtype, mode.accumulator.dtype
         working = state.working
-        spread = working.array("spread b", (rows // kept * size, n), _F32)
+        whole = working.array("spread b", (rows // kept * size, n), _F32)
         places = working.array("places in groups", (rows, n), _BYTE)
         unpack = unpacking(fields_of_bytes(bits))
         multiply = product(m, n, k, mode, bool(self.accumulate), False, working)
-        # Where the first row of each group lies in `spread`, for every kept row and column.
-        first = (np.arange(rows, dtype=_INDEX)[:, None] // kept * size) * n + np.arange(n, dtype=_INDEX)
         accumulate, is_float = bool(self.accumulate), mode.operand.kind == "float"
 
         def multiply_spread(a: Array, b: Array, acc: Array, stored: Array) -> None:
             unpack(stored, places)
-            where = first + (places & size - 1).astype(_INDEX) * n
-            spread.fill(0)
-            flat = spread.reshape(-1)
-            # Rows of one place in their groups: none names an element twice.
-            for place in range(kept):
-                flat[where[place::kept]] += b[place::kept]
+            named = named_rows(places, kept, size)
+            spread(b, named, kept, whole)
             if is_float and not np.isfinite(a).all():
-                _multiply_named(a, b, acc, where // n, accumulate)
+                _multiply_named(a, b, acc, named, accumulate)
             else:
-                multiply(a, spread[:k], acc)
+                multiply(a, whole[:k], acc)
 
         columns = packed_bytes(n, bits)
         return Kernel(

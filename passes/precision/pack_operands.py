@@ -23,6 +23,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of, tensor
 from ...isa.machine import Machine
 from ..builder import Builder
+from ..constant_operand import ConstantOperand
 from .before_layout import moved_before_layout
 from .pack_attention import pack_attention
 from .packed_modes import UNPACKED, ProductCost
@@ -120,21 +121,17 @@ class Packer:
         """A constant matrix as rows of the depth."""
         if not all(isinstance(step, nn.TransposeOp | nn.ReshapeOp) for step in steps):
             return None
-        key = constant.reference or self.store.anonymous(self.store.array(constant.data))
+        operand = ConstantOperand(constant, tuple(steps))
+        key = operand.key(self.store)
 
         def rows(array: Array) -> Array:
-            for step in steps:
-                if isinstance(step, nn.TransposeOp):
-                    array = array.transpose(step.permutation.get_values())
-                else:
-                    array = array.reshape(shape_of(step.results[0]))
-            return np.ascontiguousarray(array.swapaxes(-1, -2) if swapped else array)
+            seen = operand.seen(array)
+            return np.ascontiguousarray(seen.swapaxes(-1, -2) if swapped else seen)
 
-        shape = list(shape_of(steps[-1].results[0] if steps else constant.result))
+        shape = list(operand.shape)
         if swapped:
             shape[-2:] = reversed(shape[-2:])
-        spelled = tuple(tuple(map(str, (step.name, *step.properties.values(), step.results[0].type))) for step in steps)
-        name = derived_key("rows_of_depth", key, steps=spelled, swapped=swapped)
+        name = derived_key("rows_of_depth", key, steps=operand.spelled, swapped=swapped)
         self.store.derive(name, rows, key, shape=tuple(shape), dtype=np.dtype(np.int8))
         build = Builder.before(reader, self.store)
         build.location = constant.location

@@ -10,6 +10,7 @@ from ..graph.pipeline import cleanup
 from ..graph.remove_unused import RemoveUnused
 from .bound_scores import BoundScores
 from .decide_signs import DecideSigns
+from .detect_structure import DetectStructure
 from .fold_thresholds import FoldThresholds
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
@@ -29,13 +30,14 @@ def precision(
     layers: tuple[str, ...],
     few_bits: FewBitOptions = NO_CHANGE,
     merge_products: bool = False,
+    detect_structure: bool = False,
 ) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
     What passes between kernels is kept as `residual` (int8, bf16, fp16, fp32); None is bf16 with int8 and fewer bits,
     the default precision with bf16 and fp16, and the model's own otherwise.
     `few_bits` says how layers of few bits run. `merge_products` makes one product of those that share their left
-    operand, once their formats are known.
+    operand, once their formats are known. `detect_structure` finds weights with a structure, as they are then.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), RemoveUnused(), NarrowTables()]
@@ -59,4 +61,6 @@ def precision(
     passes += (PackOperands(), RemoveUnused(), RepeatDequantization())
     if few_bits.bounded_scores:
         passes.append(BoundScores())
+    if detect_structure:
+        passes.append(DetectStructure())
     return tuple(passes)

@@ -28,6 +28,7 @@ from ...dialects.tile import (
     PassOp,
     ProductOp,
     ScatterOp,
+    StructuredProductOp,
     TopOp,
     buffer_type,
 )
@@ -118,6 +119,20 @@ def product_template(op: ProductOp) -> InstructionOperation:
     return operation_class("mx.product")(*_product_fields(op))
 
 
+def structured_template(op: StructuredProductOp) -> InstructionOperation:
+    """`mx.structured`."""
+    addresses, values = _product_fields(op)
+    structure, access = op.structure, op.indices_access.data
+    form = structure.index_format
+    addresses.append(("indices", op.indices, _bytes(access.offset, form)))
+    values |= {
+        "indices_stride": _stride(access.strides[0], access.sizes[0], form),
+        "kept": structure.kept,
+        "group": structure.group_code,
+    }
+    return operation_class("mx.structured")(addresses, values)
+
+
 def masked_templates(op: MaskedProductOp, register: int, queue: str) -> tuple[InstructionOperation, ...]:
     """`mx.masked` of as many rows as an extent register says, and before it in its queue the `load.extent`."""
     addresses, values = _product_fields(op)
@@ -145,15 +160,14 @@ def _product_fields(op: MatrixProduct) -> tuple[Addresses, dict[str, FieldValue]
     n = op.acc_access.data.sizes[1]
     values: dict[str, FieldValue] = {"mode": mode.code, "m": m, "n": n, "k": k}
     addresses: Addresses = []
-    places = (
-        ("acc", op.acc, op.acc_access.data, m),
-        ("a", op.a, op.a_access.data, m),
-        ("b", op.b, op.b_access.data, n if transposed else k),
-    )
-    for name, buffer, access, rows in places:
+    for name, buffer, access in (
+        ("acc", op.acc, op.acc_access.data),
+        ("a", op.a, op.a_access.data),
+        ("b", op.b, op.b_access.data),
+    ):
         form = buffer_type(buffer).format
         addresses.append((name, buffer, _bytes(access.offset, form)))
-        values[f"{name}_stride"] = _stride(access.strides[0], rows, form)
+        values[f"{name}_stride"] = _stride(access.strides[0], access.sizes[0], form)
     if op.values is not None:
         values |= {"a_values": op.values[0].code, "b_values": op.values[1].code}
     if op.accumulate is not None:
@@ -252,6 +266,8 @@ def _lower(op: Operation) -> InstructionOperation | None:
             return copy_template(op)
         case GatherOp() | ScatterOp():
             return rows_template(op)
+        case StructuredProductOp():
+            return structured_template(op)
         case ProductOp():
             return product_template(op)
         case PassOp():

@@ -25,12 +25,14 @@ from ...dialects.tile import (
     PassOp,
     Place,
     ProductOp,
+    StructuredProductOp,
     TensorOp,
 )
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from ...isa.matrix import Values
+from ...isa.structures import Structure
 
 MAXIMUM_COPY_RANK = 4
 MAXIMUM_EXTENT = 65535
@@ -216,10 +218,15 @@ class TileBuilder:
         stage: int = 0,
         values: tuple[Values, Values] | None = None,
         mask: Mask | None = None,
+        structure: tuple[Structure, Place] | None = None,
     ) -> None:
         """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`. With a `mask`, the rows that
-        it packs into are counted before; see `MaskedProductOp`."""
+        it packs into are counted before; see `MaskedProductOp`. With a `structure` and its indices, see
+        `StructuredProductOp`."""
         product = Multiplication(a, b, acc, mode, transpose_b, _switch(accumulate), values)
+        if structure is not None:
+            self.insert(StructuredProductOp(structure[0], product, structure[1]), stage)
+            return
         if mask is None:
             self.insert(ProductOp(product), stage)
             return

@@ -19,6 +19,7 @@ from ...dialects.elements import shape_of
 from ...isa.errors import Blocking, CapacityError, UnsupportedError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
+from ...isa.structures import Structure
 from ..tile_rules import FREE
 from .arithmetic import Arithmetic, Product
 from .build import TileBuilder
@@ -28,7 +29,7 @@ from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, rebuilt
 from .loop_order import dataflow
 from .matmul_emit import MatmulEmission
 from .matmul_plan import Decision, MatmulPlan
-from .matmul_problem import MatmulProblem, Seam
+from .matmul_problem import MatmulProblem, Operand, Seam
 from .matmul_search import search, unsearched
 from .product_operand import PackedOperand, ProductOperand, compose
 from .tile_epilogue import TileEpilogue
@@ -101,6 +102,7 @@ class MatmulLowering(Lowering):
         )
         self.right_view = folded.right.views[self.right.leaves.index(self.right.main)]
         self.packed = PackedOperand.possible(self.right, self.right_view)
+        self.structure = self._structure(anchor)
         spreads = tuple(
             None if view is None else Spread.of(view, leaf.form)
             for view, leaf in zip(folded.epilogue, cluster.leaves, strict=True)
@@ -117,6 +119,13 @@ class MatmulLowering(Lowering):
         graph = _resumed(epilogue.graph, self.mode.accumulator)
         sources = (None, None, *epilogue.sources[1:])
         return replace(epilogue, graph=graph, sources=sources, given=(Extent.FULL, Extent.FULL))
+
+    def _structure(self, anchor: Product) -> Structure | None:
+        """The structure of the right operand, where it is multiplied compressed: a constant that nothing prepares."""
+        text = anchor.structure if isinstance(anchor, nn.MatmulOp) else None
+        if text is None or not self.packed or self.right.packing is not None:
+            return None
+        return Structure.parse(text.data)
 
     def _check_mode(self) -> None:
         if self.mode.label not in self.scope.machine.matrix.rates:
@@ -152,7 +161,7 @@ class MatmulLowering(Lowering):
         return self._problem(self.epilogue)
 
     def _problem(self, epilogue: TileEpilogue) -> MatmulProblem:
-        ends = self.scope.ends.get(self.kernel)
+        ends, structure = self.scope.ends.get(self.kernel), self.structure
         batch = 1
         for extent in self.outer:
             batch *= extent
@@ -163,14 +172,23 @@ class MatmulLowering(Lowering):
             self.depth,
             self.mode.label,
             self.left.describe(packed=False),
-            self.right.describe(packed=self.packed),
+            self.weight,
             epilogue.costs,
             NO_SEAM if ends is None else ends.seam(self.scope),
             self.scope.tile_choices.get(self.kernel, FREE),
             left_values=self.arithmetic.left,
-            grain=max(self.left.form.grain, self.right.form.grain),
-            output_grain=self.epilogue.output.form.grain,
+            grain=max(self.left.form.grain, self.right.form.grain, 1 if structure is None else structure.group),
+            output_grain=max(self.epilogue.output.form.grain, 1 if structure is None else structure.index_format.grain),
+            structure=structure,
         )
+
+    @property
+    def weight(self) -> Operand:
+        """The right operand as the search sees it."""
+        operand, structure = self.right.describe(packed=self.packed), self.structure
+        if structure is None:
+            return operand
+        return replace(operand, bytes=structure.density * (operand.bytes + structure.index_format.width))
 
     @property
     def left_axes(self) -> str:
@@ -220,6 +238,8 @@ class MatmulLowering(Lowering):
             "candidates": decision.candidates,
             "runner_up": decision.runner_up.text if decision.runner_up else "none",
         }
+        if self.structure is not None:
+            details["structure"] = str(self.structure)
         if chosen.holds:
             details["holds"] = ", ".join(sorted(chosen.holds))
         if chosen.rest:

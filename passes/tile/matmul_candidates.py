@@ -69,7 +69,8 @@ def _sizes(problem: MatmulProblem, rates: Rates, fine: bool) -> tuple[Column, Co
     choice = problem.choice
     rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
     columns = pieces(problem.n, problem.output_grain if fine else rates.columns)
-    depths = pieces(problem.k, problem.grain if fine else rates.depth(problem.mode, problem.left_values))
+    depth = rates.depth(problem.mode, problem.left_values, problem.structure)
+    depths = pieces(problem.k, problem.grain if fine else depth)
     axes = [
         np.array((min(ceil(forced, grain) * grain, extent),) if forced else found)
         for forced, extent, found, grain in (

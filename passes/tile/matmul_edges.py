@@ -67,9 +67,12 @@ def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
     # Where more than half of the columns would be an edge, blocks of rows are the tiles of the whole product.
     widths = rates.columns * np.array(EDGE_WIDTHS)
     widths = widths[(2 * block * widths * 4 <= rates.acc_bytes) & (2 * widths <= problem.n)]
+    widths = widths[widths % problem.output_grain == 0]
     if not len(widths):
         return Edges()
-    work = rates.product(problem.mode, np.array(block), widths, np.array(problem.k), problem.left_values)
+    work = rates.product(
+        problem.mode, np.array(block), widths, np.array(problem.k), problem.left_values, problem.structure
+    )
     found: list[Edge] = []
     for width, cycles in zip(widths.tolist(), work.tolist(), strict=True):
         waits = [max(block * pace, problem.m * pace - (blocks - 1) * cycles) for pace in (seam.arrival, seam.departure)]

@@ -135,17 +135,32 @@ class _Nest:
         self.epilogue = emission.epilogue
         self.plan = plan
         self.start, self.width = start, width
-        packed = None
-        if kernel.packed and kernel.depth:
-            block = min(plan.columns, width)
-            packed = PackedOperand.make(
-                kernel.right, kernel.outer, kernel.right_view, block, self.builder.block, start, width
-            )
-        self.sides = {"left": Side(kernel.left, right=False), "right": Side(kernel.right, right=True, packed=packed)}
+        self.sides = {"left": Side(kernel.left, right=False), "right": self._right(False)}
         self.levels = {
             name: fetch(plan.order, axes, across, name in plan.holds).level
             for name, axes, across in (("left", kernel.left_axes, "j"), ("right", kernel.right_axes, "i"))
         }
+        if kernel.structure is not None:
+            # What a compressed weight stands for goes wherever it goes.
+            self.sides["indices"] = self._right(True)
+            self.levels["indices"] = self.levels["right"]
+
+    def _right(self, indices: bool) -> Side:
+        """The right operand, or the indices of a compressed one."""
+        kernel, packed = self.kernel, None
+        if kernel.packed and kernel.depth:
+            packed = PackedOperand.make(
+                kernel.right,
+                kernel.outer,
+                kernel.right_view,
+                min(self.plan.columns, self.width),
+                self.builder.block,
+                self.start,
+                self.width,
+                kernel.structure,
+                indices,
+            )
+        return Side(kernel.right, right=True, packed=packed)
 
     def run(self, here: _Here) -> None:
         """All loops."""
@@ -285,24 +300,25 @@ class _Nest:
             nothing = LaneProgram.parse("out 0.0" if form is Format.F32 else "out 0")
             builder.lane_pass(nothing, here.rows.size, here.columns.size, out=place)
             return acc
-        turned = kernel.right.turned
+        turned, structure = kernel.right.turned, kernel.structure
         for chunk in self._chunks(here):
-            a, b = (
+            a, b, *indices = (
                 side.tile(
                     builder, here.indices, here.panels.get(name), here.columns if side.right else here.rows, chunk
                 )
                 for name, side in self.sides.items()
             )
             columns, depth = here.columns.size, chunk.span.size
-            sizes = (columns, depth) if turned else (depth, columns)
+            rows = depth if structure is None else depth.grouped(structure.kept, structure.group)
             builder.product(
                 a.full(here.rows.size, depth),
-                b.full(*sizes),
+                b.full(*((columns, depth) if turned else (rows, columns))),
                 place,
                 kernel.mode.label,
                 turned,
                 chunk.number,
                 values=kernel.arithmetic.values,
+                structure=None if structure is None else (structure, indices[0].full(rows, columns)),
             )
         return acc
 

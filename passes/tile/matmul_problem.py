@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...isa.frozen import frozen
 from ...isa.matrix import Values
+from ...isa.structures import Structure
 from ..tile_rules import FREE, TileChoice
 
 
@@ -60,7 +61,8 @@ class Seam:
 class MatmulProblem:
     """A product to be tiled: `batch` independent [m, k] by [k, n]. `choice` is what a recipe forces; operands
     may be held over loops that do not index them if `hold`. `left_values`: what the left operand of a packed mode
-    holds. Pieces of k are multiples of `grain`, and of n of `output_grain`: fewer elements are no whole byte."""
+    holds. Pieces of k are multiples of `grain`, and of n of `output_grain`: fewer elements are no whole byte, or no
+    whole group of the `structure` of the right operand."""
 
     batch: int
     m: int
@@ -76,3 +78,4 @@ class MatmulProblem:
     left_values: Values = Values.OWN
     grain: int = 1
     output_grain: int = 1
+    structure: Structure | None = None

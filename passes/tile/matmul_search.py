@@ -126,7 +126,8 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
     for operand, times, across in ((left, left_times, turns["i"]), (right, right_times, turns["j"])):
         if not operand.resident:
             instructions = instructions + times * across * turns["k"] * (1 + operand.passes)
-    array = batch * total(rates.products(problem.mode, problem.left_values), (m, c.m), (n, c.n), (k, c.k))[tile]
+    products = rates.products(problem.mode, problem.left_values, problem.structure)
+    array = batch * total(products, (m, c.m), (n, c.n), (k, c.k))[tile]
     panels = (
         panels_of(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
         panels_of(c, right, "j", n, right_times * right_once[0][tile], right_times, array / turns["i"]),

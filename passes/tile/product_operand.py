@@ -11,6 +11,7 @@ from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import Place
 from ...isa.formats import Format
 from ...isa.frozen import frozen
+from ...isa.structures import Structure
 from .build import Span, TileBuilder
 from .cluster import Cluster
 from .kernel import Scope
@@ -218,7 +219,8 @@ class ProductOperand:
 
 @frozen(eq=False)
 class PackedOperand:
-    """Columns of a constant right operand, from `first` on, packed into blocks: [batch, blocks, K, columns] in DRAM."""
+    """Columns of a constant right operand, from `first` on, packed into blocks: [batch, blocks, K, columns] in DRAM; of
+    one with a structure what is kept, or the indices of that. Rows of K are told as of the whole operand."""
 
     packing: Packing
     tensor: SSAValue
@@ -240,9 +242,11 @@ class PackedOperand:
         inside: Block,
         first: int = 0,
         width: int | None = None,
+        structure: Structure | None = None,
+        indices: bool = False,
     ) -> PackedOperand:
         """Pack `width` columns (None: all) from `first` on of the main leaf, seen as `view`, into blocks of `columns`,
-        with a DRAM tensor before the kernel that is being built."""
+        with a DRAM tensor before the kernel that is being built. With a `structure`, what is kept or its `indices`."""
         leaf = operand.main
         constant = constant_of(operand.scope, view)
         assert constant is not None
@@ -255,31 +259,46 @@ class PackedOperand:
             (*(extent for extent, _ in kept), operand.shape[0], operand.shape[1] if width is None else width),
             (*(stride for _, stride in kept), leaf.row, leaf.column),
             columns,
+            structure,
+            indices,
         )
-        tensor = packed_tensor(operand.scope, constant, packing, leaf.form, inside)
+        form = structure.index_format if structure and indices else leaf.form
+        tensor = packed_tensor(operand.scope, constant, packing, form, inside)
         matrix = prod(packing.packed_shape[1:])
         steps = tuple(step * matrix if stride else 0 for step, (_, stride) in zip(strides, kept, strict=True))
         assert packing.packed_shape[0] == batch
-        return PackedOperand(packing, tensor, leaf.form, steps, first)
+        return PackedOperand(packing, tensor, form, steps, first)
+
+    def rows(self, span: Span) -> Span:
+        """Rows of K as they are stored."""
+        structure = self.packing.structure
+        if structure is None:
+            return span
+        kept, group = structure.kept, structure.group
+        return Span(span.start.grouped(kept, group), span.size.grouped(kept, group))
+
+    def block_elements(self, rows: Span) -> int:
+        """Elements of a block over some rows of K, on chip."""
+        return self.rows(rows).limit * self.packing.pitch
 
     def fetch(
         self, builder: TileBuilder, indices: Sequence[AffineForm], rows: Span, columns: Span, blocked: bool
     ) -> Held:
         """Rows of K of one block or several: [blocks, rows, columns] on chip if `blocked`, else [rows, columns]."""
-        width = self.packing.columns
+        width, pitch = self.packing.columns, self.packing.pitch
         _, _, depth, _ = self.packing.packed_shape
-        start = self._start(indices) + self._block_start(columns, width * depth) + rows.start * width
+        rows = self.rows(rows)
+        start = self._start(indices) + self._block_start(columns, pitch * depth) + rows.start * pitch
         blocks = -(-columns.limit // width)
-        pitch, step = (width, rows.limit * width) if blocked else (blocks * width, width)
-        target = Held(builder.alloc("sram", (blocks, rows.limit, width), self.form), AffineForm(), pitch)
+        apart, step = (pitch, rows.limit * pitch) if blocked else (blocks * pitch, pitch)
+        target = Held(builder.alloc("sram", (blocks, rows.limit, pitch), self.form), AffineForm(), apart)
         if blocks == 1:
-            source = Place(self.tensor, Access(start, (rows.size, columns.size), (width, 1)))
+            source = Place(self.tensor, Access(start, (rows.size, columns.size), (pitch, 1)))
             builder.copy(source, target.full(rows.size, columns.size))
             return target
-        count = Minimum(tuple(_blocks(form, width) for form in columns.size.forms))
-        sizes = (count, rows.size, Minimum.of(width))
-        source = Place(self.tensor, Access(start, sizes, (width * depth, width, 1)))
-        builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (step, pitch, 1))))
+        sizes = (columns.size.grouped(1, width), rows.size, Minimum.of(pitch))
+        source = Place(self.tensor, Access(start, sizes, (pitch * depth, pitch, 1)))
+        builder.copy(source, Place(target.buffer, Access(AffineForm(), sizes, (step, apart, 1))))
         return target
 
     def fetch_by_blocks(
@@ -287,15 +306,17 @@ class PackedOperand:
     ) -> list[Held]:
         """Several `pieces` of K of all blocks of `columns`, each as [blocks, rows, columns] on chip: the pieces of one
         block before the next, so that the first columns are there first."""
-        width, matrix = self.packing.columns, self.packing.columns * self.packing.packed_shape[2]
+        width, pitch = self.packing.columns, self.packing.pitch
+        matrix = pitch * self.packing.packed_shape[2]
         count = -(-columns.limit // width)
-        held = [Held(builder.alloc("sram", (count, piece.limit, width), self.form), pitch=width) for piece in pieces]
+        pieces = [self.rows(piece) for piece in pieces]
+        held = [Held(builder.alloc("sram", (count, piece.limit, pitch), self.form), pitch=pitch) for piece in pieces]
         start = self._start(indices) + self._block_start(columns, matrix)
         for block in range(count):
             size = Minimum.of(min(width, columns.limit - block * width))
             for target, piece in zip(held, pieces, strict=True):
-                access = Access(start + block * matrix + piece.start * width, (piece.size, size), (width, 1))
-                part = Held(target.buffer, AffineForm.of(block * piece.limit * width), width)
+                access = Access(start + block * matrix + piece.start * pitch, (piece.size, size), (pitch, 1))
+                part = Held(target.buffer, AffineForm.of(block * piece.limit * pitch), pitch)
                 builder.copy(Place(self.tensor, access), part.full(piece.size, size))
         return held
 
@@ -306,10 +327,4 @@ class PackedOperand:
         return start
 
     def _block_start(self, columns: Span, matrix: int) -> AffineForm:
-        return _blocks(columns.start - self.first, self.packing.columns) * matrix
-
-
-def _blocks(form: AffineForm, width: int) -> AffineForm:
-    """Columns as blocks: every coefficient is a multiple of the width, the constant is rounded up."""
-    assert all(factor % width == 0 for factor in form.coefficients)
-    return AffineForm(tuple(factor // width for factor in form.coefficients), -(-form.constant // width))
+        return (columns.start - self.first).grouped(1, self.packing.columns) * matrix

@@ -26,14 +26,13 @@ class Chunk:
 class Panel:
     """An operand on chip over the pieces of K from piece `first` on: `held`, a buffer each.
 
-    It begins at `start` of the operand's rows (`by_rows`) or columns; a packed weight lies in blocks of `block`
-    columns (0: it does not).
+    It begins at `start` of the operand's rows (`by_rows`) or columns, which lie in the blocks of a `packed` weight.
     """
 
     start: AffineForm
     first: int
     held: Sequence[Held]
-    block: int
+    packed: PackedOperand | None
     by_rows: bool
 
     def tile(self, extent: Span, chunk: Chunk) -> Held:
@@ -42,9 +41,11 @@ class Panel:
         moved = extent.start - self.start
         if self.by_rows:
             return replace(held, offset=held.offset + moved * held.pitch)
-        if not self.block:
+        if self.packed is None:
             return replace(held, offset=held.offset + moved)
-        return replace(held, offset=held.offset + _scaled(moved, self.block, chunk.span.limit * self.block))
+        # Tiles begin where blocks do.
+        blocks = moved.grouped(1, self.packed.packing.columns)
+        return replace(held, offset=held.offset + blocks * self.packed.block_elements(chunk.span))
 
 
 @frozen
@@ -73,9 +74,8 @@ class Side:
             held = self.operand.fetch_by_rows(builder, indices, extent, pieces, step)
         else:
             held = [self._fetch(builder, indices, extent, piece) for piece in pieces]
-        blocked = self.packed is not None and self.operand.packing is None
-        block = self.packed.packing.columns if blocked and self.packed is not None else 0
-        return Panel(extent.start, chunks[0].place, held, block, self.by_rows)
+        blocks = self.packed if self.operand.packing is None else None
+        return Panel(extent.start, chunks[0].place, held, blocks, self.by_rows)
 
     def tile(
         self, builder: TileBuilder, indices: Sequence[AffineForm], panel: Panel | None, extent: Span, chunk: Chunk
@@ -92,10 +92,3 @@ class Side:
 
     def _fetch(self, builder: TileBuilder, indices: Sequence[AffineForm], extent: Span, depth: Span) -> Held:
         return self.operand.fetch(builder, indices, *self._oriented(extent, depth), self.packed)
-
-
-def _scaled(form: AffineForm, unit: int, step: int) -> AffineForm:
-    """`form`, in multiples of `unit`, as multiples of `step`."""
-    factors = (*form.coefficients, form.constant)
-    assert all(factor % unit == 0 for factor in factors)
-    return AffineForm(tuple(factor // unit * step for factor in form.coefficients), form.constant // unit * step)

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ...isa.columns import ceiling
 from ...isa.fields import ACC_BIT
 from ...isa.formats import Format
-from ...isa.instructions import LoadBlock, Product, VectorPass
+from ...isa.instructions import LoadBlock, Product, StructuredProduct, VectorPass
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.machine import Machine
 from ...isa.matrix import MODE_BITS, MatrixMode, Values
+from ...isa.structures import Structure
 
 Column = NDArray[np.int64]
 
@@ -50,24 +51,40 @@ class Rates:
     def __hash__(self) -> int:
         return hash((id(self.machine), self.sram_bytes, self.acc_bytes))
 
-    def depth(self, mode: str, left: Values = Values.OWN) -> int:
-        """Values of K that one pass of the array covers in `mode` where its left operand holds `left`."""
+    def depth(self, mode: str, left: Values = Values.OWN, structure: Structure | None = None) -> int:
+        """Values of K that one pass of the array covers in `mode` where its left operand holds `left` and its right one
+        has a `structure`."""
         bits = MODE_BITS[mode] if left.stored is None else left.stored.bits
-        return max(1, self.machine.matrix.depth(mode) // max(1, bits // MODE_BITS[mode]))
+        depth = max(1, self.machine.matrix.depth(mode) // max(1, bits // MODE_BITS[mode]))
+        return depth if structure is None else depth // structure.kept * structure.group
 
-    def product(self, mode: str, m: Column, n: Column, k: Column, left: Values = Values.OWN) -> Column:
-        """Array cycles of products [m, k] by [k, n], whose left operand holds `left`."""
-        return self._once(self._product, (m, n, k), mode, left)
+    def product(
+        self,
+        mode: str,
+        m: Column,
+        n: Column,
+        k: Column,
+        left: Values = Values.OWN,
+        structure: Structure | None = None,
+    ) -> Column:
+        """Array cycles of products [m, k] by [k, n], whose left operand holds `left` and whose right one has a
+        `structure`."""
+        return self._once(self._product, (m, n, k), mode, left, structure)
 
-    def _product(self, m: Column, n: Column, k: Column, mode: str, left: Values) -> Column:
-        record = Product(mode=MatrixMode.parse(mode).code, acc=ACC_BIT, m=m, n=n, k=k, a_values=left.code)
+    def _product(self, m: Column, n: Column, k: Column, mode: str, left: Values, structure: Structure | None) -> Column:
+        fields: dict[str, Column] = {"m": m, "n": n, "k": k}
+        code = MatrixMode.parse(mode).code
+        if structure is None:
+            record = Product(mode=code, acc=ACC_BIT, a_values=left.code, **fields)
+        else:
+            record = StructuredProduct(mode=code, kept=structure.kept, group=structure.group_code, **fields)
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
-    def products(self, mode: str, left: Values = Values.OWN) -> TileCost:
+    def products(self, mode: str, left: Values = Values.OWN, structure: Structure | None = None) -> TileCost:
         """`product` in a mode, of columns of (m, n, k)."""
 
         def cost(*sizes: Column) -> Column:
-            return self.product(mode, *sizes, left=left)
+            return self.product(mode, *sizes, left=left, structure=structure)
 
         return cost
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from attnc.dialects.interpret import function, tile
 from attnc.dialects.sattn import Sattn
 from attnc.dialects.tile import KernelOp, Tile
 from attnc.isa.machine import Machine, load_machine
+from attnc.passes.tile.loop_order import canonical, inside
+from attnc.passes.tile.matmul_plan import Decision, MatmulPlan, Rest
+from attnc.passes.tile.matmul_problem import MatmulProblem
 from attnc.passes.tile.tile import TileKernels
 
 Body = Callable[..., Sequence[SSAValue]]
@@ -75,6 +79,22 @@ class Tiling:
                 pair = (found.astype(np.float64), wanted.astype(np.float64))
                 np.testing.assert_allclose(*pair, rtol=rtol, atol=atol)
         return [op for op in module.walk() if isinstance(op, KernelOp)]
+
+    def forced(
+        self, order: str, m: int, n: int, k: int, strip: int = 0, rest: Rest = Rest.NOWHERE, **more: Any
+    ) -> Callable[..., Decision]:
+        """A search for tilings of products that always answers with this one."""
+
+        def search(problem: MatmulProblem, *_: object) -> Decision:
+            extents = {"b": (problem.batch, 1), "i": (problem.m, m), "j": (problem.n, n), "k": (problem.k, k)}
+            single = {axis for axis, (extent, size) in extents.items() if extent <= size}
+            name = canonical(order, "".join(single))
+            # Only loops that turn inside of k leave sums unfinished.
+            finished = "k" in single or set(inside(name, "k")) <= single
+            plan = MatmulPlan(name, m, n, k, strip or m, **more, rest=Rest.NOWHERE if finished else rest)
+            return Decision(plan, None, 1)
+
+        return search
 
     def arrays(self, module: ModuleOp, seed: int = 0) -> list[np.ndarray]:
         """Random inputs for a module."""

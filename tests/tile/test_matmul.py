@@ -6,8 +6,8 @@ from xdsl.dialects.builtin import bf16, f16, f32, i8
 
 from attnc.dialects import nn
 from attnc.passes.tile import matmul
-from attnc.passes.tile.loop_order import ORDERS, canonical, inside
-from attnc.passes.tile.matmul_plan import Decision, MatmulPlan, Rest
+from attnc.passes.tile.loop_order import ORDERS
+from attnc.passes.tile.matmul_plan import Rest
 
 TOLERANCE = {f32: 1e-5, i8: 0.0, f16: 3e-3, bf16: 2e-2}
 
@@ -22,21 +22,6 @@ def checked(tiling, arguments, body, sram_bytes=None, inputs=None):
     tolerance = max(TOLERANCE[element] for element, _ in arguments)
     scale = max((np.abs(array.astype(np.float32)).max() for array in inputs if array.size), default=1.0)
     return tiling.check(module, inputs, sram_bytes, rtol=tolerance, atol=tolerance * 100 * scale**2)
-
-
-def forced(order, m, n, k, strip=0, rest=Rest.NOWHERE, **more):
-    """A search that always answers with this tiling."""
-
-    def search(problem, *_):
-        extents = {"b": (problem.batch, 1), "i": (problem.m, m), "j": (problem.n, n), "k": (problem.k, k)}
-        single = {axis for axis, (extent, size) in extents.items() if extent <= size}
-        name = canonical(order, "".join(single))
-        # Only loops that turn inside of k leave sums unfinished.
-        finished = "k" in single or set(inside(name, "k")) <= single
-        plan = MatmulPlan(name, m, n, k, strip or m, **more, rest=Rest.NOWHERE if finished else rest)
-        return Decision(plan, None, 1)
-
-    return search
 
 
 @pytest.mark.parametrize("element", [f32, i8, bf16, f16])
@@ -66,7 +51,7 @@ def integers(seed, *shape):
 )
 def test_every_order_over_a_batch(tiling, monkeypatch, order, rest, right):
     batch, rows, columns, depth = 3, 67, 50, 33
-    monkeypatch.setattr(matmul, "search", forced(order, 13, 32, 10, strip=5, rest=rest))
+    monkeypatch.setattr(matmul, "search", tiling.forced(order, 13, 32, 10, strip=5, rest=rest))
     left = (i8, (batch, rows, depth))
     if right == "activations":
         checked(tiling, [left, (i8, (batch, columns, depth))], product(True))
@@ -83,7 +68,7 @@ def test_every_order_over_a_batch(tiling, monkeypatch, order, rest, right):
 def test_every_order_and_all_that_it_can_hold(tiling, monkeypatch, order, holds, tiles):
     rows, columns, depth = 67, 50, 33
     m, n, k = (min(size, extent) for size, extent in zip(tiles, (rows, columns, depth), strict=True))
-    found = forced(f"b{order}", m, n, k, holds=frozenset(holds), rest=Rest.DRAM)
+    found = tiling.forced(f"b{order}", m, n, k, holds=frozenset(holds), rest=Rest.DRAM)
     monkeypatch.setattr(matmul, "search", found)
     checked(
         tiling, [(i8, (rows, depth))], lambda a: [nn.MatmulOp(a, nn.ConstantOp(integers(2, depth, columns))).result]
@@ -94,7 +79,7 @@ def test_every_order_and_all_that_it_can_hold(tiling, monkeypatch, order, holds,
 def test_sums_rest_while_many_pieces_of_the_depth_go_by(tiling, monkeypatch):
     rows, columns, depth = 20, 40, 100
     for rest in (Rest.ACC, Rest.SRAM, Rest.DRAM):
-        monkeypatch.setattr(matmul, "search", forced("bkij", 7, 32, 3, rest=rest))
+        monkeypatch.setattr(matmul, "search", tiling.forced("bkij", 7, 32, 3, rest=rest))
         checked(tiling, [(i8, (rows, depth)), (i8, (depth, columns))], product())
 
 
@@ -103,7 +88,7 @@ def test_sums_rest_while_many_pieces_of_the_depth_go_by(tiling, monkeypatch):
 @pytest.mark.parametrize("order", ["bijk", "bjik"])
 def test_edges_are_done_in_row_blocks(tiling, monkeypatch, holds, lead, tail, order):
     rows, columns, depth = 67, 150, 40
-    found = forced(order, rows, 32, 16, holds=frozenset(holds), lead=lead, tail=tail, block=34)
+    found = tiling.forced(order, rows, 32, 16, holds=frozenset(holds), lead=lead, tail=tail, block=34)
     monkeypatch.setattr(matmul, "search", found)
     bias = np.arange(columns, dtype=np.int32)
 
@@ -119,7 +104,7 @@ def test_edges_are_done_in_row_blocks(tiling, monkeypatch, holds, lead, tail, or
 @pytest.mark.parametrize(("rows", "lead"), [(67, 0), (67, 32), (34, 0)])
 def test_results_of_several_tiles_are_stored_at_once(tiling, monkeypatch, order, rows, lead):
     columns, depth = 192, 40
-    found = forced(order, rows, 16, 16, strip=20, rest=Rest.ACC, lead=lead, block=34, gathered=64, by_tile=True)
+    found = tiling.forced(order, rows, 16, 16, strip=20, rest=Rest.ACC, lead=lead, block=34, gathered=64, by_tile=True)
     monkeypatch.setattr(matmul, "search", found)
     bias = np.arange(columns, dtype=np.int32)
 

@@ -54,6 +54,12 @@
 
 // -----
 
+// CHECK: 5:4 is no structure
+%a, %b = "test.op"() : () -> (tensor<2x4xf32>, tensor<4x5xf32>)
+%0 = nn.matmul %a, %b structure "5:4" : (tensor<2x4xf32>, tensor<4x5xf32>) -> tensor<2x5xf32>
+
+// -----
+
 // CHECK: no product of ui8 by i8
 %a, %b = "test.op"() : () -> (tensor<2x4xui8>, tensor<4x5xi8>)
 %0 = nn.matmul %a, %b : (tensor<2x4xui8>, tensor<4x5xi8>) -> tensor<2x5xi32>

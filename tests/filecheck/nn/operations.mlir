@@ -32,6 +32,8 @@ func.func @main(%x: tensor<1x17x64xf32>, %row: tensor<64xf32>, %heads: tensor<1x
   %10 = nn.matmul %x, %weight : (tensor<1x17x64xf32>, tensor<64x64xf32>) -> tensor<1x17x64xf32>
   // CHECK-NEXT: nn.matmul %{{.*}}, %{{.*}} transpose_rhs : (tensor<2x64xi8>, tensor<2x64xi8>) -> tensor<2x2xi32>
   %11 = nn.matmul %bytes, %bytes transpose_rhs : (tensor<2x64xi8>, tensor<2x64xi8>) -> tensor<2x2xi32>
+  // CHECK-NEXT: nn.matmul %{{.*}}, %{{.*}} transpose_rhs structure "2:4" : (tensor<2x64xi8>, tensor<2x64xi8>) -> tensor<2x2xi32>
+  %sparse = nn.matmul %bytes, %bytes transpose_rhs structure "2:4" : (tensor<2x64xi8>, tensor<2x64xi8>) -> tensor<2x2xi32>
   // CHECK-NEXT: nn.transpose %{{.*}} permutation [0, 2, 1, 3] : tensor<1x4x17x16xf32> -> tensor<1x17x4x16xf32>
   %12 = nn.transpose %heads permutation [0, 2, 1, 3] : tensor<1x4x17x16xf32> -> tensor<1x17x4x16xf32>
   // CHECK-NEXT: nn.reshape %{{.*}} : tensor<1x17x4x16xf32> to tensor<1x17x64xf32>

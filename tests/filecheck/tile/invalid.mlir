@@ -58,6 +58,30 @@ func.func @main(%a: !tile.buffer<sram, 4x4xf32>, %c: !tile.buffer<acc, 4x4xf32>)
 
 // -----
 
+// CHECK: indices have the sizes of b
+func.func @main(%a: !tile.buffer<sram, 4x4xf32>, %i: !tile.buffer<sram, 4x4x!bnn.uint<2>>, %c: !tile.buffer<acc, 4x4xf32>) {
+  tile.structured "2:4" f32 %a<0 [4, 4] [4, 1]> by %a<0 [2, 4] [4, 1]> into %c<0 [4, 4] [4, 1]> at %i<0 [4, 4] [4, 1]>
+  func.return
+}
+
+// -----
+
+// CHECK: sizes of a product disagree
+func.func @main(%a: !tile.buffer<sram, 4x4xf32>, %i: !tile.buffer<sram, 4x4x!bnn.uint<2>>, %c: !tile.buffer<acc, 4x4xf32>) {
+  tile.structured "2:4" f32 %a<0 [4, 4] [4, 1]> by %a<0 [4, 4] [4, 1]> into %c<0 [4, 4] [4, 1]> at %i<0 [2, 4] [4, 1]>
+  func.return
+}
+
+// -----
+
+// CHECK: indices of 2:4 are u2
+func.func @main(%a: !tile.buffer<sram, 4x4xf32>, %c: !tile.buffer<acc, 4x4xf32>) {
+  tile.structured "2:4" f32 %a<0 [4, 4] [4, 1]> by %a<0 [2, 4] [4, 1]> into %c<0 [4, 4] [4, 1]> at %a<0 [2, 4] [4, 1]>
+  func.return
+}
+
+// -----
+
 // CHECK: acc must lie in acc, not in sram
 func.func @main(%a: !tile.buffer<sram, 4x4xf32>) {
   tile.product f32 %a<0 [4, 4] [4, 1]> by %a<0 [4, 4] [4, 1]> into %a<0 [4, 4] [4, 1]>

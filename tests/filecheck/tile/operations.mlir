@@ -13,6 +13,7 @@ func.func @main() {
   %ids = tile.alloc : !tile.buffer<sram, 64xi32>
   %b = tile.alloc : !tile.buffer<sram, 128x32xf32>
   %bits = tile.alloc : !tile.buffer<sram, 64x128x!bnn.unipolar>
+  %places = tile.alloc : !tile.buffer<sram, 64x32x!bnn.uint<2>>
   %flags = tile.alloc : !tile.buffer<sram, 4xi1>
   // CHECK: tile.kernel "up" path "encoder.0.ffn.up" plan {rows = 64 : i64} values [<"h", 0, 0 [100, 32] [32, 1]>] (%y) {
   tile.kernel "up" path "encoder.0.ffn.up" plan {rows = 64 : i64} values [<"h", 0, 0 [100, 32] [32, 1]>] (%y) {
@@ -38,6 +39,8 @@ func.func @main() {
       tile.scatter ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       // CHECK: tile.product f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0>
       tile.product f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0>
+      // CHECK: tile.structured "2:4" f32 %a<0 [64, 128] [128, 1]> by %b<0 [64, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> at %places<0 [64, 32] [32, 1]>
+      tile.structured "2:4" f32 %a<0 [64, 128] [128, 1]> by %b<0 [64, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> at %places<0 [64, 32] [32, 1]>
       // CHECK: tile.product f32 %a<0 [64, 32] [128, 1]> by transposed %b<0 [128, 32] [32, 1]> into %c<0 [64, 128] [128, 1]>
       tile.product f32 %a<0 [64, 32] [128, 1]> by transposed %b<0 [128, 32] [32, 1]> into %c<0 [64, 128] [128, 1]>
       // CHECK: tile.pass "r0 = add(a, c0); out r0; reduce max(r0)" over 64 by 32 stream %c<0 [64, 32] [32, 1]> scalar %s<0 [] []> out %d<0 [64, 32] [32, 1]> across columns %r<0 [64] [1]> accumulate<d0> {stage = 1 : i64}
