@@ -9,7 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .options import add_machine_option, add_model_options, add_recipe_options, shapes_of
+from .options import (
+    add_constants_option,
+    add_machine_option,
+    add_model_options,
+    add_recipe_options,
+    constants_of,
+    shapes_of,
+)
 
 if TYPE_CHECKING:
     from ..checking import CheckReport
@@ -19,12 +26,14 @@ if TYPE_CHECKING:
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_model_options(parser)
+    add_constants_option(parser)
     add_machine_option(parser)
     add_recipe_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.epilog = """examples:
   attnc check model.onnx
   attnc check model.onnx --shape input_ids=1x128 --json
+  attnc check model.onnx --constants masks.npz
   attnc check model.onnx --machine tiny --precision int8"""
 
 
@@ -36,6 +45,7 @@ def run(options: Namespace) -> int:
         options.model,
         machine=options.machine,
         shapes=shapes_of(options),
+        constants=constants_of(options),
         precision=options.precision,
         sign=options.sign,
         attention=options.attention,

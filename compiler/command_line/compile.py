@@ -7,11 +7,13 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .options import (
+    add_constants_option,
     add_machine_option,
     add_model_options,
     add_quiet_option,
     add_recipe_options,
     check_outputs,
+    constants_of,
     shapes_of,
     write_text,
 )
@@ -20,6 +22,7 @@ from .options import (
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
     add_model_options(parser)
+    add_constants_option(parser)
     parser.add_argument("-o", "--output", metavar="OUT.attn", type=Path, help="the program file to write")
     add_machine_option(parser)
     add_recipe_options(parser)
@@ -43,11 +46,12 @@ def run(options: Namespace) -> int:
     from ..compilation import Compilation, compile
     from ..dump import text_of
 
-    check_outputs([options.output], [options.model, options.calibrate, options.recipe])
+    check_outputs([options.output], [options.model, options.constants, options.calibrate, options.recipe])
     result: Compilation = compile(
         options.model,
         machine=options.machine,
         shapes=shapes_of(options),
+        constants=constants_of(options),
         precision=options.precision,
         sign=options.sign,
         attention=options.attention,

@@ -7,9 +7,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...isa.errors import InputError, OutputError, UsageError
 from ...isa.files import write_beside
+
+if TYPE_CHECKING:
+    from ...isa.formats import Array
 
 STDOUT = Path("-")
 
@@ -23,6 +27,16 @@ def add_model_options(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         help="shape of a graph input; fixes its named dimensions everywhere (repeat for more inputs)",
+    )
+
+
+def add_constants_option(parser: ArgumentParser) -> None:
+    """What binds graph inputs to values now."""
+    parser.add_argument(
+        "--constants",
+        metavar="NPZ",
+        type=Path,
+        help="graph inputs bound to these values now, one array each: the program takes them no more",
     )
 
 
@@ -69,6 +83,13 @@ def add_output_option(parser: ArgumentParser, metavar: str) -> None:
 def add_quiet_option(parser: ArgumentParser) -> None:
     """What silences progress."""
     parser.add_argument("--quiet", action="store_true", help="no progress and no warnings on stderr")
+
+
+def constants_of(options: Namespace) -> dict[str, Array]:
+    """The arrays of `--constants`, none without it."""
+    from ...runtime.arrays import read_arrays
+
+    return {} if options.constants is None else read_arrays(options.constants)
 
 
 def shapes_of(options: Namespace) -> dict[str, tuple[int, ...]]:

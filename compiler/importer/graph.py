@@ -24,6 +24,7 @@ from .inference import InferenceError, infer
 from .load import LoadedModel
 from .order import ordered, subgraphs
 from .prototypes import attribute_of, static_shape
+from .sequences import taken
 from .subgraphs import import_subgraphs
 from .tensors import TensorReader
 from .values import Constants, Known, Live, Scope, Value, name_hint
@@ -38,7 +39,7 @@ class Import:
     """What one import shares: the model, its constants and functions, and the account of its nodes.
 
     `nodes` are all nodes met, by unique name, with their operators; `reasons` say why a node was folded or
-    removed.
+    removed; `splits` are the nodes that split a tensor into a sequence, by the sequence's name.
     """
 
     model: LoadedModel
@@ -47,6 +48,7 @@ class Import:
     functions: Functions
     nodes: dict[str, str] = field(default_factory=dict[str, str])
     reasons: dict[str, str] = field(default_factory=dict[str, str])
+    splits: dict[str, NodeProto] = field(default_factory=dict[str, NodeProto])
 
     def name(self, node: NodeProto, position: int, prefix: str) -> str:
         """A name for a node that no other has: its own, or one made of its operator and position."""
@@ -147,16 +149,18 @@ class GraphBuilder:
                 f"node {name!r} is a {node.op_type} of operator set {form.since}, older than {OLDEST_OPSET}",
                 "export the model again, or convert it with onnx.version_converter",
             )
-        inputs = self._inputs(node, name)
+        shared, inputs = self.shared, self._inputs(node, name)
         try:
             upgraded = upgrade(OldNode(node, inputs, self._made_constant(name)), form)
         except IndexError as error:
             told = f"node {name!r} has {len(node.input)} inputs, too few for a {node.op_type}"
-            raise self.shared.error(told) from error
+            raise shared.error(told) from error
         if upgraded is None:
             self._emit(node, name, form, form.since)
             return
-        for made in upgraded:
+        if node.op_type == "SplitToSequence":
+            shared.splits[node.output[0]] = node
+        for made in taken(node, shared.splits, self._array, self._made_constant(name)) or upgraded:
             current = newest(made.op_type)
             assert current is not None
             if not self._folded(made, name, current):
@@ -252,6 +256,11 @@ class GraphBuilder:
 
     def _inputs(self, node: NodeProto, name: str) -> list[Value | None]:
         return [self.value(n, f"the inputs of node {name!r}") if n else None for n in node.input]
+
+    def _array(self, name: str) -> Array | None:
+        """What a name stands for, if it is constant."""
+        value = self.scope.find(name)
+        return self.shared.constants.array(value) if isinstance(value, Known) else None
 
     def _constant(self, node: NodeProto, name: str) -> Known:
         if len(node.attribute) != 1 or len(node.output) != 1:

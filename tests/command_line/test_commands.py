@@ -89,6 +89,17 @@ def test_json_to_stdout_is_json_alone(attnc, folder: Path) -> None:
         assert found.err == ""
 
 
+def test_inputs_bound_to_constants_are_inputs_no_more(attnc, folder: Path) -> None:
+    data = dict(np.load("inputs.npz"))
+    name, *rest = data
+    np.savez("bound.npz", **{name: data[name]})
+    assert attnc("check", "model.onnx", *SHAPE, "--constants", "bound.npz").status == 0
+    assert attnc("compile", "model.onnx", *SHAPE, "--constants", "bound.npz", "-o", "bound.attn").status == 0
+    assert [item["name"] for item in json.loads(attnc("inspect", "bound.attn", "--json").out)["inputs"]] == rest
+    np.savez("other.npz", nobody=data[name])
+    assert attnc("check", "model.onnx", *SHAPE, "--constants", "other.npz").status == 2
+
+
 def test_random_inputs_are_the_same_for_a_seed(attnc, folder: Path) -> None:
     for name in ("a.npz", "b.npz"):
         assert attnc("run", "model.attn", "--random", "7", "--output", name).status == 0

@@ -88,10 +88,10 @@ def test_data_dependent_extents_stay_open(build) -> None:
 
 def test_split_whose_rank_runtimes_disagree_on(build) -> None:
     nodes = [
-        build.node("SplitToSequence", ["x", "one"], ["s"], axis=1, keepdims=0),
+        build.node("SplitToSequence", ["x", "sizes"], ["s"], axis=1, keepdims=0),
         build.node("SequenceAt", ["s", "zero"], ["y"]),
     ]
-    constants = {"one": np.array(1), "zero": np.array(0)}
+    constants = {"sizes": np.array([1, 1]), "zero": np.array(0)}
     imported = build.imported(build.model(nodes, [build.value("x", 3, 2)], ["y"], constants))
     assert imported.outputs() == ["tensor<*xf32>"]
 

@@ -129,6 +129,22 @@ CASES = {
     "gather of known tuples in order": Case(
         "GatherND", [f32(3, 4), np.stack(np.indices((3, 4)), -1).astype(np.int64)], known=(1,)
     ),
+    "scatter of a box in the middle": Case(
+        "ScatterND",
+        [f32(4, 5, 6), np.stack(np.indices((2, 3)), -1) + np.array([1, -4]), f32(2, 3, 6)],
+        known=(1,),
+    ),
+    "scatter of rows out of order": Case("ScatterND", [f32(6, 3), np.array([[4], [-6], [2]]), f32(3, 3)], known=(1,)),
+    "scatter of single elements": Case(
+        "ScatterND", [f32(3, 4), np.array([[[2, 0], [0, 3]], [[1, 1], [2, 2]]]), f32(2, 2)], known=(1,)
+    ),
+    "scatter of nothing": Case("ScatterND", [f32(3, 4), np.zeros((0, 1), np.int64), f32(0, 4)], known=(1,)),
+    "scatter of elements along an axis": Case(
+        "ScatterElements", [f32(4, 5), np.array([[1, -1, 0], [3, 2, 4]]), f32(2, 3)], {"axis": 1}, known=(1,)
+    ),
+    "scatter of elements in order": Case(
+        "ScatterElements", [f32(4, 5), np.array([[1, 1], [2, 2]]), f32(2, 2)], {"axis": 0}, known=(1,)
+    ),
     "one-hot outside the depth": Case("OneHot", [ids(2, 9, extent=9), np.array(6), f32(2)], {"axis": 1}, known=(1,)),
     "triangle by the run's diagonal": Case("Trilu", [f32(2, 4, 5), np.array(-1)], {"upper": 0}),
     "slice backwards to the start": Case(

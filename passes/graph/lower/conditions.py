@@ -75,7 +75,7 @@ def constant_operand(*names: str) -> Condition:
     return ConstantOperands(
         listed(names) + (" is a compile-time constant" if len(names) == 1 else " are compile-time constants"),
         lambda rule: all(rule.is_constant(name) for name in names if rule.has(name)),
-        "make it an initializer, or fix the shapes it is computed from with --shape",
+        "make it an initializer, or fix what it is computed from with --shape or --constants",
         names,
     )
 

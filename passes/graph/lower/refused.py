@@ -23,9 +23,9 @@ _SORT = "sorting by values of the run is not lowered yet"
 _DETECTION = "detection post-processing depends on values of the run"
 
 _REMEDIES: Mapping[str, str] = {
-    _FIXED_SHAPES: "fix the shapes with --shape so that it folds, or rewrite the model without it",
+    _FIXED_SHAPES: "fix the shapes with --shape, or the inputs that it comes from with --constants, so that it folds",
     _BRANCH: "make the condition or trip count a constant, or unroll it when exporting",
-    _SEQUENCE: "export with tensors (Split, Concat, Stack) in place of sequences",
+    _SEQUENCE: "export with tensors (Split, Concat, Stack), or take pieces of a tensor split into equal ones",
     _TEXT: "tokenize outside the model",
     _STEPS: "use attention in its place",
     _SCATTER: "write the same with Where, Concat or a mask",
@@ -64,9 +64,6 @@ REASONS: Mapping[str, str] = {
     "GRU": _STEPS,
     "LSTM": _STEPS,
     "RNN": _STEPS,
-    "Scatter": _SCATTER,
-    "ScatterElements": _SCATTER,
-    "ScatterND": _SCATTER,
     "TensorScatter": _SCATTER,
     "MaxUnpool": _SCATTER,
     "Col2Im": _SCATTER,

@@ -25,6 +25,7 @@ from . import (
     rotary,
     runtime_attention,
     runtime_quantization,
+    scatter,
     shape,
 )
 from .lowering import Lowering, Rules
@@ -34,7 +35,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Activation": activation.RULES,
     "Reduction": reduction.RULES,
     "Layout": layout.RULES,
-    "Indexing": indexing.RULES,
+    "Indexing": (*indexing.RULES, *scatter.RULES),
     "Shape": shape.RULES,
     "Matrix product": (*matrix.RULES, *einsum.RULES),
     "Convolution": convolution.RULES,
