@@ -64,6 +64,7 @@ PASSES = {
     "simplify-algebra": "graph.simplify_algebra:SimplifyAlgebra",
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
+    "split-products": "attention.split_products:SplitProducts",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
     "split-ternary": "precision.split_ternary:SplitTernary",
     "tile-kernels": "tile.tile:TileKernels",

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from xdsl.passes import ModulePass
 
 from ..attention_rules import AttentionRule
+from ..graph.fold_constants import FoldConstants
 from ..graph.remove_unused import RemoveUnused
 from .choose import ChooseForms
 from .linear import LowerLinear
 from .recognize import RecognizePatterns
+from .split_products import SplitProducts
 from .turn_operands import TurnOperands
 
 
@@ -24,4 +26,7 @@ def attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
 def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
     """The recipe's linear forms, which are ordinary operations before number formats are decided."""
     asked = any(rule.is_linear for rule in rules)
-    return (LowerLinear(tuple(map(str, rules))), TurnOperands(), RemoveUnused()) if asked else ()
+    if not asked:
+        return ()
+    lowered = (LowerLinear(tuple(map(str, rules))), RemoveUnused())
+    return (*lowered, SplitProducts(), RemoveUnused(), FoldConstants(), TurnOperands(), RemoveUnused())

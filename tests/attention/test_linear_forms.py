@@ -15,6 +15,7 @@ from attnc.dialects.bnn_types import bipolar
 from attnc.dialects.elements import element_type, shape_of
 from attnc.dialects.forms.linear import Extents
 from attnc.dialects.forms.registry import Union
+from attnc.dialects.provenance import folded_nodes
 from attnc.isa.errors import InputError, UsageError
 
 from ..end_to_end.against_runtime import difference, reference
@@ -151,6 +152,38 @@ def test_a_hash_is_drawn_from_its_seed() -> None:
 def test_heads_share_keys(form: str) -> None:
     got, _ = result(attention(20, 20, heads=6, groups=2), form)
     assert difference(got, expected(form, 20, 20, heads=6, groups=2), 1e-5) is None
+
+
+@pytest.mark.parametrize("spelling", ["split", "gathered"])
+def test_queries_keys_and_values_of_one_product_cost_what_those_of_three_do(spelling: str) -> None:
+    def built(fused: bool) -> Builder:
+        b = Builder(4, 17)
+        x, weight, bias = b.input(b.normal(1, 40, 24)), b.normal(24, 144, scale=0.2), b.normal(144)
+        if fused and spelling == "gathered":
+            whole = b("Reshape", b("Add", b("MatMul", x, weight), bias), (1, 40, 3, 3, 16))
+            turned = b("Transpose", whole, perm=[2, 0, 3, 1, 4])
+            q, k, v = (b("Gather", turned, np.array(place), axis=0) for place in range(3))
+        else:
+            if fused:
+                parts = b.split(b("Add", b("MatMul", x, weight), bias), 2, (48, 48, 48))
+            else:
+                columns = [slice(start, start + 48) for start in (0, 48, 96)]
+                parts = [b("Add", b("MatMul", x, weight[:, each]), bias[each]) for each in columns]
+            q, k, v = (b("Transpose", b("Reshape", part, (1, 40, 3, 16)), perm=[0, 2, 1, 3]) for part in parts)
+        scores = b("Mul", b("MatMul", q, b("Transpose", k, perm=[0, 1, 3, 2])), 0.25)
+        b.output(b("MatMul", b("Softmax", scores, axis=-1), v))
+        return b
+
+    def run(b: Builder) -> tuple[np.ndarray, int]:
+        made = attnc.compile(b.model(), recipe=rules("taylor"))
+        folded = {node.name for node in folded_nodes(made.module)}
+        assert folded.union(node.name for node in made.program.nodes) == {node.name for node in b.model().graph.node}
+        done = attnc.Session(made.program).run(b.feed, check=True)
+        return next(iter(done.outputs.values())), done.report.performance.cycles
+
+    (apart, cycles), (at_once, same) = run(built(False)), run(built(True))
+    assert difference(at_once, apart, 1e-6) is None
+    assert same == cycles
 
 
 @pytest.mark.parametrize("name", ["sima", "taylor"])
