@@ -16,16 +16,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, Field, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ...isa.errors import UsageError
 from ...isa.frozen import frozen
 from ..key_runs import Bools, Ints, KeyRuns
-
-if TYPE_CHECKING:
-    pass
 
 PARAMETER_TYPES = {"int": int, "float": float, "str": str}
 
