@@ -56,7 +56,8 @@ def _rewrite(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None]
         raise UsageError(f"{path_of(attention)}: heads of the forms {names} do not go together", "only patterns do")
     refused = attention.no_pruning
     if refused is not None and any(isinstance(part, Pruning) for form in forms for part in form.forms):
-        raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}")
+        told = "leave it out by `match`, or give it a pattern"
+        raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}", told)
     build = Builder.before(attention, store)
     pattern = _pattern(attention, heads, build)
     if all(form == forms[0] for form in forms):

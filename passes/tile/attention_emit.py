@@ -183,7 +183,7 @@ class AttentionEmission:
     ) -> None:
         """`first` of every block before `second` of the one before it; `second` of the last one waits for the next
         iteration of the loop `around`."""
-        if not self.kernel.staggered:
+        if not (self.kernel.staggered and self.tiling.staggered):
             for block in blocks:
                 first(block)
                 second(block, 0)

@@ -131,7 +131,8 @@ class AttentionProblem:
 class AttentionPlan:
     """Blocks of `rows` queries, of which `blocks` are written out one by one, by pieces of `keys`; `held` where all
     keys and values of a head are on chip at once, `near` where those are that the blocks look at. `idle` cycles the
-    array waits at the ends of loops; `burden` is what counted beside the cycles."""
+    array waits at the ends of loops; `burden` is what counted beside the cycles. `staggered`: each block's scores come
+    before the product with the values of the one before it, where attention is staggered at all."""
 
     form: ScoreForm
     rows: int
@@ -147,6 +148,7 @@ class AttentionPlan:
     acc: int = 0
     burden: int = 0
     near: bool = False
+    staggered: bool = True
 
     @property
     def panel(self) -> int:

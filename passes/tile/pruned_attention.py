@@ -16,17 +16,27 @@ How many rows the masked products take is known when they run, and that is what 
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import replace
 from typing import cast
 
 from ...dialects.key_runs import KeyRuns
+from ...isa.errors import CapacityError
 from ...isa.formats import Format
 from ...isa.instructions.sparse import SELECTION_PASSES
 from .attention import AttentionLowering, AttentionTiling
 from .attention_graph import Graph
-from .attention_plan import AttentionProblem, Passes, ScoreForm
+from .attention_plan import (
+    AttentionDecision,
+    AttentionPart,
+    AttentionProblem,
+    Passes,
+    ScoreForm,
+)
+from .attention_search import search_attention
+from .attention_sight import Prefix
 from .build import TileBuilder
-from .kernel import Kernel, Plan, Scope
+from .kernel import Budget, Kernel, Plan, Scope
 from .lane_graph import Extent
 from .pack import reads_before_writing
 from .pruned_attention_emit import PrunedEmission
@@ -117,11 +127,6 @@ class PrunedAttentionLowering(AttentionLowering):
         return found if heir is None else Passes(found.count, found.kept - Format.F32.bytes)
 
     @property
-    def staggered(self) -> bool:
-        """No: room for two blocks is better spent on keys and values that stay."""
-        return False
-
-    @property
     def problem(self) -> AttentionProblem:
         """As of dense attention, with passes and memory for predictions, selections and packing."""
         problem, pruning = super().problem, self.pruning
@@ -146,6 +151,22 @@ class PrunedAttentionLowering(AttentionLowering):
             scored=left if rounds else 1.0,
             valued=left,
         )
+
+    def _decide(self, part: AttentionPart, room: Budget) -> AttentionDecision:
+        """The better of two tilings: of staggered blocks, which need room for two of them, and of one block after the
+        other, which leave it to keys and values that stay."""
+        assert isinstance(part.sight, Prefix)
+
+        def decision(staggered: bool) -> AttentionDecision:
+            problem = replace(self.problem, staggered=staggered)
+            found = search_attention(problem, self.rates, room.sram, room.acc)
+            return replace(found, chosen=replace(found.chosen, staggered=staggered))
+
+        found = [decision(staggered=False)]
+        if self.problem.staggered:
+            with suppress(CapacityError):
+                found.append(decision(staggered=True))
+        return min(found, key=lambda way: way.chosen.cycles + way.chosen.burden)
 
     @property
     def whole_bytes(self) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
 from ...dialects.tile import TopOp
+from ...isa.errors import CapacityError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.matrix import MatrixMode
@@ -15,7 +16,7 @@ from .attention_emit import ZERO, AttentionEmission, Block, Piece
 from .attention_graph import Graph
 from .attention_plan import AttentionPart, AttentionPlan
 from .attention_sight import PanelSight
-from .build import Mask, Span, TileBuilder
+from .build import MAXIMUM_EXTENT, Mask, Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held
 from .pruned_attention_graph import Levels
@@ -206,4 +207,6 @@ class PrunedEmission(AttentionEmission):
         window = machine.sparse.window
         full, rest = divmod(columns.limit, window)
         limit = rows.limit * (full * -(-window // width) + -(-rest // width))
+        if limit > MAXIMUM_EXTENT:
+            raise CapacityError("rows of the array that a mask packs into", limit, MAXIMUM_EXTENT)
         return Mask(masked, bits.full(rows.size, columns.size), window, width, limit)

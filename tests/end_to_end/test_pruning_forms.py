@@ -7,8 +7,10 @@ import pytest
 
 import attnc
 from attnc.dialects.interpret import function
+from attnc.isa.errors import UsageError
 
 from .against_runtime import difference
+from .conftest import case
 from .model_builder import Builder
 from .test_attention_forms import attention
 
@@ -89,3 +91,9 @@ def test_predictions_are_charged_beside_what_they_leave() -> None:
     masked = {form: run(built, form)[1] for form in ("sanger:0", "sanger:0.02")}
     predicted = {form: array_cycles(result, "mx.product") for form, result in masked.items()}
     assert predicted["sanger:0"] == predicted["sanger:0.02"] > 0
+
+
+def test_weights_whose_levels_the_model_fixes_are_refused_by_name() -> None:
+    quantized = case("brevitas_w8a8_qcdq")
+    with pytest.raises(UsageError, match="'topk:3' does not go with levels of probabilities that the model fixes"):
+        attnc.compile(quantized.path, attention="topk:3")
