@@ -112,7 +112,8 @@ class MatrixEngine:
     acc_port_bytes_per_cycle: Annotated[int, "port of the sums"]
     rates: Annotated[
         Mapping[str, Fraction],
-        "values of K that an element takes in a cycle, by mode, relative to int8; a mode left out does not exist",
+        "values of K that an element takes in a cycle, by mode, relative to int8; a mode left out, or false, does not"
+        " exist",
     ]
     structures: Annotated[
         tuple[Structure, ...],

@@ -110,7 +110,9 @@ class MachineReader:
             raise self.fail("matrix.law", f"{law!r} is none of {', '.join(MATRIX_LAWS)}")
         rates_table = self.table(table["rates"], "matrix.rates")
         self.keys(rates_table, MODE_NAMES, "matrix.rates", MODE_NAMES)
-        rates = {name: self.rate(rate, f"matrix.rates.{name}") for name, rate in rates_table.items()}
+        # A file that extends another takes a mode away with `false`.
+        given = {name: rate for name, rate in rates_table.items() if rate is not False}
+        rates = {name: self.rate(rate, f"matrix.rates.{name}") for name, rate in given.items()}
         numbers = {
             name: self.integer(table[name], f"matrix.{name}", 0 if name.endswith("_cycles") else 1)
             for name in names

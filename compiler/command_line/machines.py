@@ -21,6 +21,8 @@ def run(options: Namespace) -> int:
     if options.machine is not None:
         print(json.dumps(load_machine(options.machine).to_dict(), indent=2))
         return 0
-    for name in machine_names():
-        print(f"{name:10} {load_machine(name).description}")
+    names = machine_names()
+    width = max(map(len, names))
+    for name in names:
+        print(f"{name:{width}} {load_machine(name).description}")
     return 0

@@ -9,7 +9,9 @@ from attnc.isa.matrix import MODE_BITS
 
 
 def test_machines_that_come_with_attnc():
-    assert machine_names() == ("bat", "bat-binary", "edge", "edge-structured", "server", "tiny")
+    own = {"edge", "edge-structured", "server", "tiny"}
+    published = {"acceltran-edge", "acceltran-server", "bat", "bat-binary", "salo", "sanger", "spatten", "vitcod"}
+    assert machine_names() == tuple(sorted(own | published))
 
 
 def test_edge_is_the_machine_of_the_design():
@@ -90,6 +92,7 @@ def changed(path, value):
         ("matrix.law", "magic", "'magic' is none of"),
         ("matrix.rates.i8", "1/0", "is no fraction"),
         ("matrix.rates.i8", -1, "is not above 0"),
+        ("matrix.rates.i8", True, "a number or a fraction"),
         ("matrix.rates.i8", "1/33", "is not a whole number of K values"),
         ("matrix.rates.i8", 4, "A needs 128 B/cycle"),
         ("matrix.rates.i9", 1, "matrix.rates.i9: unknown key"),
@@ -104,6 +107,10 @@ def changed(path, value):
 def test_a_wrong_key_is_named(path, value, reason):
     with pytest.raises(MachineError, match=re.escape(reason)):
         machine_from_dict(changed(path, value))
+
+
+def test_a_mode_that_is_false_is_none():
+    assert "binary" not in machine_from_dict(changed("matrix.rates.binary", False)).matrix.rates
 
 
 def test_a_file_may_extend_another(tmp_path):
@@ -139,7 +146,7 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, content, reason):
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(MachineError, match="edge, edge-structured, server, tiny"):
+    with pytest.raises(MachineError, match="edge, edge-structured, salo, sanger, server, spatten, tiny"):
         load_machine("huge")
 
 

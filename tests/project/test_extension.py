@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -99,7 +100,7 @@ def test_machine_pass_and_instruction_of_another_package(tmp_path: Path, capsys:
         f"run {tmp_path}/fill.attn --random 0 --check --output {tmp_path}/fill.npz --quiet",
     )
     assert out.count("status 0") == 10, out + err
-    assert "edge-wide  edge with twice the DRAM bandwidth" in out
+    assert re.search(r"^edge-wide +edge with twice the DRAM bandwidth$", out, re.MULTILINE)
     assert '"run": "replace-gelu"' in out
     energy = {}
     for name in ("plain", "relu"):

@@ -9,6 +9,7 @@ from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, PassRule, Re
 from attnc.passes.attention_rules import KEYS
 from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.schedule_options import ScheduleOptions
+from attnc.passes.structure_rules import PruneRule
 from attnc.passes.tile_rules import TileChoice
 from attnc.passes.token_rules import TokenRule
 
@@ -48,12 +49,13 @@ def test_options_are_told_as_they_tell_themselves() -> None:
 
 
 def test_every_key_is_told() -> None:
-    assert keys("At the top") == ["precision", "residual"]
+    assert keys("At the top") == ["precision", "residual", "detect_structure"]
     assert keys("[few_bits]") == names(FewBitOptions)
     assert keys("[[layer]]") == names(LayerRule)
     assert keys("[[pass]]") == names(PassRule)
     assert keys("[[tokens]]") == names(TokenRule)
     assert keys("[[attention]]") == list(KEYS)
+    assert keys("[[prune]]") == names(PruneRule)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 
 
