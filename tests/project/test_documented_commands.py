@@ -67,6 +67,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ids = np.random.default_rng(1).integers(0, 50, (3, TOKENS))
     data = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
     np.savez("inputs.npz", **{name: array[:1] for name, array in data.items()})
+    np.savez("masks.npz", attention_mask=data["attention_mask"][:1])
     np.savez("samples.npz", **data)
     for name in ("labelled", "test"):
         np.savez(f"{name}.npz", **data, y_test=np.zeros((3, TOKENS), np.int64))
