@@ -2,10 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import attnc
+from attnc.isa.program import Program
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "tests" / "models"
@@ -25,6 +29,10 @@ class Case:
         """The shapes of the inputs, for models that leave them open."""
         return {name: array.shape for name, array in self.inputs.items()}
 
+    def program(self, machine: str = "edge", precision: str | None = None) -> Program:
+        """The model compiled, once for all tests that only look at it."""
+        return compiled(self.path.stem, machine, precision)
+
 
 def case(name: str) -> Case:
     """The case of `tests/models/NAME.onnx`."""
@@ -34,6 +42,15 @@ def case(name: str) -> Case:
         for prefix in ("in.", "out.")
     }
     return Case(MODELS / f"{name}.onnx", parts["in."], parts["out."])
+
+
+@cache
+def compiled(name: str, machine: str, precision: str | None) -> Program:
+    """The program of a case."""
+    one = case(name)
+    program = attnc.compile(one.path, machine=machine, shapes=one.shapes, precision=precision).program
+    assert program is not None
+    return program
 
 
 CASES = sorted(path.stem for path in MODELS.glob("*.onnx"))

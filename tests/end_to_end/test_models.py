@@ -26,8 +26,7 @@ def cosine(given: np.ndarray, expected: np.ndarray) -> float:
 
 @pytest.mark.parametrize("machine", ["edge", "tiny", "server"])
 def test_outputs_are_those_of_the_reference(model, machine: str) -> None:
-    program = attnc.compile(model.path, machine=machine, shapes=model.shapes).program
-    result = attnc.Session(program).run(model.inputs, check=True)
+    result = attnc.Session(model.program(machine)).run(model.inputs, check=True)
     for name, expected in model.outputs.items():
         assert relative_error(result.outputs[name], expected) <= RELATIVE_ERROR
     assert result.report.performance.cycles > 0
@@ -81,18 +80,16 @@ def test_integer_models_equal_the_reference_to_the_bit(machine: str) -> None:
 
 @pytest.mark.parametrize(("precision", "least"), [("int8", 0.999), ("bf16", 0.9999), ("fp16", 0.99999)])
 def test_narrow_formats_stay_close(model, precision: str, least: float) -> None:
-    program = attnc.compile(model.path, shapes=model.shapes, precision=precision).program
-    result = attnc.Session(program).run(model.inputs, check=True)
+    result = attnc.Session(model.program(precision=precision)).run(model.inputs, check=True)
     for name, expected in model.outputs.items():
         assert cosine(result.outputs[name], expected) >= least
 
 
 def test_two_compilations_give_the_same_bytes(model) -> None:
-    first, second = (attnc.compile(model.path, shapes=model.shapes).program.to_bytes() for _ in range(2))
-    assert first == second
+    assert attnc.compile(model.path, shapes=model.shapes).program.to_bytes() == model.program().to_bytes()
 
 
-@pytest.mark.parametrize("precision", [None, "int8"])
+@pytest.mark.parametrize("precision", [None, pytest.param("int8", marks=pytest.mark.slow)])
 def test_compilation_goes_on_from_every_dumped_phase(model, tmp_path: Path, precision: str | None) -> None:
     compilation = attnc.compile(model.path, shapes=model.shapes, precision=precision, dump_ir=tmp_path)
     whole = compilation.program.to_bytes()
@@ -103,14 +100,14 @@ def test_compilation_goes_on_from_every_dumped_phase(model, tmp_path: Path, prec
 def test_assembly_text_gives_the_same_bytes(model, tmp_path: Path) -> None:
     from attnc.isa.assembly import assemble, disassemble
 
-    program = attnc.compile(model.path, shapes=model.shapes).program
+    program = model.program()
     program.save(tmp_path / "p.attn")
     text = disassemble(program, "p.attn")
     assert assemble(text, folder=tmp_path).to_bytes() == program.to_bytes()
 
 
 def test_every_node_is_in_the_source_map_or_folded(model) -> None:
-    program = attnc.compile(model.path, shapes=model.shapes).program
+    program = model.program()
     mapped = {node for row in range(len(program.table)) for node in program.row_nodes(row)}
     folded = {note.node for note in program.folded}
     proto = onnx.load(model.path)

@@ -50,7 +50,7 @@ def test_quantized_models_are_exact(seed: int) -> None:
     check(lambda seed: fixed_point(seed, opset(seed)), seed, tolerance=0)
 
 
-@pytest.mark.parametrize("longest", [300, 1100])
+@pytest.mark.parametrize("longest", [300, pytest.param(1100, marks=pytest.mark.slow)])
 def test_long_rows_are_those_of_the_reference(longest: int) -> None:
     def make(seed: int) -> Builder:
         return transformer(seed, opset(seed), longest=longest)

@@ -32,6 +32,7 @@ def alive(process: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_was(folder: Path) -> None:
     words = ["explore", "model.onnx", "--space", "space.toml", "--trials", "12", "--workers", "2", "--quiet"]
     shapes = [word for name, shape in SHAPES.items() for word in ("--shape", f"{name}={'x'.join(map(str, shape))}")]
@@ -56,7 +57,7 @@ def test_a_killed_search_goes_on_where_it_was(folder: Path) -> None:
     assert not any(map(alive, workers)), "workers end with the process that started them"
 
 
-@pytest.mark.parametrize("where", ["processes", "cluster"])
+@pytest.mark.parametrize("where", ["processes", pytest.param("cluster", marks=pytest.mark.slow)])
 def test_a_worker_that_is_killed_costs_no_trial(folder: Path, where: str) -> None:
     killed: list[int] = []
 

@@ -19,6 +19,9 @@ ROOT = Path(__file__).parents[2]
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if re.search(r"^\$? ?attnc", path.read_text(), re.M)]
 TOKENS, WIDTH = 128, 16
 
+LONG = {"attention-forms.md", "explore.md", "index.md"}
+"""Pages whose commands take longest, and show least that others do not."""
+
 UNTRIED = {
     "pip": "installs",
     "pytest": "is what runs this",
@@ -105,7 +108,13 @@ def run(command: str) -> None:
     assert program(words[1:]) in ((0, 1) if words[1] == "compare" else (0,)), command
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in LONG else [])
+        for path in (ROOT / "README.md", *PAGES)
+    ],
+)
 def test_commands_of_a_page_run(page: Path, folder: Path) -> None:
     prepare()
     for command in commands(page.read_text()):

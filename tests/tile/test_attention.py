@@ -202,7 +202,7 @@ def test_weights_by_the_greatest_score_so_far(tiling, monkeypatch, options):
     Case(element=i8, key_block=5, options=options, mask=mask).check(tiling, monkeypatch)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [*range(8), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(8, 20))])
 def test_random_attentions(tiling, monkeypatch, seed):
     random = np.random.default_rng(seed)
     element = (f32, i8)[seed % 2]
