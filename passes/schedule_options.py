@@ -17,7 +17,8 @@ class ScheduleOptions:
     ahead of the instructions that need them.
     fuse_feed_forward: two products with hidden activations between them that do not fit on chip run as one kernel.
     stagger_heads: an attention's next scores, also of the next head, come before its last product with the values.
-    reorder: every engine takes what is ready, not only the next instruction of the loops.
+    split_heads: an attention whose softmax outlasts its products goes in groups of heads, each with projections of its
+    own. reorder: every engine takes what is ready, not only the next instruction of the loops.
     row_blocks: products begin and end in blocks of rows, so that rows pass from kernel to kernel one block after the
     other. tile_search: loop orders and tile sizes of products are chosen by cost, not the same for all.
     merge_products: products of one left operand with several weights are one, with all their columns. Off: it saves
@@ -30,6 +31,7 @@ class ScheduleOptions:
     prefetch: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
+    split_heads: bool = True
     reorder: bool = True
     row_blocks: bool = True
     tile_search: bool = True

@@ -267,7 +267,9 @@ class MatmulLowering(Lowering):
             known = decide(problem, self.rates, budget.sram - whole, budget.acc)
         except CapacityError:
             known = None
-        if known is not None and known.chosen.score <= decision.chosen.score:
+        # It keeps the next kernel's first loads out for as long as the kernel runs.
+        burden = (whole - whole_by_tile) / self.scope.machine.dram.bytes_per_cycle
+        if known is not None and known.chosen.score + burden <= decision.chosen.score:
             return known, whole
         return replace(decision, chosen=replace(decision.chosen, by_tile=True)), whole_by_tile
 

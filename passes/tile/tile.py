@@ -40,10 +40,12 @@ from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .pruned_attention import PrunedAttentionLowering
+from .rates import Rates
 from .recompute import recompute_norms, reduce_apart
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
 from .seams import find_ends
+from .split_heads import split_heads
 from .storage import Buffers
 from .succession import Heirs, find_heirs
 from .tile_choices import tile_choices
@@ -71,7 +73,8 @@ class TileKernels(ModulePass):
     storage of operands that nothing reads any more. recompute_norms: compute a norm that is too large to stay on chip
     again where it is added to a product. fuse_feed_forward: run pairs of products whose hidden
     activations do not fit on chip as one kernel. stagger_heads: make an attention's next scores before its last product
-    with the values. row_blocks: pass rows on from kernel to kernel block by block. tile_search: choose tilings of
+    with the values. split_heads: cut an attention whose softmax outlasts its products into groups of heads, with their
+    projections. row_blocks: pass rows on from kernel to kernel block by block. tile_search: choose tilings of
     products by cost. tiles: what a recipe forces of those, as `TileRule` texts.
     """
 
@@ -81,6 +84,7 @@ class TileKernels(ModulePass):
     recompute_norms: bool = True
     fuse_feed_forward: bool = True
     stagger_heads: bool = True
+    split_heads: bool = True
     row_blocks: bool = True
     tile_search: bool = True
     tiles: tuple[str, ...] = ()
@@ -94,6 +98,8 @@ class TileKernels(ModulePass):
         reduce_apart(function.body.block)
         options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
+        if self.split_heads:
+            split_heads(function.body.block, context.store, Rates(context.target))
         if self.recompute_norms:
             again = recompute_norms(function.body.block, context.store, context.target)
         _Tiler(op, function, context, options, again, [TileRule.parse(text) for text in self.tiles]).run()
