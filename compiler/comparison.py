@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     import onnx
 
 GRAPH_PHASES = ("graph", "precision", "attention")
+FOLDED = "precision"
+"""The phase that folds."""
+
 SIMULATOR = "simulator"
 PHASES = (*GRAPH_PHASES, "tile", SIMULATOR)
 """Where values are compared, in the order in which they are made."""
@@ -42,11 +45,27 @@ RTOL, ATOL = 1e-3, 1e-4
 
 
 @frozen
+class Flips:
+    """Bits that a fold which reassociates floats gives otherwise than the unfolded expression of the same operands:
+    `flipped` of `bits`, and the nodes that the fold stands for."""
+
+    nodes: tuple[str, ...]
+    flipped: int
+    bits: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@frozen
 class CompareReport:
-    """All comparisons, phase by phase in the order of execution. `values` is how many values the model's nodes give."""
+    """All comparisons, phase by phase in the order of execution. `values` is how many values the model's nodes give;
+    `flips` those of the folds that reassociate floats, in the order of execution."""
 
     comparisons: tuple[Comparison, ...]
     values: int
+    flips: tuple[Flips, ...] = ()
 
     @property
     def agrees(self) -> bool:
@@ -88,6 +107,7 @@ class CompareReport:
             "first": None if self.first is None else self.first.to_dict(),
             "first_by_phase": {phase: item and item.value for phase, item in self.first_by_phase.items()},
             "comparisons": [item.to_dict() for item in self.comparisons],
+            "flips": [item.to_dict() for item in self.flips],
         }
 
 
@@ -146,12 +166,14 @@ def compare(
             saved.add(name, array)
         saved.write("reference")
     found: list[Comparison] = []
+    flips: list[Flips] = []
     bar = tqdm(PHASES, desc="compare", delay=1, leave=False, disable=None if progress else True)
     for phase in bar:
         bar.set_postfix_str(phase, refresh=False)
         result.continue_to("schedule" if phase == SIMULATOR else phase)
-        found += _compared(phase, _values(phase, result, arguments, inputs), yardstick, saved)
-    return CompareReport(tuple(found), len(expected))
+        counted = flips if phase == FOLDED else None
+        found += _compared(phase, _values(phase, result, arguments, inputs, counted), yardstick, saved)
+    return CompareReport(tuple(found), len(expected), tuple(flips))
 
 
 def _signatures(result: Compilation) -> list[Signature]:
@@ -185,21 +207,30 @@ _Value = tuple[str, tuple[str, ...], Array]
 
 
 def _values(
-    phase: str, result: Compilation, arguments: Mapping[str, Array], inputs: Mapping[str, Array]
+    phase: str,
+    result: Compilation,
+    arguments: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    flips: list[Flips] | None,
 ) -> Iterable[_Value]:
-    """(ONNX value, nodes, array) of everything that a phase computes, in order."""
+    """(ONNX value, nodes, array) of everything that a phase computes, in order; adds to `flips` what it counts."""
     store = result.context.store
     if phase in GRAPH_PHASES:
-        return _graph_values(result.module, tuple(arguments.values()), store)
+        return _graph_values(result.module, tuple(arguments.values()), store, flips)
     if phase == SIMULATOR:
         return _simulated_values(result, inputs)
     return _tile_values(result.module, arguments, store)
 
 
-def _graph_values(module: ModuleOp, arguments: tuple[Array, ...], store: ConstantStore) -> list[_Value]:
+def _graph_values(
+    module: ModuleOp, arguments: tuple[Array, ...], store: ConstantStore, flips: list[Flips] | None
+) -> list[_Value]:
     found: list[_Value] = []
 
-    def observe(operation: Operation, results: tuple[Array, ...]) -> None:
+    def observe(operation: Operation, operands: Sequence[Array], results: tuple[Array, ...]) -> None:
+        counted = None if flips is None else function.flips(operation, operands)
+        if flips is not None and counted is not None:
+            flips.append(Flips(tuple(node.name for node in nodes_of(operation)), *counted))
         name = operation.attributes.get("value")
         if isinstance(name, StringAttr):
             found.append((name.data, tuple(node.name for node in nodes_of(operation)), results[0]))

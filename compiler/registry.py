@@ -35,6 +35,8 @@ PASSES = {
     "decide-signs": "precision.decide_signs:DecideSigns",
     "detect-structure": "precision.detect_structure:DetectStructure",
     "fold-constants": "graph.fold_constants:FoldConstants",
+    "fold-norms": "precision.fold_norms:FoldNorms",
+    "fold-softmaxes": "precision.fold_softmaxes:FoldSoftmaxes",
     "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",

@@ -20,7 +20,7 @@ from ..isa.matrix import RIGHT_VALUES, MatrixMode
 from . import shapes
 from .bnn_types import BipolarType, IntType, TernaryType, UIntType, UnipolarType, bipolar, unipolar
 from .elements import PACKED, Element, element_type, shape_of, tensor, ui8, values_of
-from .nn import NnOperation, tensors_of
+from .nn import FLOATS, REAL, NnOperation, real, tensors_of
 
 Value: TypeAlias = SSAValue | Operation
 
@@ -94,6 +94,63 @@ class BinarizeOp(NnOperation):
             raise VerifyException(
                 f"a value of {element_type(self.input)} is compared with one of {element_type(self.threshold)}"
             )
+
+
+class Side(StrEnum):
+    """Which values are true: those that are no less than a threshold, or those that are less."""
+
+    GE = "ge"
+    LT = "lt"
+
+
+@irdl_attr_definition
+class SideAttr(EnumAttribute[Side], SpacedOpaqueSyntaxAttribute):
+    """`ge` or `lt`."""
+
+    name = "bnn.side"
+
+
+@irdl_op_definition
+class CompareNormOp(NnOperation):
+    """Whether the layer norm of x over its last axis (mean and variance in float32, times `scale`, plus `bias`) is on
+    one side of a threshold, decided without it: x is compared with mean + sqrt(variance + epsilon) * (threshold -
+    bias) / scale, the other way round where the scale is negative. A NaN is on no side.
+
+    This reassociates the norm's float32 operations: a value within their rounding of a tie may fall to the other side.
+    `scale`, `bias` and `threshold` are constants [C].
+
+    ```
+    %4 = bnn.compare_norm %0 scale %1 bias %2 ge %3 epsilon 1.000000e-05
+         : (tensor<1x17x64xbf16>, tensor<64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<1x17x64xi1>
+    ```
+    """
+
+    name = "bnn.compare_norm"
+    input = operand_def(FLOATS)
+    scale = operand_def(tensors_of(f32))
+    bias = operand_def(tensors_of(f32))
+    side = prop_def(SideAttr)
+    threshold = operand_def(tensors_of(f32))
+    epsilon = prop_def(REAL)
+    result = result_def(tensors_of(i1))
+    assembly_format = (
+        "$input `scale` $scale `bias` $bias $side $threshold `epsilon` $epsilon attr-dict"
+        " `:` `(` type($input) `,` type($scale) `,` type($bias) `,` type($threshold) `)` `->` type($result)"
+    )
+
+    def __init__(self, operand: Value, scale: Value, bias: Value, threshold: Value, side: Side, epsilon: float):
+        value = SSAValue.get(operand)
+        super().__init__(
+            operands=[value, SSAValue.get(scale), SSAValue.get(bias), SSAValue.get(threshold)],
+            properties={"side": SideAttr(side), "epsilon": real(epsilon)},
+            result_types=[tensor(i1, *shape_of(value))],
+        )
+
+    def verify_(self) -> None:
+        """One scale, bias and threshold for each column."""
+        _expect_shape(self.result, shape_of(self.input))
+        for value in (self.scale, self.bias, self.threshold):
+            _expect_shape(value, shape_of(self.input)[-1:])
 
 
 @irdl_op_definition
@@ -224,6 +281,6 @@ def _expect_shape(value: SSAValue, shape: tuple[int, ...]) -> None:
 
 Bnn = Dialect(
     "bnn",
-    [BinarizeOp, PackOp, UnpackOp, MatmulOp, SumOp],
-    [BipolarType, UnipolarType, TernaryType, IntType, UIntType, TieAttr],
+    [BinarizeOp, CompareNormOp, PackOp, UnpackOp, MatmulOp, SumOp],
+    [BipolarType, UnipolarType, TernaryType, IntType, UIntType, TieAttr, SideAttr],
 )

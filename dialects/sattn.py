@@ -140,8 +140,9 @@ class AttentionOp(NnOperation):
       `p_levels` clamps to 0 up to that level; without it, to int8.
     - `p_thresholds` [B, H, Lq, `p_levels`], ascending and above 0: the level is how many of them are no greater than p,
       none where p is NaN. With `weights scores` p are the scores themselves, and there is no softmax (BiBERT's boolean
-      attention; Qin et al., 2022). With `weights log_softmax` thresholds are logarithms, of any sign: a score is
-      compared with log(sum of exp(score)) + threshold.
+      attention; Qin et al., 2022). With `weights log_softmax` a score is compared with log(sum of exp(score)) +
+      log(threshold) in place of the softmax with the threshold: a reassociation, by which a weight within rounding of a
+      tie may fall to the other side.
 
     In the last two `v_scale` brings the whole product back, the scale of the levels included. Where int8 0 does not
     stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is

@@ -1,4 +1,4 @@
-"""What a recipe may say of binary, ternary and few-bit layers: the zero of Sign, and which exact folds are done."""
+"""What a recipe may say of binary, ternary and few-bit layers: the zero of Sign, and which folds are done."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class FewBitOptions:
     the integers with a threshold for each column, exactly.
     bounded_scores: a softmax whose weights are quantized, and whose scores are known to be small, takes no maximum off
     its rows: as precise, one pass less.
+    norm_thresholds: a LayerNorm that is compared with a threshold is not made: its argument is compared with mean +
+    deviation * (threshold - bias) / scale. Reassociates floats: a value within rounding of a tie may fall to the other
+    side. softmax_thresholds: a softmax that is compared with thresholds is not made: scores are compared with the
+    logarithm of the row's sum plus that of the threshold. Reassociates floats likewise.
     ternary: whether a ternary matrix is multiplied as two planes of bits, exactly. `"auto"`: where the machine has a
     mode for bits and none for ternary values. `"whole"`: never. `"bipolar"`: as half the sum of two planes of -1 and 1;
     so is a matrix of two magnitudes, with a weight for each plane. `"unipolar"`: as what is positive less what is
@@ -31,6 +35,8 @@ class FewBitOptions:
     sign: str = "checked"
     thresholds: bool = True
     bounded_scores: bool = True
+    norm_thresholds: bool = False
+    softmax_thresholds: bool = False
     ternary: str = "auto"
 
 

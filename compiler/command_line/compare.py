@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,16 @@ def _text(report: CompareReport, everything: bool) -> str:
         lines.append(f"{phase:10} {compared:>12} {len(bad):7} {worst:14.3g} {relative:9.2g}  {first}")
     first = report.first
     verdict = "every value that was compared agrees" if first is None else _difference(first)
-    return "\n".join([*lines, "", *_values(report, everything), "", verdict])
+    return "\n".join([*lines, "", *_values(report, everything), *_flips(report), "", verdict])
+
+
+def _flips(report: CompareReport) -> list[str]:
+    """A line for each fold that reassociates floats, and one for all; none where there is no such fold."""
+    if not report.flips:
+        return []
+    flipped, bits = sum(item.flipped for item in report.flips), sum(item.bits for item in report.flips)
+    told = [f"  {_named(item.nodes, 1)}: {item.flipped:,} of {item.bits:,}" for item in report.flips if item.flipped]
+    return ["", f"bits flipped by folds that reassociate floats: {flipped:,} of {bits:,}", *told]
 
 
 def _values(report: CompareReport, everything: bool) -> list[str]:
@@ -115,7 +125,7 @@ def _values(report: CompareReport, everything: bool) -> list[str]:
     rows = [
         (
             last.value,
-            _nodes(last, 1),
+            _named(last.nodes, 1),
             next((phase for phase, item in phases.items() if not item.agrees), ""),
             last.phase,
             f"{last.max_abs_error:.3g}",
@@ -136,16 +146,16 @@ def _values(report: CompareReport, everything: bool) -> list[str]:
     return table([headings[place] for place in shown], cells, left=sum(place < TEXTS for place in shown))
 
 
-def _nodes(item: Comparison, most: int) -> str:
-    more = len(item.nodes) - most
-    return ", ".join(item.nodes[:most]) + (f" and {more} more" if more > 0 else "")
+def _named(nodes: Sequence[str], most: int) -> str:
+    more = len(nodes) - most
+    return ", ".join(nodes[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _difference(item: Comparison) -> str:
     return "\n".join(
         (
             f"first that differs: {item.value} in {item.phase}",
-            f"  nodes            {_nodes(item, SHOWN_NODES)}",
+            f"  nodes            {_named(item.nodes, SHOWN_NODES)}",
             f"  max abs error    {item.max_abs_error:.6g}",
             f"  relative error   {item.relative_error:.6g} of the reference's greatest magnitude",
             f"  cosine           {item.cosine:.6f}",

@@ -12,7 +12,7 @@ from .. import bnn
 from ..bnn_types import bipolar
 from ..constants import Array, ConstantStore
 from ..elements import element_type, format_of
-from .nn import Semantics, lanes, stored
+from .nn import Semantics, lanes, layer_norm, moments, stored
 
 
 def _bits(upper: Array, element: object) -> Array:
@@ -39,6 +39,38 @@ def _binarize(op: bnn.BinarizeOp, arguments: Sequence[Array], _: ConstantStore) 
     return (_bits(upper ^ flip[0] if flip else upper, element_type(op.result)),)
 
 
+def norm_bounds(scale: Array, bias: Array, threshold: Array) -> tuple[Array, Array]:
+    """(for each column where a norm reaches its threshold, in standard deviations from the mean; whether the norm falls
+    as its argument rises), of float32 constants [C]. What never or always reaches it has the greatest magnitude."""
+    most = float(np.finfo(np.float32).max)
+    with np.errstate(all="ignore"):
+        distance = (threshold.astype(np.float64) - bias) / scale
+    distance = np.where(scale == 0, np.where(bias >= threshold, -np.inf, np.inf), distance)
+    return np.clip(distance, -most, most).astype(np.float32), np.asarray(scale < 0)
+
+
+def _compare_norm(op: bnn.CompareNormOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
+    return (_compared(op, arguments),)
+
+
+def _compared(op: bnn.CompareNormOp, arguments: Sequence[Array]) -> Array:
+    values, (distance, falls) = lanes(arguments[0]), norm_bounds(*arguments[1:])
+    mean, variance = moments(values, (values.ndim - 1,))
+    with np.errstate(all="ignore"):
+        bound = mean + np.sqrt(variance + np.float32(op.epsilon.value.data)) * distance
+        reached = np.where(falls, values <= bound, values >= bound)
+        below = np.where(falls, values > bound, values < bound)
+    return reached if op.side.data == bnn.Side.GE else below
+
+
+def flips_of_norm(op: bnn.CompareNormOp, arguments: Sequence[Array]) -> tuple[int, int]:
+    """How many of how many bits the norm itself, compared with the threshold, would give otherwise."""
+    values, scale, bias, threshold = (lanes(argument) for argument in arguments)
+    norm = layer_norm(values, (values.ndim - 1,), op.epsilon.value.data, scale, bias)
+    unfolded = norm >= threshold if op.side.data == bnn.Side.GE else norm < threshold
+    return int((unfolded != _compared(op, arguments)).sum()), unfolded.size
+
+
 def _pack(op: bnn.PackOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
     return (packed_values(lanes(arguments[0]), element_type(op.result)),)
 
@@ -59,6 +91,7 @@ def _sum(op: bnn.SumOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[A
 
 SEMANTICS: dict[type[Operation], Semantics] = {
     bnn.BinarizeOp: _binarize,
+    bnn.CompareNormOp: _compare_norm,
     bnn.PackOp: _pack,
     bnn.UnpackOp: _unpack,
     bnn.MatmulOp: _matmul,

@@ -9,11 +9,13 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Operation, SSAValue
 
+from ..bnn import CompareNormOp
 from ..constants import Array, ConstantStore
 from ..onnx_interface import main_of
+from ..sattn import AttentionOp
 from . import bnn, nn, sattn
 
-Observer = Callable[[Operation, tuple[Array, ...]], None]
+Observer = Callable[[Operation, Sequence[Array], tuple[Array, ...]], None]
 
 SEMANTICS: dict[type[Operation], nn.Semantics] = {**nn.SEMANTICS, **bnn.SEMANTICS, **sattn.SEMANTICS}
 """The meaning of every operation of the graph level."""
@@ -27,12 +29,24 @@ def evaluate(operation: Operation, arguments: Sequence[Array], store: ConstantSt
     return semantics(operation, arguments, store)
 
 
+def flips(operation: Operation, arguments: Sequence[Array]) -> tuple[int, int] | None:
+    """How many of how many bits an operation that reassociates floats gives otherwise than the model's own expression
+    does of the same arguments; None for other operations."""
+    match operation:
+        case CompareNormOp():
+            return bnn.flips_of_norm(operation, arguments)
+        case AttentionOp():
+            return sattn.flips_of_weights(operation, arguments)
+        case _:
+            return None
+
+
 def run(
     module: ModuleOp, inputs: Sequence[Array], store: ConstantStore, observe: Observer | None = None
 ) -> tuple[Array, ...]:
     """Run `@main` on `inputs`, in the order of its arguments, and give its results.
 
-    `observe` sees every operation with its results; a value is dropped after its last use.
+    `observe` sees every operation with its arguments and results; a value is dropped after its last use.
     """
     block = main_of(module).body.block
     *operations, last = block.ops
@@ -69,10 +83,11 @@ def _execute(
     uses: Counter[SSAValue] = Counter(operand for operation in operations for operand in operation.operands)
     uses.update(kept)
     for operation in operations:
-        results = evaluate(operation, [values[operand] for operand in operation.operands], store)
+        arguments = [values[operand] for operand in operation.operands]
+        results = evaluate(operation, arguments, store)
         values.update(zip(operation.results, results, strict=True))
         if observe is not None:
-            observe(operation, results)
+            observe(operation, arguments, results)
         for operand in operation.operands:
             uses[operand] -= 1
             if not uses[operand]:

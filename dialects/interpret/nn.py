@@ -75,19 +75,32 @@ def _softmax(op: nn.SoftmaxOp, arguments: Sequence[Array], _: ConstantStore) -> 
     return (stored(softmax(lanes(arguments[0]), op.axis.value.data, zero_nan), op.result),)
 
 
+def moments(values: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and variance over axes, which stay as ones: float32, the variance of distances from the mean."""
+    with np.errstate(all="ignore"):
+        mean = values.mean(axis=axes, keepdims=True, dtype=np.float32)
+        centred = values - mean
+        return mean, np.asarray(np.mean(centred * centred, axis=axes, keepdims=True, dtype=np.float32))
+
+
+def layer_norm(
+    values: Array, axes: tuple[int, ...], epsilon: float, scale: Array | None = None, bias: Array | None = None
+) -> Array:
+    """The layer normalization of float32 values over axes."""
+    with np.errstate(all="ignore"):
+        mean, variance = moments(values, axes)
+        result = (values - mean) / np.sqrt(variance + np.float32(epsilon))
+        result = result if scale is None else result * scale
+        return result if bias is None else result + bias
+
+
 def _layer_norm(op: nn.LayerNormOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
-    rest = list(arguments[1:])
+    rest = [lanes(argument) for argument in arguments[1:]]
     values = lanes(arguments[0])
     axes = tuple(range(op.axis.value.data, values.ndim))
-    with np.errstate(all="ignore"):
-        centred = values - values.mean(axis=axes, keepdims=True, dtype=np.float32)
-        variance = np.mean(centred * centred, axis=axes, keepdims=True, dtype=np.float32)
-        result = centred / np.sqrt(variance + np.float32(op.epsilon.value.data))
-        if op.scale is not None:
-            result = result * lanes(rest.pop(0))
-        if op.bias is not None:
-            result = result + lanes(rest.pop(0))
-    return (stored(result, op.result),)
+    scale = None if op.scale is None else rest.pop(0)
+    bias = None if op.bias is None else rest.pop(0)
+    return (stored(layer_norm(values, axes, op.epsilon.value.data, scale, bias), op.result),)
 
 
 def _rms_norm(op: nn.RmsNormOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:

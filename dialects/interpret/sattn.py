@@ -17,43 +17,21 @@ LEVELS = np.float32(127)
 
 
 def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: ConstantStore) -> tuple[Array, ...]:
-    given = dict(zip(op.operands, arguments, strict=True))
-
     def operand(value: SSAValue | None) -> Array | None:
-        return None if value is None else given[value]
+        return _given(op, arguments, value)
 
-    q, k, v = arguments[:3]
     share = op.extents[1] // op.extents[2]
-    keys, values = (k, v) if share == 1 else (np.repeat(k, share, axis=1), np.repeat(v, share, axis=1))
+    values = _repeated(arguments[2], share)
     if op.has_packed_values:
         values = values.swapaxes(-1, -2)
-    form = op.form.pruning
-
-    def masked(shown: Array) -> Array:
-        scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
-        return _masked(op, scores, operand(op.mask))
-
-    shown = product(q, keys.swapaxes(-1, -2))
-    for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
-        if offset is not None:
-            shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
-    scores, shown = masked(shown), None
-    weighted: Array | None = None
-    if form is None:
-        scores, shown = _shown(op, scores, operand(op.pattern))
-    else:
-        kept = form.kept(lambda bits: masked(_predicted(q, keys, bits)) if bits else scores)
-        if form.within_softmax:
-            scores, shown = np.where(kept, scores, np.float32(-np.inf)), kept
-        else:
-            weighted = kept
+    scores, shown, weighted = _all_scores(op, arguments)
     zero_nan = op.empty_row.data == EmptyRow.ZERO
     factor = _shared(operand(op.v_scale), share)
     with np.errstate(all="ignore"):
         if factor is None:
             result = _float_values(scores, values, zero_nan, weighted)
         else:
-            levels = _levels(op, scores, operand(op.p_scale), operand(op.p_thresholds))
+            levels = _levels(op, scores, operand(op.p_scale), operand(op.p_thresholds), op.weights.data)
             if levels is None:
                 result = _integer_values(scores, values, factor, zero_nan, op.key_block.value.data, weighted)
             else:
@@ -72,6 +50,58 @@ def _predicted(q: Array, keys: Array, bits: int) -> Array:
         (q, q_step), (k, k_step) = (to_levels(NumpyLanes(), x.astype(np.float32), bits) for x in (q, keys))
         q, k = (np.nan_to_num(x).astype(np.int8) for x in (q, k))
         return product(q, k.swapaxes(-1, -2)).astype(np.float32) * q_step * k_step.swapaxes(-1, -2)
+
+
+def _given(op: sattn.AttentionOp, arguments: Sequence[Array], value: SSAValue | None) -> Array | None:
+    return None if value is None else arguments[tuple(op.operands).index(value)]
+
+
+def _repeated(array: Array, share: int) -> Array:
+    """Key heads [B, Hkv, ...] as many times as query heads share them."""
+    return array if share == 1 else np.repeat(array, share, axis=1)
+
+
+def _all_scores(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[Array, Array | None, Array | None]:
+    """The scores with factors, masks and form, which of them the form shows (None: all), and whose weights it keeps
+    behind the softmax (None: all)."""
+
+    def operand(value: SSAValue | None) -> Array | None:
+        return _given(op, arguments, value)
+
+    share = op.extents[1] // op.extents[2]
+    keys = _repeated(arguments[1], share)
+
+    def masked(shown: Array) -> Array:
+        scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
+        return _masked(op, scores, operand(op.mask))
+
+    shown = product(arguments[0], keys.swapaxes(-1, -2))
+    for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
+        if offset is not None:
+            shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
+    scores, form = masked(shown), op.form.pruning
+    if form is None:
+        return *_shown(op, scores, operand(op.pattern)), None
+    kept = form.kept(lambda bits: masked(_predicted(arguments[0], keys, bits)) if bits else scores)
+    if form.within_softmax:
+        return np.where(kept, scores, np.float32(-np.inf)), kept, None
+    return scores, None, kept
+
+
+def flips_of_weights(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[int, int] | None:
+    """How many of how many levels the softmax itself, compared with the thresholds, would give otherwise; None where
+    its logarithm is not what is compared."""
+    thresholds = _given(op, arguments, op.p_thresholds)
+    if op.weights.data != sattn.Weights.LOG_SOFTMAX or thresholds is None:
+        return None
+    scores, *_ = _all_scores(op, arguments)
+    with np.errstate(all="ignore"):
+        folded, unfolded = (
+            _levels(op, scores, None, thresholds, weights)
+            for weights in (sattn.Weights.LOG_SOFTMAX, sattn.Weights.SOFTMAX)
+        )
+    assert folded is not None
+    return int((folded != unfolded).sum()), folded.size
 
 
 def _scores(op: sattn.AttentionOp, shown: Array, q_scale: Array | None, k_scale: Array | None) -> Array:
@@ -123,15 +153,18 @@ def _float_values(scores: Array, values: Array, zero_nan: bool, kept: Array | No
     return np.where(np.isnan(total), np.float32(0), result) if zero_nan else result
 
 
-def _levels(op: sattn.AttentionOp, scores: Array, p_scale: Array | None, thresholds: Array | None) -> Array | None:
+def _levels(
+    op: sattn.AttentionOp, scores: Array, p_scale: Array | None, thresholds: Array | None, kind: sattn.Weights
+) -> Array | None:
     """int8 levels of the weights, by a fixed scale and zero point or by thresholds; None where a row makes its own."""
     if thresholds is not None:
         weights, base = scores, np.float32(0)
-        if op.weights.data == sattn.Weights.SOFTMAX:
+        if kind == sattn.Weights.SOFTMAX:
             weights = softmax(scores, 3, zero_nan=False)
-        elif op.weights.data == sattn.Weights.LOG_SOFTMAX:
-            greatest = scores.max(axis=-1, keepdims=True)
+        elif kind == sattn.Weights.LOG_SOFTMAX:
+            greatest = np.float32(0) if op.bounded is not None else scores.max(axis=-1, keepdims=True)
             base = greatest + np.log(np.exp(scores - greatest).sum(axis=-1, keepdims=True, dtype=np.float32))
+            thresholds = np.log(thresholds)
         levels = np.zeros(weights.shape, np.int8)
         for level in range(thresholds.shape[-1]):
             levels += weights >= base + thresholds[..., [level]]

@@ -91,7 +91,7 @@ class Calibration:
         """The ranges that the module's operands take over one sample: arguments of @main."""
         ranges: _Ranges = {}
 
-        def observe(operation: Operation, results: Sequence[Array]) -> None:
+        def observe(operation: Operation, _: Sequence[Array], results: Sequence[Array]) -> None:
             for value, array in zip(operation.results, results, strict=True):
                 self._see(value, array, ranges)
 

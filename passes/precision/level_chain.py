@@ -28,12 +28,23 @@ class LevelChain:
     store: ConstantStore
 
     @property
-    def rises(self) -> bool:
-        """Whether the whole never falls as the argument rises."""
+    def _direction(self) -> Array:
+        """1, -1 or 0 for each expression: 0 where that is unknown too."""
         result = np.ones((), np.int64)
         for step in self.steps:
-            result = result * (step.direction() or 0)
-        return bool((result > 0).all())
+            way = step.direction()
+            result = result * (0 if way is None else way)
+        return result
+
+    @property
+    def rises(self) -> bool:
+        """Whether the whole never falls as the argument rises."""
+        return bool((self._direction > 0).all())
+
+    @property
+    def falls(self) -> bool:
+        """Whether the whole never rises as the argument rises."""
+        return bool((self._direction < 0).all())
 
     @property
     def constants(self) -> Iterator[Array]:

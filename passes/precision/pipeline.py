@@ -11,6 +11,8 @@ from ..graph.remove_unused import RemoveUnused
 from .bound_scores import BoundScores
 from .decide_signs import DecideSigns
 from .detect_structure import DetectStructure
+from .fold_norms import FoldNorms
+from .fold_softmaxes import FoldSoftmaxes
 from .fold_thresholds import FoldThresholds
 from .integer_attention import IntegerAttention
 from .integer_products import IntegerProducts
@@ -55,6 +57,10 @@ def precision(
     passes += cleanup()
     if few_bits.thresholds:
         passes += (FoldThresholds(), RemoveUnused())
+    if few_bits.norm_thresholds:
+        passes += (FoldNorms(), RemoveUnused())
+    if few_bits.softmax_thresholds:
+        passes.append(FoldSoftmaxes())
     passes += (SplitTernary(few_bits.ternary), RemoveUnused())
     if merge_products:
         passes += (MergeProducts(), RemoveUnused())

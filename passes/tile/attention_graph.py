@@ -253,11 +253,11 @@ class AttentionGraphs:
             b.output(b.reduce("sum", b.as_kind(level, "float")), Format.F32, full=False)
 
     def _compared(self, make: Maker, weight: int, base: int | None = None) -> int:
-        """How many thresholds (from a row's `base` up) are no greater than a weight."""
+        """How many thresholds are no greater than a weight; of its logarithm, from a row's `base` up."""
         b, level = make.builder, None
         for threshold in self.factors.thresholds:
             bound = make.stored(threshold)
-            bound = bound if base is None else b.apply("add", base, bound)
+            bound = bound if base is None else b.apply("add", base, b.apply("log", bound))
             reached = b.as_kind(b.apply("ge", weight, bound), "int")
             level = reached if level is None else b.apply("add", level, reached)
         assert level is not None

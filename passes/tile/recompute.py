@@ -10,6 +10,8 @@ mean and a factor for each row, and the epilogue of the product that it is added
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from xdsl.dialects.builtin import f32
 from xdsl.ir import Block, Operation, SSAValue, Use
 
@@ -35,10 +37,26 @@ def recompute_norms(block: Block, store: ConstantStore, machine: Machine) -> fro
             continue
         size = buffer_bytes(shape_of(op.result), format_of(element_type(op.result)))
         sums = [use for use in op.result.uses if _adds_a_product(use)]
-        others = op.result.uses.get_length() - len(sums)
+        # The statistics are made anyway where something else reads the norm, or compares its argument.
+        others = op.result.uses.get_length() > len(sums) or any(_statistics(op.input))
         if size * TOO_LARGE > machine.sram.bytes and sums and others and isinstance(op.input.owner, Operation):
             again |= _rewrite(op, sums, store)
     return frozenset(again)
+
+
+def _statistics(value: SSAValue) -> Iterator[nn.ReduceOp]:
+    """The reductions of a value."""
+    return (use.operation for use in value.uses if isinstance(use.operation, nn.ReduceOp))
+
+
+def statistic(kind: str, value: SSAValue, axes: tuple[int, ...], reader: Operation, store: ConstantStore) -> SSAValue:
+    """A reduction of a value: the one that is there, or a new one right behind it that stands for a reader's nodes."""
+    for known in _statistics(value):
+        if known.kind.data == kind and known.axes.get_values() == axes:
+            return known.result
+    build = Builder.after(value, store, reader)
+    build.location, build.path = reader.location, reader.attributes.get("path")
+    return build.reduce(kind, value, axes, f32)
 
 
 def _adds_a_product(use: Use) -> bool:
@@ -58,10 +76,8 @@ def _size(value: SSAValue) -> int:
 
 def _rewrite(op: nn.LayerNormOp, sums: list[Use], store: ConstantStore) -> set[Operation]:
     """Take a norm apart; the operations that the readers `sums` have of their own."""
-    build = Builder.before(op, store)
     axes = tuple(range(op.axis.value.data, len(shape_of(op.input))))
-    mean = build.reduce("mean", op.input, axes, f32)
-    variance = build.reduce("variance", op.input, axes, f32)
+    mean, variance = (statistic(kind, op.input, axes, op, store) for kind in ("mean", "variance"))
     made: set[Operation] = set()
 
     def normalized(build: Builder, last: Element) -> list[SSAValue]:

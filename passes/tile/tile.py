@@ -39,6 +39,7 @@ from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
+from .norm_comparisons import expand_norm_comparisons
 from .pruned_attention import PrunedAttentionLowering
 from .rates import Rates
 from .recompute import recompute_norms, reduce_apart
@@ -96,6 +97,7 @@ class TileKernels(ModulePass):
         function = main_of(op)
         copy_shared_outputs(function.body.block)
         reduce_apart(function.body.block)
+        expand_norm_comparisons(function.body.block, context.store)
         options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
         if self.split_heads:

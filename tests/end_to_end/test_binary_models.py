@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 
 import attnc
+from attnc.compiler.recipe import Recipe
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LAYERS = 4
@@ -24,6 +25,14 @@ def expected(data):
     """Logits of ONNX Runtime on the plain spelling; it has no QONNX operators."""
     session = onnxruntime.InferenceSession(EXAMPLES / "digits_bivit" / "model_plain.onnx")
     return np.concatenate([session.run(None, {"image": image[None]})[0] for image in data["image"]])
+
+
+def test_folds_that_reassociate_floats_give_the_same_answers(data, expected):
+    recipe = Recipe.of({"few_bits": {"norm_thresholds": True, "softmax_thresholds": True}})
+    program = attnc.compile(EXAMPLES / "digits_bivit" / "model_plain.onnx", recipe=recipe).program
+    assert program is not None
+    logits = attnc.Session(program).run({"image": data["image"]}).outputs["logits"]
+    np.testing.assert_array_equal(logits.argmax(-1), expected.argmax(-1))
 
 
 @pytest.mark.parametrize("spelling", ["plain", "qonnx"])

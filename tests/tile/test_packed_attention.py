@@ -46,9 +46,9 @@ CASES = {
     "bounded, more keys than a piece": Case(queries=5, keys=197, width=64, thresholds=(0.005,), bounded=True),
     "bounded, causal": Case(queries=40, keys=40, causal=True, bounded=True),
     "bounded, four bits of weights": Case(thresholds=(), levels=15, bounded=True),
-    "logarithms": Case(weights=Weights.LOG_SOFTMAX, thresholds=(-2.8,)),
-    "logarithms, bounded": Case(weights=Weights.LOG_SOFTMAX, thresholds=(-3.5, -2.8, -2.3), levels=3, bounded=True),
-    "logarithms, causal": Case(queries=40, keys=40, causal=True, weights=Weights.LOG_SOFTMAX, thresholds=(-2.8,)),
+    "logarithms": Case(weights=Weights.LOG_SOFTMAX, thresholds=(0.06,)),
+    "logarithms, bounded": Case(weights=Weights.LOG_SOFTMAX, thresholds=(0.03, 0.06, 0.1), levels=3, bounded=True),
+    "logarithms, causal": Case(queries=40, keys=40, causal=True, weights=Weights.LOG_SOFTMAX, thresholds=(0.06,)),
     "scores compared": Case(weights=Weights.SCORES, thresholds=(0.0,)),
     "causal scores": Case(queries=19, keys=19, weights=Weights.SCORES, thresholds=(-1.0,), causal=True),
     "two bits of weights": Case(thresholds=(0.03, 0.06, 0.1), levels=3),
@@ -123,7 +123,7 @@ LONG = Case(queries=3, keys=2075, heads=1, groups=1, thresholds=(0.0005,))
 
 @pytest.mark.parametrize(
     "case",
-    [LONG, replace(LONG, bounded=True), replace(LONG, weights=Weights.LOG_SOFTMAX, thresholds=(-7.6,), bounded=True)],
+    [LONG, replace(LONG, bounded=True), replace(LONG, weights=Weights.LOG_SOFTMAX, thresholds=(0.0005,), bounded=True)],
     ids=["softmax", "bounded", "logarithms"],
 )
 def test_rows_of_scores_that_do_not_fit_go_by_pieces_of_whole_bytes(case: Case) -> None:

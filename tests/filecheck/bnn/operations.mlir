@@ -6,6 +6,8 @@ func.func @main(%x: tensor<1x17x64xf32>, %sums: tensor<1x17x64xi32>, %t: tensor<
   %0 = bnn.binarize %x ge %t : (tensor<1x17x64xf32>, tensor<64xf32>) -> tensor<1x17x64x!bnn.bipolar>
   // CHECK-NEXT: bnn.binarize %{{.*}} gt %{{.*}} flip %{{.*}} : tensor<64xi1> : (tensor<1x17x64xi32>, tensor<64xi32>) -> tensor<1x17x64x!bnn.unipolar>
   %1 = bnn.binarize %sums gt %u flip %f : tensor<64xi1> : (tensor<1x17x64xi32>, tensor<64xi32>) -> tensor<1x17x64x!bnn.unipolar>
+  // CHECK-NEXT: bnn.compare_norm %{{.*}} scale %{{.*}} bias %{{.*}} lt %{{.*}} epsilon 1.000000e-05 : (tensor<1x17x64xf32>, tensor<64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<1x17x64xi1>
+  %norm = bnn.compare_norm %x scale %t bias %t lt %t epsilon 1.0e-05 : (tensor<1x17x64xf32>, tensor<64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<1x17x64xi1>
   // CHECK-NEXT: bnn.pack %{{.*}} : tensor<1x17x64xf32> to tensor<1x17x64x!bnn.uint<2>>
   %2 = bnn.pack %x : tensor<1x17x64xf32> to tensor<1x17x64x!bnn.uint<2>>
   // CHECK-NEXT: nn.reshape %{{.*}} : tensor<1x17x64x!bnn.bipolar> to tensor<1x17x4x16x!bnn.bipolar>
