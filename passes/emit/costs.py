@@ -23,7 +23,7 @@ class RowCosts:
 
 
 def row_costs(stream: Stream, machine: Machine) -> RowCosts:
-    """The costs of all rows; extents that registers tell count with nothing, since such rows are few."""
+    """The costs of all rows; extents that registers tell count with nothing: what masks leave is most often little."""
     costs = RowCosts(*(np.zeros(stream.rows, dtype=np.int64) for _ in range(4)))
     spaces = np.array([buffer.space for buffer in stream.buffers], dtype=np.int64)[stream.instance_buffer]
     base = np.zeros(len(spaces), dtype=np.int64)
