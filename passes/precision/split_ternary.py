@@ -25,6 +25,9 @@ from ..builder import Builder
 from .recognize_levels import choice_of, whole_range
 from .retype import above_layout, replace, through_layout
 
+BEGINNING = 1024
+"""So many elements of a matrix are looked at before all of it is."""
+
 
 @frozen
 class Weights:
@@ -83,11 +86,19 @@ def _found(product: nn.MatmulOp, store: ConstantStore) -> Magnitudes | None:
     source, _ = above_layout(product.rhs)
     made = source.owner
     if isinstance(made, nn.ConstantOp):
-        sizes = np.flatnonzero(np.bincount(np.abs(store.array(made.data).astype(np.int32)).ravel())).tolist()
+        levels = store.array(made.data).ravel()
+        # Nearly every other matrix shows at its beginning that it is one.
+        sizes = _sizes(levels[:BEGINNING])
+        sizes = sizes if len(sizes) > 2 else _sizes(levels)
         return Magnitudes(source, sizes[1], sizes[0]) if len(sizes) == 2 else None
     if not isinstance(made, nn.CastOp) or element_type(made.input) != f32 or choice_of(made.input, store) is not None:
         return None
     return Magnitudes(source, 1, 0) if whole_range(made.input, store) == (-1, 1) else None
+
+
+def _sizes(levels: Array) -> list[int]:
+    """The magnitudes of whole numbers, ascending."""
+    return np.flatnonzero(np.bincount(np.abs(levels.astype(np.int32)))).tolist()
 
 
 def _split(product: nn.MatmulOp, found: Magnitudes, form: str, store: ConstantStore) -> None:

@@ -7,7 +7,7 @@ says in the room that is left beside the tensors on chip; every access of the DR
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import chain, combinations
 from math import inf
 
@@ -157,7 +157,9 @@ class _Rooms:
             [(1 << bits[old] | 1 << bits[new], self._bytes[bits[new]]) for old, new in pairs if {old, new} <= set(bits)]
             for pairs in heirs
         ]
-        self._shapes = [lowering.shape for lowering in lowerings]
+        # Kernels of one shape share a number, which is asked about more quickly than the shape.
+        numbers: dict[Hashable, int] = {}
+        self._shapes = [numbers.setdefault(lowering.shape, len(numbers)) for lowering in lowerings]
         self._costs: dict[object, float] = {}
         self._fill = [lowering.fill for lowering in lowerings]
         for index in range(len(lowerings)):
