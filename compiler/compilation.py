@@ -85,7 +85,8 @@ class Compilation:
         if phase.name == "graph":
             self.facts = graph_facts(self.module, self.context.store)
         elif phase.name == "precision":
-            self.facts = with_formats(self.facts, self.module, self.recipe.untrained)
+            recipe = self.recipe
+            self.facts = with_formats(self.facts, self.module, recipe.untrained, recipe.finds_structure)
         elif phase.name == "attention":
             self.facts = with_forms(self.facts, self.module)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
@@ -64,13 +65,19 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
     )
 
 
-def with_formats(facts: ModelFacts, module: ModuleOp, untrained: Sequence[str] = ()) -> ModelFacts:
+def with_formats(
+    facts: ModelFacts, module: ModuleOp, untrained: Sequence[str] = (), structured: bool = False
+) -> ModelFacts:
     """The facts and what a module of the precision level shows: quantized products that stayed float, how many
-    multiply-accumulates the model asks for, and the formats it was not trained in."""
+    multiply-accumulates the model asks for, and the formats it was not trained in; if weights were looked at for their
+    structure (`structured`), how many products have which."""
     notes = tuple(Note(item.node, "quantized", item.reason) for item in unlowered(module))
     model: dict[str, Any] = {"macs": sum(_macs(operation) for operation in module.walk())}
     if untrained:
         model["untrained"] = list(untrained)
+    if structured:
+        products = [operation for operation in module.walk() if isinstance(operation, nn.MatmulOp)]
+        model["structures"] = dict(Counter(found.structure.data for found in products if found.structure is not None))
     return replace(facts, unlowered=notes, model={**facts.model, **model})
 
 

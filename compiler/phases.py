@@ -55,7 +55,7 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
         layers,
         recipe.few_bits,
         recipe.schedule.merge_products,
-        recipe.detect_structure or bool(recipe.prunings),
+        recipe.finds_structure,
     )
 
 

@@ -119,6 +119,11 @@ class Recipe:
         return bool({"int8", *UNTRAINED} & self.precisions)
 
     @property
+    def finds_structure(self) -> bool:
+        """Whether weights are looked at for their structure."""
+        return self.detect_structure or bool(self.prunings)
+
+    @property
     def few_bit_formats(self) -> tuple[str, ...]:
         """The formats of few bits asked for."""
         return tuple(name for name in UNTRAINED if name in self.precisions)

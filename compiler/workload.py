@@ -19,6 +19,8 @@ from ..isa.errors import Blocking
 from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from ..isa.matrix import MatrixMode
+from ..isa.structures import Structure
+from ..passes.constant_operand import ConstantOperand
 
 VIEWS = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp)
 """Operations that compute nothing and keep nothing: they show a tensor that is there."""
@@ -33,7 +35,8 @@ PRODUCTS = (nn.MatmulOp, bnn.MatmulOp, sattn.AttentionOp)
 @frozen
 class Layer:
     """One matrix product or attention: its structural path, operator, number format, shape and ONNX nodes. `modes` are
-    those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates."""
+    those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates, those by a
+    structured weight with what is kept of it."""
 
     path: str
     operator: str
@@ -97,6 +100,8 @@ def _layers(module: ModuleOp) -> Iterator[Layer]:
         match operation:
             case nn.MatmulOp():
                 modes, depth = (_mode(operation.lhs),), shape_of(operation.lhs)[-1]
+                if operation.structure is not None:
+                    depth = Structure.parse(operation.structure.data).rows(depth)
             case bnn.MatmulOp():
                 modes, depth = (operation.mode.label,), shape_of(operation.lhs)[-1]
             case sattn.AttentionOp():
@@ -227,8 +232,10 @@ def memory_need(module: ModuleOp, machine: Machine) -> MemoryNeed:
     """What of memory a module needs."""
     block = _block(module)
     weights: Counter[str] = Counter()
+    compressed = _compressed_bytes(module)
     for constant in _constants(module):
-        weights[format_of(element_type(constant.result)).label] += _bytes(constant.result)
+        label = format_of(element_type(constant.result)).label
+        weights[label] += compressed.get(constant, _bytes(constant.result))
     returned = block.last_op
     return MemoryNeed(
         dict(weights.most_common()),
@@ -239,6 +246,23 @@ def memory_need(module: ModuleOp, machine: Machine) -> MemoryNeed:
         machine.sram.bytes,
         machine.acc.bytes,
     )
+
+
+def _compressed_bytes(module: ModuleOp) -> dict[nn.ConstantOp, int]:
+    """Bytes of the constants that only products by their structure read: what is kept of them, and its indices."""
+    found: dict[nn.ConstantOp, int] = {}
+    readers: Counter[nn.ConstantOp] = Counter()
+    for product in _block(module).ops:
+        if not isinstance(product, nn.MatmulOp) or product.structure is None:
+            continue
+        operand, structure = ConstantOperand.of(product.rhs), Structure.parse(product.structure.data)
+        if operand is None:
+            continue
+        readers[operand.constant] += 1
+        form, depth = format_of(element_type(product.rhs)), shape_of(product.lhs)[-1]
+        kept = prod(operand.shape) // depth * structure.rows(depth)
+        found[operand.constant] = (kept * (form.bits + structure.index_format.bits) + 7) // 8
+    return {one: size for one, size in found.items() if readers[one] == sum(1 for _ in one.result.uses)}
 
 
 def _block(module: ModuleOp) -> Block:

@@ -144,6 +144,11 @@ class MatrixEngine:
             and self.columns * rate * (bits + structure.index_format.bits) <= 8 * self.weight_port_bytes_per_cycle
         )
 
+    @property
+    def structures_by_mode(self) -> tuple[str, ...]:
+        """Every structure in every mode that has it, told."""
+        return tuple(f"{structure} in {mode}" for mode in sorted(self.rates) for structure in self.structures_in(mode))
+
     @cached_property
     def structure_table(self) -> Int64Array:
         """Whether the engine has a structure in a mode, by CODES times the mode's code and `Structure.code`."""

@@ -11,7 +11,7 @@ from dataclasses import field
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -174,12 +174,22 @@ class Program:
         return stored_digest(self._parts[0])
 
     def describe(self) -> str:
-        """One line: machine, instructions, weights, DRAM, and formats that the model was not trained in."""
+        """One line: machine, instructions, weights and their structures, DRAM, formats without training."""
         untrained = f"; {', '.join(self.untrained)} without training: accuracy unknown" if self.untrained else ""
         return (
             f"program for {self.machine.name}: {len(self.table):,} instructions,"
-            f" {self.weight_bytes:,} bytes of weights, {self.dram_bytes:,} bytes of DRAM{untrained}"
+            f" {self.weight_bytes:,} bytes of weights, {self.dram_bytes:,} bytes of DRAM{self._structures}{untrained}"
         )
+
+    @property
+    def _structures(self) -> str:
+        """What was found where weights were looked at for their structure."""
+        found = self.model.get("structures")
+        if found is None:
+            return ""
+        counts = cast("Mapping[str, int]", found)
+        told = ", ".join(f"{count} of {structure}" for structure, count in counts.items())
+        return f"; structured weights: {told or 'none'}"
 
     @property
     def untrained(self) -> tuple[str, ...]:

@@ -270,6 +270,10 @@ def _check_sizes(compiled_for: Machine, asked: Machine) -> None:
     """UsageError where a machine differs from the program's in what the program was compiled against."""
     own, other = compiled_for.sizes(), asked.sizes()
     differing = [f"{key} is {other.get(key)}, not {own[key]}" for key in own if own[key] != other.get(key)]
+    found = asked.matrix.structures_by_mode
+    lacking = [told for told in compiled_for.matrix.structures_by_mode if told not in found]
+    if lacking:
+        differing.append(f"it lacks weights of {', '.join(lacking)}")
     if differing:
         raise UsageError(
             f"machine {asked.name} cannot run a program for {compiled_for.name}: {'; '.join(differing)}",

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 import attnc
 from attnc.compiler.recipe import Recipe
 from attnc.isa.errors import UsageError
+from attnc.isa.machine import load_machine
 from attnc.isa.program import Program
 from attnc.isa.structures import Structure, pruned
 from attnc.runtime.summary import summary_text
@@ -61,8 +62,26 @@ def test_what_is_detected_changes_no_answer_and_takes_its_part_of_the_array(stru
     assert found.weight_bytes - dense.weight_bytes == weight * (width + index_bits) // 8 - 512 * 32 * width // 8
 
 
-def test_nothing_is_looked_for_unasked() -> None:
+def test_nothing_is_looked_for_unasked_and_what_is_found_is_told() -> None:
     assert compiled(layer("2:4")).weight_bytes == 512 * 32 * 4
+    assert "structured" not in compiled(layer("2:4")).describe()
+    assert "; structured weights: 1 of 2:4" in compiled(layer("2:4"), detect_structure=True).describe()
+    assert "; structured weights: none" in compiled(layer("3:4"), detect_structure=True).describe()
+
+
+def test_the_least_that_check_tells_is_that_of_what_is_kept() -> None:
+    dense, found = (attnc.check(layer("2:4"), precision="int8", detect_structure=asked) for asked in (False, True))
+    work = [report.engines[0] for report in (dense, found)]
+    assert work[0].amount == 2 * work[1].amount == 128 * 512 * 32
+    assert dense.memory is not None
+    assert found.memory is not None
+    assert (dense.memory.weights["i8"], found.memory.weights["i8"]) == (512 * 32, 512 * 32 * 10 // 16)
+
+
+def test_a_machine_that_lacks_the_structure_does_not_run_the_program() -> None:
+    program = compiled(layer("1:8"), machine="edge-structured", precision="int8", detect_structure=True)
+    with pytest.raises(UsageError, match=r"it lacks weights of .*1:8 in i8"):
+        attnc.Session(program, load_machine("edge")).run(seed=0)
 
 
 def test_a_recipe_prunes_and_the_answer_is_said_to_be_untrained() -> None:
