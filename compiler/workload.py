@@ -35,8 +35,8 @@ PRODUCTS = (nn.MatmulOp, bnn.MatmulOp, sattn.AttentionOp)
 @frozen
 class Layer:
     """One matrix product or attention: its structural path, operator, number format, shape and ONNX nodes. `modes` are
-    those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates, those by a
-    structured weight with what is kept of it."""
+    those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates, by
+    structured weights those of what is kept."""
 
     path: str
     operator: str
