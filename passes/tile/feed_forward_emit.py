@@ -182,6 +182,7 @@ class _Product:
                 lowering.mode.label,
                 turned,
                 number,
+                values=lowering.arithmetic.values,
             )
         return acc
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from xdsl.dialects.builtin import bf16, f32, i8, i32
 
-from attnc.dialects import nn
+from attnc.dialects import bnn, nn
+from attnc.dialects.bnn_types import bipolar, unipolar
 from attnc.passes.tile import feed_forward, feed_forward_pairs
 from attnc.passes.tile.feed_forward_problem import FeedForwardDecision, FeedForwardTiling
 from attnc.passes.tile.feed_forward_sums import Rest
@@ -98,6 +99,35 @@ def test_integers_of_any_result(tiling, result, sram_bytes):
     # Sums that rest as bf16 between panels are rounded each time, at magnitudes up to 30.
     close, rounding = (2e-2, 30 / 256) if result is bf16 else (1e-5, 1e-5)
     kernels = tiling.check(module, tiling.arrays(module), sram_bytes, rtol=close, atol=rounding)
+    assert kinds(kernels)[-1] == "feed_forward"
+
+
+def bits(depth, hidden, columns):
+    """Products of one-bit operands: thresholds between them, then floats and a residual."""
+    random = np.random.default_rng(3)
+
+    def signs(rows, width):
+        whole = nn.ConstantOp(random.choice(np.int8([-1, 1]), (rows, width))).result
+        return bnn.PackOp(whole, bipolar).result
+
+    def body(x, residual):
+        sums = bnn.MatmulOp(bnn.PackOp(x, bipolar).result, signs(hidden, depth)).result
+        level = nn.ConstantOp(random.integers(-9, 9, hidden).astype(np.int32)).result
+        few = bnn.PackOp(apply("ge", sums, level), unipolar).result
+        down = nn.CastOp(bnn.MatmulOp(few, signs(columns, hidden)).result, f32).result
+        return [apply("add", residual, apply("mul", down, row(columns, 4)))]
+
+    return body
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("sram_bytes", [24_000, 262_144])
+def test_bits_keep_what_they_stand_for(tiling, sram_bytes):
+    rows, depth, hidden, columns = 67, 48, 208, 24
+    module = tiling.module([(i8, (rows, depth)), (f32, (rows, columns))], bits(depth, hidden, columns))
+    x = np.random.default_rng(8).choice(np.int8([-1, 1]), (rows, depth))
+    residual = np.random.default_rng(9).standard_normal((rows, columns)).astype(np.float32)
+    kernels = tiling.check(module, [x, residual], sram_bytes)
     assert kinds(kernels)[-1] == "feed_forward"
 
 
