@@ -67,23 +67,23 @@ class Ecoformer(Linear):
 
     def macs(self, extents: Extents) -> int:
         hashing = self.anchors * (extents.key_width + self.bits)
-        return (extents.queries + extents.keys) * (hashing + self.bits * extents.value_width)
+        summing = self.bits * extents.value_width
+        return (extents.queries + extents.keys) * (hashing + summing) + extents.keys * extents.value_width
 
     def lower(self, graph: Graph, heads: Heads) -> SSAValue:
         left, right = (_bits(graph, heads, x) for x in (heads.q, heads.k))
         # Bits on the right, along tokens: what a packed product takes, beside values of 8 bits.
-        turned, values = graph.swap_last(right), graph.swap_last(heads.v)
+        values = graph.swap_last(heads.v)
         context = graph.matmul(values, right)
         shown = graph.matmul(left, context, transpose_rhs=True, element=heads.wide)
-        alike = graph.map("mul", graph.widen(left), _sum(graph, turned))
-        total = graph.map("mul", _sum(graph, values), float(self.bits + 1))
+        agreed = graph.swap_last(graph.reduce("sum", graph.widen(graph.swap_last(right)), (-1,)))
+        alike = graph.map("mul", graph.widen(left), agreed)
+        # A product as the others are: what reads values besides would have them stored once more.
+        ones = graph.cast(graph.constant(np.ones((heads.extents.keys, 1), np.float32)), heads.element)
+        total = graph.swap_last(graph.matmul(values, ones, element=heads.wide))
+        total = graph.map("mul", total, float(self.bits + 1))
         count = graph.map("add", graph.reduce("sum", alike, (-1,)), float((self.bits + 1) * heads.extents.keys))
         return graph.map("div", graph.map("add", shown, total), count, to=heads.element)
-
-
-def _sum(graph: Graph, turned: SSAValue) -> SSAValue:
-    """The sums along the rows of [..., width, tokens] as a row."""
-    return graph.swap_last(graph.reduce("sum", graph.widen(turned), (-1,)))
 
 
 def _hashed(x: Array, constants: Mapping[str, Array]) -> Array:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...isa.frozen import frozen
-from .linear import SCORES, Graph, Heads, Reassociated
+from .linear import SCORES, Extents, Graph, Heads, Reassociated
 
 if TYPE_CHECKING:
     from xdsl.ir import SSAValue
@@ -29,11 +29,16 @@ class Taylor(Reassociated):
         context = centred.swapaxes(-1, -2) @ v
         return v.mean(axis=-2, keepdims=True) + q @ context * np.float32(scale / k.shape[-2])
 
+    def macs(self, extents: Extents) -> int:
+        return super().macs(extents) + extents.keys * extents.value_width
+
     def lower(self, graph: Graph, heads: Heads) -> SSAValue:
         keys = graph.widen(graph.swap_last(heads.k))
         centred = graph.map("sub", keys, graph.reduce("mean", keys, (-1,)), to=heads.element)
         share = heads.scale / heads.extents.keys
-        mean = graph.reduce("mean", graph.widen(heads.v), (-2,))
+        # A product as the others are: what reads values besides would have them stored once more.
+        ones = graph.cast(graph.constant(np.ones((1, heads.extents.keys), np.float32)), heads.element)
+        mean = graph.map("mul", graph.matmul(ones, heads.v, element=heads.wide), 1 / heads.extents.keys)
         if self.chosen(heads.extents) == SCORES:
             weights = graph.map("mul", graph.matmul(heads.q, centred, element=heads.wide), share, to=heads.element)
             return graph.map("add", graph.matmul(weights, heads.v, element=heads.wide), mean, to=heads.element)
