@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from ablation import cells, title
+from codesign import error, polarized, write
 from encoders import ENCODERS, build
 from measuring import array_bound, markdown, samples_of
 from sweep import rises
@@ -59,3 +60,21 @@ def test_ablation_tells_changes_against_the_schedule_as_it_is() -> None:
 
 def test_a_missing_figure_is_a_dash() -> None:
     assert markdown([("a", "A", "d"), ("b", "B", ".1f")], [{"a": 1}]).splitlines()[-1] == "| 1 | - |"
+
+
+def test_tables_are_put_between_their_marks(tmp_path) -> None:
+    page, mark = tmp_path / "page.md", "<!-- measured -->\n"
+    page.write_text(f"a\n{mark}old\n{mark}b\n{mark}{mark}c\n")
+    write(page, ["one", "two"])
+    assert page.read_text() == f"a\n{mark}one\n{mark}b\n{mark}two\n{mark}c\n"
+
+
+def test_errors_are_relative_to_what_is_expected() -> None:
+    expected = {"x": np.array([3.0, 4.0])}
+    assert error(expected, expected) == 0
+    assert error({"x": np.array([3.0, 9.0])}, expected) == 1
+
+
+def test_polarized_maps_have_about_the_density_asked_for() -> None:
+    for removed in (0.9, 0.95):
+        assert polarized(3, 197, removed).mean() == pytest.approx(1 - removed, abs=0.015)
