@@ -28,6 +28,8 @@ from ..rewrite import carry
 from .archive import beginnings, read_archive
 from .rules import path_of, rules_of_heads
 
+REMEDY = "`attnc check` lists the paths; a linear form is for attentions whose weights the model leaves in floats"
+
 
 @dataclass(frozen=True)
 class LowerLinear(ModulePass):
@@ -41,7 +43,8 @@ class LowerLinear(ModulePass):
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module. Raises UsageError for rules that match nothing or do not fit what they match."""
         store = CompilerContext.of(ctx).store
-        for attention, heads in rules_of_heads(op, [AttentionRule.parse(rule) for rule in self.rules]).items():
+        rules = [AttentionRule.parse(rule) for rule in self.rules]
+        for attention, heads in rules_of_heads(op, rules, REMEDY).items():
             rule = heads[0]
             if rule is not None and rule.is_linear:
                 _lower(attention, rule, store)

@@ -14,13 +14,13 @@ from ..attention_rules import AttentionRule
 
 
 def rules_of_heads(
-    module: ModuleOp, rules: Sequence[AttentionRule]
+    module: ModuleOp, rules: Sequence[AttentionRule], remedy: str = "`attnc check` lists the paths"
 ) -> dict[sattn.AttentionOp, tuple[AttentionRule | None, ...]]:
     """For every attention that a rule matches, in order, the rule of each query head: the first that matches.
 
     A pattern is tried on structural paths and their beginnings (`encoder.0.attention` of `encoder.0.attention.scores`),
     and if it matches none of them on the names of ONNX nodes. Raises UsageError for rules that match no attention, or
-    a head that there is not.
+    a head that there is not; `remedy` is what would help with the first.
     """
     attentions = [op for op in module.walk() if isinstance(op, sattn.AttentionOp)]
     found: dict[sattn.AttentionOp, list[AttentionRule | None]] = {}
@@ -28,7 +28,7 @@ def rules_of_heads(
         matched = [op for op in attentions if _has_path(op, rule.match)]
         matched = matched or [op for op in attentions if any(fnmatchcase(n.name, rule.match) for n in nodes_of(op))]
         if not matched:
-            raise UsageError(f"recipe attention {rule.match!r} matches no attention", "`attnc check` lists the paths")
+            raise UsageError(f"recipe attention {rule.match!r} matches no attention", remedy)
         for op in matched:
             count = op.extents[1]
             if rule.heads and max(rule.heads) >= count:
