@@ -15,7 +15,7 @@ How many rows the masked products take is known when they run, and that is what 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import cast
@@ -70,23 +70,22 @@ class PrunedAttentionLowering(AttentionLowering):
             shown_form=Format.B1,
         )
         self.hiding_graphs = self.pruned_hiding_graphs = replace(self.pruned_graphs, hiding=True)
-        self._check()
+        self.levels = self._levels()
 
-    def _check(self) -> None:
-        engine = self.scope.machine.matrix
-        for bits in self.predicted_bits:
-            mode = Levels.of(bits).mode.label
-            if mode not in engine.rates:
-                reason = f"the matrix engine of machine {self.scope.machine.name} has no {mode} mode"
-                raise self.refused(mode, reason, "predictions of other bits")
-            if not self.key.turned:
+    def _levels(self) -> Mapping[int, Levels]:
+        """The levels that scores are predicted by, by their bits."""
+        machine, found = self.scope.machine, dict[int, Levels]()
+        for bits in self.pruning.rounds:
+            levels = Levels.of(bits, machine.matrix.rates) if bits else None
+            if bits and levels is None:
+                reason = f"the matrix engine of machine {machine.name} has no mode for levels of {bits} bits"
+                raise self.refused(str(self.pruning), reason, "a form that predicts no scores, such as topk:K")
+            if bits and not self.key.turned:
                 reason = "scores are predicted by levels of keys, which do not lie row by row"
                 raise self.refused(str(self.pruning), reason, "a form that predicts no scores, such as topk:K")
-
-    @property
-    def predicted_bits(self) -> tuple[int, ...]:
-        """The bits of the levels that scores are predicted by."""
-        return tuple(bits for bits in dict.fromkeys(self.pruning.rounds) if bits)
+            if levels is not None:
+                found[bits] = levels
+        return found
 
     def _runs(self) -> tuple[KeyRuns, ...] | None:
         return None
@@ -99,7 +98,7 @@ class PrunedAttentionLowering(AttentionLowering):
         """As of dense attention, whose rows of scores are weighed as the pruning says."""
         if form is not ScoreForm.ROWS:
             return super().form_graphs(form, hiding)
-        if self.predicted_bits:
+        if self.levels:
             return (self.hiding_graphs.scores(), self.graphs.weights())
         graphs, pruning = self.pruned_graphs, self.pruning
         if pruning.within_softmax:
@@ -140,7 +139,7 @@ class PrunedAttentionLowering(AttentionLowering):
         count = rows.count + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
         # The bits of a block stay until its values are multiplied, beside those of the next.
         kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
-        kept += sum(Levels.of(bits).form.width * self.key_width + 4 for bits in self.predicted_bits) / self.keys
+        kept += sum(levels.form.width * self.key_width + 4 for levels in self.levels.values()) / self.keys
         joined = Passes(pieces.count + rounds * predicted.count, max(pieces.kept, predicted.kept))
         passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])
         left = min(1.0, pruning.keep / self.keys) if pruning.keep else EXPECTED
@@ -170,13 +169,13 @@ class PrunedAttentionLowering(AttentionLowering):
 
     @property
     def whole_bytes(self) -> int:
-        levels = sum(
-            tile_bytes(Extent.FULL, self.keys, self.key_width, Levels.of(bits).form)
+        held = sum(
+            tile_bytes(Extent.FULL, self.keys, self.key_width, levels.form)
             + tile_bytes(Extent.ROW, 1, self.keys, Format.F32)
-            for bits in self.predicted_bits
+            for levels in self.levels.values()
         )
         batch, groups, _ = self.outer
-        return super().whole_bytes + levels * (2 if batch * groups > 1 else 1)
+        return super().whole_bytes + held * (2 if batch * groups > 1 else 1)
 
     @property
     def shape(self) -> Hashable:

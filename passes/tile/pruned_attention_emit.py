@@ -55,13 +55,13 @@ class PrunedEmission(AttentionEmission):
     def begin_head(self) -> None:
         """Keys and values, and the levels of the keys."""
         super().begin_head()
-        for bits in self._lowering.predicted_bits:
-            self._leveled_keys[bits] = self._key_levels(bits)
+        for bits, levels in self._lowering.levels.items():
+            self._leveled_keys[bits] = self._key_levels(levels)
 
-    def _key_levels(self, bits: int) -> _Leveled:
+    def _key_levels(self, levels: Levels) -> _Leveled:
         keys, width = self.kernel.keys, self.kernel.key_width
         found = _Leveled(
-            hold(self.builder, Extent.FULL, keys, width, Levels.of(bits).form),
+            hold(self.builder, Extent.FULL, keys, width, levels.form),
             hold(self.builder, Extent.ROW, 1, keys, Format.F32),
         )
         size = keys if self.key is not None or self.kernel.key.ready else self.tiling.keys
@@ -71,12 +71,12 @@ class PrunedEmission(AttentionEmission):
             place = _Leveled(
                 replace(found.levels, offset=span.start * found.levels.pitch), replace(found.steps, offset=span.start)
             )
-            self._make_levels(bits, span, self.keys(span, whole), self.kernel.key.form, place)
+            self._make_levels(levels, span, self.keys(span, whole), self.kernel.key.form, place)
         self.indices = self.indices[:-1]
         return found
 
-    def _make_levels(self, bits: int, rows: Span, values: Held, stored: Format, found: _Leveled) -> None:
-        graph = self._lowering.pruned_graphs.row_levels(bits, stored)
+    def _make_levels(self, levels: Levels, rows: Span, values: Held, stored: Format, found: _Leveled) -> None:
+        graph = self._lowering.pruned_graphs.row_levels(levels, stored)
         outputs = {0: found.levels, 1: found.steps}
         self.passes(graph, rows, Span.of(0, self.kernel.key_width), {"operand": values}, outputs)
 
@@ -97,7 +97,7 @@ class PrunedEmission(AttentionEmission):
         assert isinstance(block, _PrunedBlock)
         outputs = self.weight_outputs(block)
         row = block.weights if self._lowering.in_place else self._row(block)
-        if self._lowering.predicted_bits:
+        if self._lowering.levels:
             self._predict(block)
             given = self._scores(block, row, self.graphs[0], lambda piece: self._exact(block, piece))
         else:
@@ -148,9 +148,9 @@ class PrunedEmission(AttentionEmission):
     def _predicted(self, block: Block, bits: int, shown: Held | None) -> dict[str, Held]:
         """The scores that levels of so many bits predict, of what is shown (None: all)."""
         builder, rows, width = self.builder, block.rows, self.kernel.key_width
-        form = Levels.of(bits)
+        form = self._lowering.levels[bits]
         query = _Leveled(hold(builder, Extent.FULL, rows.limit, width, form.form), self.column(rows))
-        self._make_levels(bits, rows, block.query, self.kernel.query.form, query)
+        self._make_levels(form, rows, block.query, self.kernel.query.form, query)
         key = self._leveled_keys[bits]
         depth = Minimum.of(width)
 

@@ -5,6 +5,9 @@ What a form says in lane functions (`dialects/forms/pruning.py`) is spelled here
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
 from ...dialects.forms.pruning import Pruning, to_levels
 from ...isa.formats import Format
 from ...isa.frozen import frozen
@@ -15,20 +18,24 @@ from .lane_graph import Extent, LaneGraphBuilder
 
 @frozen
 class Levels:
-    """How levels of so many bits are stored, and multiplied: the array's narrowest mode that takes them."""
+    """How levels are stored, and the mode of the array that multiplies them."""
 
+    bits: int
     form: Format
     mode: MatrixMode
     values: tuple[Values, Values] | None
 
     @staticmethod
-    def of(bits: int) -> Levels:
-        """Those of a number of bits."""
-        if bits == 2:
-            return Levels(Format.I2, MatrixMode.TERNARY, (Values.I2, Values.I2))
-        if bits <= 4:
-            return Levels(Format.I4, MatrixMode.I4, (Values.I4, Values.I4))
-        return Levels(Format.I8, MatrixMode.I8, None)
+    def of(bits: int, modes: Collection[str]) -> Levels | None:
+        """Levels of so many bits in the narrowest of the modes that takes them; None where none does."""
+        for form in (
+            Levels(2, Format.I2, MatrixMode.TERNARY, (Values.I2, Values.I2)),
+            Levels(4, Format.I4, MatrixMode.I4, (Values.I4, Values.I4)),
+            Levels(8, Format.I8, MatrixMode.I8, None),
+        ):
+            if bits <= form.bits and form.mode.label in modes:
+                return replace(form, bits=bits)
+        return None
 
 
 @frozen
@@ -54,13 +61,13 @@ class _Row:
 class PrunedGraphs(AttentionGraphs):
     """Makes the graphs of an attention whose form is a pruning. A tile named `shown` has the bits of what is kept."""
 
-    def row_levels(self, bits: int, stored: Format) -> Graph:
+    def row_levels(self, levels: Levels, stored: Format) -> Graph:
         """From queries or keys, stored in a format, to their levels and each row's step."""
         make = Maker()
         b = make.builder
         values = b.as_kind(make.given("operand", stored, Extent.FULL), "float")
-        level, step = to_levels(b, values, bits)
-        b.output(level, Levels.of(bits).form, full=True)
+        level, step = to_levels(b, values, levels.bits)
+        b.output(level, levels.form, full=True)
         b.output(step, Format.F32, full=False)
         return make.build()
 

@@ -147,3 +147,18 @@ def test_keys_that_lie_column_by_column_are_not_predicted(tiling):
     shapes[1] = (f32, (1, 2, 8, 17))
     with pytest.raises(UnsupportedError, match="do not lie row by row"):
         TileKernels().apply(tiling.context(), tiling.module(shapes, body))
+
+
+def test_levels_take_the_narrowest_mode_that_the_machine_has(tiling):
+    def modes(form, kept):
+        engine = tiling.machine.matrix
+        engine = dataclasses.replace(engine, rates={mode: engine.rates[mode] for mode in kept})
+        few = dataclasses.replace(tiling, machine=dataclasses.replace(tiling.machine, matrix=engine))
+        kernel = Case(form, heads=1, groups=1).check(few)
+        return {op.mode.data for op in kernel.walk() if isinstance(op, ProductOp | MaskedProductOp)}
+
+    assert modes("energon", ["f32", "i8", "i4", "ternary"]) == {"f32", "i4", "ternary"}
+    assert modes("energon", ["f32", "i8", "i4"]) == {"f32", "i4"}
+    assert modes("energon", ["f32", "i8"]) == {"f32", "i8"}
+    with pytest.raises(UnsupportedError, match="has no mode for levels of 2 bits"):
+        modes("energon", ["f32"])
