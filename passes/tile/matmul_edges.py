@@ -46,7 +46,8 @@ class Edges:
 class Bodies:
     """What edges are added to, as columns: `rows` of the first tile, array cycles of those `following` it, the bytes on
     chip of the `others` than the right operand; of instructions those that a column takes (`per_column`), and of an
-    edge those that a block of rows takes (`per_block`) and the `loads`."""
+    edge those that a block of rows takes (`per_block`) and the `loads`. Tiles are finished in strips of
+    `strip` rows."""
 
     candidates: Candidates
     rows: Column
@@ -55,6 +56,7 @@ class Bodies:
     per_column: NDArray[np.float64]
     per_block: Column
     loads: Column
+    strip: Column
 
 
 def possible_edges(problem: MatmulProblem, rates: Rates) -> Edges:
@@ -102,11 +104,17 @@ def best_ends(problem: MatmulProblem, rates: Rates, bodies: Bodies, edges: Edges
         return Ends(columns, wait, burden)
     possible = np.array([way.has_edges for way in c.ways])[c.way] & (c.turns["k"][c.tile] <= UNROLLED)
     per_edge = ceil(problem.m, max(edges.block, 1)) * bodies.per_block + bodies.loads
+    epilogue = problem.epilogue
+    each = 2 * (epilogue.loaded + epilogue.stored) + epilogue.kept
+    tile = c.n[c.tile]
     for edge in edges.choices:
+        # The strips of an edge are wider than those of a tile.
+        strips = (np.minimum(bodies.strip, edges.block) * edge.columns - bodies.strip * tile) * each
+        wider = np.maximum(strips, 0) + np.maximum(edge.columns - tile, 0) * 2 * epilogue.rows
         more_loaded = np.maximum(edge.columns - c.n[c.tile], 0) * loading
         cycles = more_loaded / rates.machine.dram.bytes_per_cycle + (edge.arrival if arriving else edge.departure)
         more = INSTRUCTION_CYCLES * (per_edge - edge.columns * bodies.per_column)
-        fits = possible & (bodies.others + edge.bytes <= sram)
+        fits = possible & (bodies.others + edge.bytes + wider <= sram)
         better = fits & (cycles + more < wait + burden)
         columns = np.where(better, edge.columns, columns)
         wait, burden = np.where(better, cycles, wait), np.where(better, more, burden)

@@ -165,6 +165,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
             per_column=per_column / tile_n,
             per_block=steps + turns["k"],
             loads=turns["k"] * loading,
+            strip=strip,
         ),
     )
 
