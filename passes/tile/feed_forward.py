@@ -144,6 +144,8 @@ class FeedForwardLowering(Lowering):
             staged,
             self._rest_form.bytes,
             NO_SEAM if ends is None else ends.seam(self.scope),
+            first.arithmetic.left,
+            down.arithmetic.left,
         )
 
     def _stage_costs(self, place: Rest) -> tuple[Epilogue, Epilogue, Epilogue]:

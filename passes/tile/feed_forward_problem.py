@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...isa.frozen import frozen
+from ...isa.matrix import Values
 from .feed_forward_sums import Rest
 from .matmul_problem import Epilogue, Operand, Seam
 
@@ -21,6 +22,7 @@ class FeedForwardProblem:
 
     `bytes` are those of an element of the hidden; `down` is the epilogue of one panel alone, and `staged` are those of
     the first of several, of one between and of the last, by where sums rest; `rest` are bytes of a resting sum.
+    `up_values` and `down_values`: what the left operands of packed modes hold.
     """
 
     rows: int
@@ -37,6 +39,8 @@ class FeedForwardProblem:
     staged: tuple[tuple[Rest, tuple[Epilogue, Epilogue, Epilogue]], ...]
     rest: int
     seam: Seam
+    up_values: Values = Values.OWN
+    down_values: Values = Values.OWN
 
 
 @frozen

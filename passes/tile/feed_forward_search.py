@@ -142,8 +142,12 @@ def _evaluated(problem: FeedForwardProblem, rates: Rates) -> _Table:
     c = _candidates(problem, rates)
     rows, depth, hidden, columns = problem.rows, problem.depth, problem.hidden, problem.columns
     blocks, panels = ceil(rows, c.rows), ceil(hidden, c.panel)
-    array = len(problem.ups) * total(rates.products(problem.up_mode), (rows, c.m), (hidden, c.n), (depth, c.k))
-    array = array + total(rates.products(problem.down_mode), (rows, c.m), (columns, c.down_n), (hidden, c.down_k))
+    ups, downs = (
+        rates.products(mode, values)
+        for mode, values in ((problem.up_mode, problem.up_values), (problem.down_mode, problem.down_values))
+    )
+    array = len(problem.ups) * total(ups, (rows, c.m), (hidden, c.n), (depth, c.k))
+    array = array + total(downs, (rows, c.m), (columns, c.down_n), (hidden, c.down_k))
     tiles = ceil(rows, c.m) * ceil(hidden, c.n) * len(problem.ups), ceil(rows, c.m) * ceil(columns, c.down_n) * panels
     instructions = tiles[0] * (1 + ceil(depth, c.k)) + tiles[1] * (1 + ceil(c.panel, c.down_k))
     channel, vector = np.zeros_like(array), np.zeros_like(array)
@@ -220,8 +224,10 @@ def _ends(problem: FeedForwardProblem, rates: Rates, table: _Table, sram: int) -
     than they are with all others; and likewise for what others make of the last one."""
     c = table.candidates
     edge = np.full_like(c.m, _edge_rows(problem, rates))
-    up = len(problem.ups) * rates.product(problem.up_mode, edge, c.n, np.full_like(c.m, problem.depth))
-    down = rates.product(problem.down_mode, edge, c.down_n, c.panel)
+    up = len(problem.ups) * rates.product(
+        problem.up_mode, edge, c.n, np.full_like(c.m, problem.depth), problem.up_values
+    )
+    down = rates.product(problem.down_mode, edge, c.down_n, c.panel, problem.down_values)
     blocks = ceil(problem.rows, edge)
     found: list[_End] = []
     for pace, work, most, at in (
