@@ -3,7 +3,8 @@
     python benchmarks/table.py --json encoders.json
     python benchmarks/ablation.py --json ablation.json
     python benchmarks/scaling.py --json scaling.json
-    python benchmarks/readme.py encoders.json ablation.json scaling.json
+    python benchmarks/few_bits.py --json few_bits.json
+    python benchmarks/readme.py encoders.json ablation.json scaling.json few_bits.json
 
 A table is found by its first columns, which stay as they are.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import ablation
+import few_bits
 import scaling
 from measuring import markdown
 from table import COLUMNS, told_of_peers
@@ -59,7 +61,17 @@ def growth(rows: Rows) -> Iterator[str]:
     yield markdown([column for column in scaling.COLUMNS if column[0] != "compile_seconds"], rows)
 
 
-TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {"encoders": encoders, "ablation": ablations, "scaling": growth}
+def few(rows: Rows) -> Iterator[str]:
+    """What few bits buy, and each fold."""
+    yield markdown(few_bits.COLUMNS, rows)
+
+
+TABLES: dict[str, Callable[[Rows], Iterator[str]]] = {
+    "encoders": encoders,
+    "ablation": ablations,
+    "scaling": growth,
+    "few_bits": few,
+}
 """The tables by the key of their rows in a JSON file."""
 
 

@@ -94,7 +94,7 @@ def quantized_as(graph, index: int) -> np.ndarray:
     """The levels of the int8 tensor of that number, as the interpreter makes them."""
     found: list[np.ndarray] = []
 
-    def observe(operation, results) -> None:
+    def observe(operation, _, results) -> None:
         if isinstance(operation, nn.CastOp) and element_type(operation.result) == i8:
             found.append(results[0])
 
