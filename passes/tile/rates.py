@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil as whole
 from typing import Any
 
@@ -25,6 +26,16 @@ TileCost = Callable[..., Column]
 
 MAXIMUM_EXTENT = 65535
 """The largest extent that an instruction's 16-bit field holds."""
+
+
+def planned_for(machine: Machine) -> Machine:
+    """The machine as plans see it: its DRAM is no faster than all LD and ST engines together are on chip. What goes
+    beyond that makes no transfer faster, and so changes no plan."""
+    engines = machine.engines.ld + machine.engines.st
+    taken = engines * machine.transfer.access_bytes
+    if machine.dram.bytes_per_cycle <= taken:
+        return machine
+    return replace(machine, dram=replace(machine.dram, bytes_per_cycle=taken))
 
 
 class Rates:

@@ -28,6 +28,7 @@ from ...dialects.onnx_interface import inputs_of, main_of, outputs_of
 from ...dialects.provenance import FoldedNode, Node, fuse, node_location, nodes_of, record_folded
 from ...dialects.tile import AllocOp, KernelOp, StoredValue, ValueAttr
 from ...isa.errors import Blocking, UnsupportedError
+from ...isa.machine import Machine
 from ..schedule_options import ScheduleOptions
 from ..tile_rules import TileRule
 from .attention import AttentionLowering
@@ -41,7 +42,7 @@ from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .norm_comparisons import expand_norm_comparisons
 from .pruned_attention import PrunedAttentionLowering
-from .rates import Rates
+from .rates import Rates, planned_for
 from .recompute import recompute_norms, reduce_apart
 from .residency import choose_residents
 from .rowwise import RowwiseLowering
@@ -100,11 +101,12 @@ class TileKernels(ModulePass):
         expand_norm_comparisons(function.body.block, context.store)
         options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
+        machine = planned_for(context.target)
         if self.split_heads:
-            split_heads(function.body.block, context.store, Rates(context.target))
+            split_heads(function.body.block, context.store, Rates(machine))
         if self.recompute_norms:
-            again = recompute_norms(function.body.block, context.store, context.target)
-        _Tiler(op, function, context, options, again, [TileRule.parse(text) for text in self.tiles]).run()
+            again = recompute_norms(function.body.block, context.store, machine)
+        _Tiler(op, function, context, machine, options, again, [TileRule.parse(text) for text in self.tiles]).run()
 
 
 def copy_shared_outputs(block: Block) -> None:
@@ -135,6 +137,7 @@ class _Tiler:
         module: ModuleOp,
         function: FuncOp,
         context: CompilerContext,
+        machine: Machine,
         options: ScheduleOptions,
         again: frozenset[Operation],
         rules: Sequence[TileRule],
@@ -144,7 +147,7 @@ class _Tiler:
         self._block = function.body.block
         self._layout: Layout = lay_out(self._block)
         self._target = Block()
-        self._scope = Scope(context.target, context.store, self._layout.views, options=options)
+        self._scope = Scope(machine, context.store, self._layout.views, options=options)
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
         kernels = form_kernels(self._block, self._layout, again)

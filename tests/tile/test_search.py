@@ -18,7 +18,7 @@ from attnc.passes.tile.loop_order import ORDERS, canonical, fetch
 from attnc.passes.tile.matmul_plan import Rest
 from attnc.passes.tile.matmul_problem import Epilogue, MatmulProblem, Operand, Seam
 from attnc.passes.tile.matmul_search import search, unsearched
-from attnc.passes.tile.rates import Rates
+from attnc.passes.tile.rates import Rates, planned_for
 from attnc.passes.tile.search import pieces, row_pieces, total
 from attnc.passes.tile_rules import TileChoice
 
@@ -188,3 +188,10 @@ def test_long_rows_are_swept():
     plan = search_attention(attention_problem(4096, 4096), RATES, SRAM // 2, ACC).chosen
     assert plan.form is ScoreForm.SWEEPS
     assert plan.sram <= SRAM // 2
+
+
+def test_bandwidth_that_no_engine_takes_changes_no_plan():
+    most = (EDGE.engines.ld + EDGE.engines.st) * EDGE.transfer.access_bytes
+    faster = replace(EDGE, dram=replace(EDGE.dram, bytes_per_cycle=4 * most))
+    assert planned_for(faster).dram.bytes_per_cycle == most
+    assert planned_for(EDGE) is EDGE
