@@ -17,8 +17,9 @@ from ..isa.machine import Machine
 from ..passes.precision.unlowered import Unlowered, unlowered
 from ..runtime.tables import data_frame, html_section, html_table
 from .compilation import imported, machine_of, recipe_of
+from .layers import Layer, layers_of, without_mode
 from .recipe import Recipe
-from .workload import EngineWork, Layer, MemoryNeed, engine_work, layers_of, memory_need, without_mode
+from .workload import EngineWork, MemoryNeed, engine_work, memory_need
 
 if TYPE_CHECKING:
     import onnx
@@ -97,7 +98,7 @@ def check(
         result.continue_to(REACHED)
     except UnsupportedError as error:
         return CheckReport(target.name, operators, len(folded_nodes(module)), error.blocking)
-    layers = layers_of(module)
+    layers = layers_of(module, result.context.store, target)
     need = memory_need(module, target)
     return CheckReport(
         target.name,

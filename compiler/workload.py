@@ -6,21 +6,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from math import ceil, prod
 
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp
 from xdsl.dialects.func import ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ..dialects import bnn, nn, sattn
 from ..dialects.elements import element_type, format_of, shape_of
 from ..dialects.onnx_interface import main_of
-from ..dialects.provenance import nodes_of
 from ..isa.engines import Engine
-from ..isa.errors import Blocking
 from ..isa.frozen import frozen
 from ..isa.machine import Machine
-from ..isa.matrix import MatrixMode
 from ..isa.structures import Structure
 from ..passes.constant_operand import ConstantOperand
+from .layers import Layer, structured_bytes
 
 VIEWS = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp)
 """Operations that compute nothing and keep nothing: they show a tensor that is there."""
@@ -30,21 +28,6 @@ MOVES = (nn.ConcatOp, nn.PadOp)
 
 PRODUCTS = (nn.MatmulOp, bnn.MatmulOp, sattn.AttentionOp)
 """Operations of the matrix engine."""
-
-
-@frozen
-class Layer:
-    """One matrix product or attention: its structural path, operator, number format, shape and ONNX nodes. `modes` are
-    those of the matrix engine that it takes (an attention has two products), `macs` its multiply-accumulates, by
-    structured weights those of what is kept."""
-
-    path: str
-    operator: str
-    format: str
-    shape: tuple[int, ...]
-    nodes: tuple[str, ...]
-    modes: tuple[str, ...]
-    macs: int
 
 
 @frozen
@@ -90,69 +73,6 @@ class MemoryNeed:
         return self.compulsory_bytes <= self.dram_bytes
 
 
-def layers_of(module: ModuleOp) -> tuple[Layer, ...]:
-    """The products and attentions, in order."""
-    return tuple(_layers(module))
-
-
-def _layers(module: ModuleOp) -> Iterator[Layer]:
-    for operation in module.walk():
-        match operation:
-            case nn.MatmulOp():
-                modes, depth = (_mode(operation.lhs),), shape_of(operation.lhs)[-1]
-                if operation.structure is not None:
-                    depth = Structure.parse(operation.structure.data).rows(depth)
-            case bnn.MatmulOp():
-                modes, depth = (operation.mode.label,), shape_of(operation.lhs)[-1]
-            case sattn.AttentionOp():
-                modes = (_mode(operation.q), _mode(operation.v))
-                depth = 0
-            case _:
-                continue
-        shape = shape_of(operation.results[0])
-        macs = _attention_macs(operation) if isinstance(operation, sattn.AttentionOp) else prod(shape) * depth
-        yield Layer(
-            _path(operation),
-            operation.name,
-            str(element_type(operation.operands[0])),
-            shape,
-            tuple(node.name for node in nodes_of(operation)),
-            modes,
-            macs,
-        )
-
-
-def _mode(value: SSAValue) -> str:
-    """The mode of a product by the format of its operand: they have the same names."""
-    return MatrixMode.parse(format_of(element_type(value)).label).label
-
-
-def _attention_macs(attention: sattn.AttentionOp) -> int:
-    """Multiply-accumulates of a dense attention: scores and weighted values."""
-    queries, values = shape_of(attention.q), shape_of(attention.v)
-    return prod(queries[:-1]) * values[-2] * (queries[-1] + values[-1])
-
-
-def _path(operation: Operation) -> str:
-    path = operation.attributes.get("path")
-    return path.data if isinstance(path, StringAttr) else ""
-
-
-def without_mode(layers: Iterable[Layer], machine: Machine) -> tuple[Blocking, ...]:
-    """The layers for whose mode the machine's matrix engine has no rate."""
-    return tuple(
-        Blocking(
-            layer.path or (layer.nodes[-1] if layer.nodes else "?"),
-            layer.operator,
-            f"the matrix engine of machine {machine.name} has no {mode} mode",
-            "--precision",
-        )
-        for layer in layers
-        for mode in dict.fromkeys(layer.modes)
-        if mode not in machine.matrix.rates
-    )
-
-
 def engine_work(
     module: ModuleOp, layers: Iterable[Layer], need: MemoryNeed, machine: Machine
 ) -> tuple[EngineWork, ...]:
@@ -164,10 +84,9 @@ def _matrix_work(layers: Iterable[Layer], machine: Machine) -> Iterator[EngineWo
     counts: Counter[str] = Counter()
     macs: Counter[str] = Counter()
     for layer in layers:
-        share = layer.macs // len(layer.modes)
-        for mode in layer.modes:
+        for mode, amount in zip(layer.modes, layer.mode_macs, strict=True):
             counts[mode] += 1
-            macs[mode] += share
+            macs[mode] += amount
     for mode, count in counts.most_common():
         peak = machine.matrix.depth(mode) * machine.matrix.columns * machine.engines.mx
         least = ceil(macs[mode] / peak) if peak else None
@@ -259,9 +178,7 @@ def _compressed_bytes(module: ModuleOp) -> dict[nn.ConstantOp, int]:
         if operand is None:
             continue
         readers[operand.constant] += 1
-        form, depth = format_of(element_type(product.rhs)), shape_of(product.lhs)[-1]
-        kept = prod(operand.shape) // depth * structure.rows(depth)
-        found[operand.constant] = (kept * (form.bits + structure.index_format.bits) + 7) // 8
+        found[operand.constant] = structured_bytes(product, structure, prod(operand.shape))
     return {one: size for one, size in found.items() if readers[one] == sum(1 for _ in one.result.uses)}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TypeAlias
 
+import numpy as np
 from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8, i32
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Data, Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
@@ -40,6 +41,7 @@ from .forms.dense import Dense
 from .forms.form import Tokens
 from .forms.pruning import Pruning
 from .forms.registry import Union
+from .forms.work import Extents, Work
 from .key_runs import KeyRuns
 from .nn import FLOATS, INTEGER, REAL, EmptyRow, EmptyRowAttr, NnOperation, integer, real, tensors_of
 
@@ -423,6 +425,23 @@ class AttentionOp(NnOperation):
             shown = None if pattern is None else pattern[0, head % pattern.shape[1]]
             found.append(forms[head % len(forms)].runs(Tokens(head, queries, keys, shown)))
         return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
+
+    def work(self, pattern: Array | None) -> tuple[Work, ...]:
+        """What is asked of each head by the form and by `causal`, given the value of `pattern`; other masks hide what
+        is computed."""
+        _, heads, _, queries, keys, key_width, value_width = self.extents
+        extents = Extents(queries, keys, key_width, value_width)
+        reach = keys
+        if self.causal is not None:
+            reach = np.arange(1, queries + 1) + self.causal_offset.value.data
+        visible = KeyRuns.one_each(keys, np.zeros(queries, np.int64), reach)
+        pruning = self.form.pruning
+        if pruning is not None:
+            return (pruning.work(visible, extents),) * heads
+        runs = (visible,) if self.form.is_dense else self.runs(pattern)
+        assert runs is not None, "a form of an attention is a pruning, or patterns"
+        found = [Work.of_runs(each if each is visible else each.intersection(visible), extents) for each in runs]
+        return tuple(found[head % len(found)] for head in range(heads))
 
     def _verify_elements(self) -> None:
         """Queries and keys that one product takes; integers have their factors, and floats have none."""

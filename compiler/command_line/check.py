@@ -88,8 +88,10 @@ def _layers(report: CheckReport) -> list[str]:
         last = layer.nodes[-1] if layer.nodes else ""
         more = f" and {len(layer.nodes) - 1} more" if len(layer.nodes) > 1 else ""
         modes, shape = "/".join(dict.fromkeys(layer.modes)), "x".join(map(str, layer.shape))
-        rows.append((layer.path, layer.operator, layer.format, modes, shape, last + more, f"{layer.macs:,}"))
-    return table(("path", "operator", "format", "mode", "shape", "nodes", "MACs"), rows, left=6)
+        macs = f"{layer.macs:,}" + (f" to {layer.most_macs:,}" if layer.most_macs > layer.macs else "")
+        name = f"{layer.operator} {layer.form}" if layer.form else layer.operator
+        rows.append((layer.path, name, layer.format, modes, shape, last + more, macs, f"{layer.bytes:,}"))
+    return table(("path", "operator", "format", "mode", "shape", "nodes", "MACs", "bytes"), rows, left=6)
 
 
 def _engines(report: CheckReport) -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from ...isa.errors import UsageError
 from ...isa.frozen import frozen
-from .linear import Extents, Graph, Heads, Linear
+from .linear import Graph, Heads, Linear
+from .work import Extents
 
 if TYPE_CHECKING:
     from xdsl.ir import SSAValue

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from ...isa.frozen import frozen
 from .form import Form
+from .work import BY_COST, CONTEXT, SCORES, Extents, Macs, Product, Work
 
 if TYPE_CHECKING:
     from xdsl.ir import SSAValue
 
     from ..constants import Array
     from ..elements import Element
-
-BY_COST, SCORES, CONTEXT = "cost", "scores", "context"
 
 
 class Graph(Protocol):
@@ -57,26 +56,6 @@ class Graph(Protocol):
         ...
 
 
-@frozen
-class Extents:
-    """Those of one head."""
-
-    queries: int
-    keys: int
-    key_width: int
-    value_width: int
-
-    def macs(self, order: str) -> int:
-        """Multiplications with additions of the product of queries, keys and values in an order."""
-        if order == SCORES:
-            return self.queries * self.keys * (self.key_width + self.value_width)
-        return self.key_width * self.value_width * (self.keys + self.queries)
-
-    def between(self, order: str) -> int:
-        """Elements of what stands between the two products."""
-        return self.queries * self.keys if order == SCORES else self.key_width * self.value_width
-
-
 @frozen(eq=False)
 class Heads:
     """What an attention of some heads is made of: queries [..., Lq, Dk], keys [..., Lk, Dk] and values [..., Lk, Dv] of
@@ -108,6 +87,10 @@ class Linear(Form):
     @abstractmethod
     def macs(self, extents: Extents) -> int:
         """Multiplications with additions on the matrix engine, a head."""
+
+    def work(self, extents: Extents) -> Work:
+        """What the form asks of one head."""
+        return Work.of_rows(extents, Macs(Product.LINEAR, self.macs(extents), self.macs(extents)))
 
     @abstractmethod
     def lower(self, graph: Graph, heads: Heads) -> SSAValue:

@@ -16,10 +16,11 @@ from ...isa.frozen import frozen
 from ...isa.instructions.sparse import greatest
 from ...isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 from .form import Form
+from .work import Extents, Macs, Product, Work, kept_pairs, products
 
 if TYPE_CHECKING:
     from ..constants import Array
-    from ..key_runs import Bools
+    from ..key_runs import Bools, KeyRuns
 
 FEWEST_BITS, MOST_BITS = 2, 8
 """Signed levels of queries and keys that a prediction may be made of."""
@@ -68,6 +69,19 @@ class Pruning(Form):
     def selected(self, lanes: Lanes[Node], score: Node) -> Node:
         """Which scores a round keeps."""
         raise NotImplementedError
+
+    def work(self, shown: KeyRuns, extents: Extents) -> Work:
+        """What the form asks of one head whose masks show these keys: all of them are predicted by the first round; how
+        many are left for later rounds and for exact products only `keep` says before a run."""
+        every = (shown.pairs, shown.pairs)
+        left = (kept_pairs(shown, self.keep),) * 2 if self.keep else (0, shown.pairs)
+        rounds: list[Macs] = []
+        looked_at = every
+        for bits in filter(None, self.rounds):
+            least, most = (pairs * extents.key_width for pairs in looked_at)
+            rounds.append(Macs(Product.LEVELS, least, most, bits))
+            looked_at = left
+        return Work.of_rows(extents, *rounds, *products(extents, *looked_at, *left))
 
     def refuse_bits(self, bits: int) -> None:
         """Raise UsageError for bits that levels cannot have: for `__post_init__`."""

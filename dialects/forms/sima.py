@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...isa.frozen import frozen
-from .linear import SCORES, Graph, Heads, Reassociated
+from .linear import Graph, Heads, Reassociated
+from .work import SCORES
 
 if TYPE_CHECKING:
     from xdsl.ir import SSAValue

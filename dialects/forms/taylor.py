@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...isa.frozen import frozen
-from .linear import SCORES, Extents, Graph, Heads, Reassociated
+from .linear import Graph, Heads, Reassociated
+from .work import SCORES, Extents
 
 if TYPE_CHECKING:
     from xdsl.ir import SSAValue

@@ -19,8 +19,9 @@ from ...dialects import sattn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float
-from ...dialects.forms.linear import Extents, Heads, Linear
+from ...dialects.forms.linear import Heads, Linear
 from ...dialects.forms.registry import Union
+from ...dialects.forms.work import Extents
 from ...isa.errors import InputError, UsageError
 from ..attention_rules import AttentionRule
 from ..builder import Builder

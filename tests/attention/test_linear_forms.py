@@ -13,8 +13,8 @@ from attnc.compiler.recipe import Recipe
 from attnc.dialects import bnn, nn
 from attnc.dialects.bnn_types import bipolar
 from attnc.dialects.elements import element_type, shape_of
-from attnc.dialects.forms.linear import Extents
 from attnc.dialects.forms.registry import Union
+from attnc.dialects.forms.work import Extents
 from attnc.dialects.provenance import folded_nodes
 from attnc.isa.errors import InputError, UsageError
 
