@@ -73,7 +73,7 @@ class Compilation:
                 after_phase(self)
 
     def _run(self, phase: Phase) -> None:
-        if phase.name == "precision" and self.calibrate is not None:
+        if phase.name == "precision":
             self._calibrate(self.calibrate)
         folded = folded_nodes(self.module)
         for step in phase.passes(self.recipe):
@@ -104,13 +104,24 @@ class Compilation:
         key = f"{phase.name}/{step.name}"
         self.pass_seconds[key] = self.pass_seconds.get(key, 0.0) + perf_counter() - begin
 
-    def _calibrate(self, data: str | Path | Mapping[str, Array]) -> None:
+    def _calibrate(self, data: str | Path | Mapping[str, Array] | None) -> None:
+        if data is None:
+            if self.recipe.takes_mean_maps:
+                forms = ", ".join(str(rule.form) for rule in self.recipe.attentions if rule.form.calibrated)
+                raise UsageError(
+                    f"attention form '{forms}' is made of the model's mean attention over samples",
+                    "add --calibrate SAMPLES.npz",
+                )
+            return
         if not self.recipe.takes_calibration:
-            raise UsageError("calibration data serve int8 and formats of fewer bits only", "add --precision int8")
+            raise UsageError(
+                "calibration data serve int8 and formats of fewer bits only, and attention forms made of mean maps",
+                "add --precision int8",
+            )
         from .calibration import calibrate_module
 
         begin = perf_counter()
-        calibrate_module(self.module, self.context, data, bool(self.recipe.few_bit_formats))
+        calibrate_module(self.module, self.context, data, self.recipe)
         self.pass_seconds["precision/calibrate"] = perf_counter() - begin
 
     def _emit(self) -> None:
@@ -145,7 +156,8 @@ def compile(
     attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
     detect_structure: multiply weights compressed that obey an N:M of the machine's array.
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
-    calibrate: samples for static int8 ranges, one array an input with samples along axis 0. stop_after, start_from:
+    calibrate: samples for static int8 ranges and for attention forms that are made of maps, one array an input with
+    samples along axis 0. stop_after, start_from:
     names of phases (`phases.PHASE_NAMES`); a folder brings its own machine, shapes and recipe along. progress: show a
     bar on stderr once it takes more than a second.
 

@@ -114,9 +114,19 @@ class Recipe:
         return frozenset((self.precision, *(layer.precision for layer in self.layers)))
 
     @property
-    def takes_calibration(self) -> bool:
+    def takes_ranges(self) -> bool:
         """Whether ranges found from samples change anything."""
         return bool({"int8", *UNTRAINED} & self.precisions)
+
+    @property
+    def takes_mean_maps(self) -> bool:
+        """Whether forms of attention are made of what samples attend to."""
+        return any(rule.form.calibrated for rule in self.attentions)
+
+    @property
+    def takes_calibration(self) -> bool:
+        """Whether samples change anything."""
+        return self.takes_ranges or self.takes_mean_maps
 
     @property
     def finds_structure(self) -> bool:

@@ -54,6 +54,9 @@ FACTOR = tensors_of(f32)
 
 DENSE = Union((Dense(),))
 
+MEAN_MAP = "mean_map"
+"""The attribute, a `RefAttr` to float32 [heads, Lq, Lk], of an attention whose weights were averaged over samples."""
+
 LOWERED_FORM = "form"
 """The attribute, a `FormAttr`, of the operation that gives the result of an attention of a linear form."""
 

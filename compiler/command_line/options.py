@@ -65,7 +65,10 @@ def add_recipe_options(parser: ArgumentParser) -> None:
         help="find weights that obey an N:M of the machine's array, and multiply them compressed",
     )
     parser.add_argument(
-        "--calibrate", metavar="NPZ", type=Path, help="samples for static ranges of activations, one array an input"
+        "--calibrate",
+        metavar="NPZ",
+        type=Path,
+        help="samples for static ranges of activations and for attention maps, one array an input",
     )
     parser.add_argument("--recipe", metavar="FILE", type=Path, help="co-design recipe (TOML); flags override it")
 

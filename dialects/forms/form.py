@@ -6,7 +6,7 @@ in the program file. There are three kinds of forms:
 
 - A `Pattern` says which keys a query sees whatever the data: scores of other keys are absent from its softmax. Patterns
   unite: `window:64,global:1`. All that lowering asks of them are their runs of keys (`dialects/key_runs.py`), so that a
-  pattern needs no lowering of its own.
+  pattern needs no lowering of its own. One that is `Calibrated` becomes a bitmap, made of mean attention maps.
 - A `Pruning` (`pruning`) says by the scores themselves which of them are kept.
 - A `Linear` form (`linear`) puts other arithmetic in the softmax's place: it gives the `nn` operations that compute it.
 """
@@ -14,15 +14,19 @@ in the program file. There are three kinds of forms:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from ...isa.errors import UsageError
 from ...isa.frozen import frozen
 from ..key_runs import Bools, Ints, KeyRuns
+
+if TYPE_CHECKING:
+    from ..constants import Array
 
 PARAMETER_TYPES = {"int": int, "float": float, "str": str}
 
@@ -100,6 +104,24 @@ class Pattern(Form):
     @abstractmethod
     def runs(self, tokens: Tokens) -> KeyRuns:
         """The definition: the keys that each query sees."""
+
+
+@frozen
+class Calibrated(Pattern):
+    """A pattern of single heads that is made of their mean attention over samples, and is the form `bitmap` from then
+    on."""
+
+    by_head: ClassVar[bool] = True
+
+    @abstractmethod
+    def masks(self, maps: Sequence[Array]) -> list[Bools]:
+        """The bits [queries, keys] of every head that a rule speaks of, from their mean attention maps, float of the
+        same shapes. Raises UsageError where the maps give none as asked for."""
+
+    def runs(self, tokens: Tokens) -> KeyRuns:
+        """Those of the bits that were made."""
+        assert tokens.shown is not None, "forms are chosen with their bits"
+        return KeyRuns.of_mask(tokens.shown)
 
 
 def _number(label: str, field: Field[Any], text: str) -> int | float | str:

@@ -11,7 +11,8 @@ from ...isa.errors import UsageError
 from ...isa.extensions import ATTENTION_FORMS, Extension, extensions
 from ...isa.frozen import frozen
 from ..key_runs import KeyRuns
-from .form import Form, Pattern, Tokens
+from .bitmap import Bitmap
+from .form import Calibrated, Form, Pattern, Tokens
 
 
 @cache
@@ -81,6 +82,16 @@ class Union:
     def patterns(self) -> tuple[Pattern, ...]:
         """The forms, where they are patterns; else none."""
         return tuple(form for form in self.forms if isinstance(form, Pattern))
+
+    @property
+    def calibrated(self) -> tuple[Calibrated, ...]:
+        """The forms that are made of mean attention maps."""
+        return tuple(form for form in self.forms if isinstance(form, Calibrated))
+
+    @property
+    def as_bits(self) -> Union:
+        """What it is once its calibrated forms are bits."""
+        return Union(tuple(dict.fromkeys(Bitmap() if isinstance(f, Calibrated) else f for f in self.forms)))
 
     def runs(self, tokens: Tokens) -> KeyRuns:
         """The keys that each query sees by any of the patterns."""

@@ -88,6 +88,13 @@ def _all_scores(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[Arra
     return scores, None, kept
 
 
+def probabilities(op: sattn.AttentionOp, arguments: Sequence[Array]) -> Array:
+    """The softmax of the scores [B, H, Lq, Lk]; a row of which nothing is seen is of zeros."""
+    scores, *_ = _all_scores(op, arguments)
+    with np.errstate(all="ignore"):
+        return softmax(scores, 3, zero_nan=True)
+
+
 def flips_of_weights(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[int, int] | None:
     """How many of how many levels the softmax itself, compared with the thresholds, would give otherwise; None where
     its logarithm is not what is compared."""

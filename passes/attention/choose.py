@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,15 +12,20 @@ from xdsl.ir import SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects import sattn
-from ...dialects.constants import Array, ConstantStore
+from ...dialects.constants import Array, ConstantStore, RefAttr
 from ...dialects.context import CompilerContext
+from ...dialects.forms.form import Calibrated
 from ...dialects.forms.pruning import Pruning
+from ...dialects.key_runs import Bools
 from ...dialects.nn import EmptyRow
 from ...isa.errors import InputError, UsageError
 from ..attention_rules import AttentionRule
 from ..builder import Builder
 from .archive import beginnings, read_archive
 from .rules import path_of, rules_of_heads
+
+Bits = Mapping[int, Bools]
+"""What is shown [queries, keys] by the forms made of mean attention maps, by head."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,44 @@ class ChooseForms(ModulePass):
         """Rewrite the module. Raises UsageError for rules that match nothing or do not fit what they match, and
         InputError for masks that cannot be read."""
         store = CompilerContext.of(ctx).store
-        for attention, heads in rules_of_heads(op, [AttentionRule.parse(rule) for rule in self.rules]).items():
-            _rewrite(attention, heads, store)
+        decided = rules_of_heads(op, [AttentionRule.parse(rule) for rule in self.rules])
+        bits = _calibrated(decided, store)
+        for attention, heads in decided.items():
+            _rewrite(attention, heads, bits[attention], store)
 
 
-def _rewrite(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None], store: ConstantStore) -> None:
+def _calibrated(
+    decided: Mapping[sattn.AttentionOp, Sequence[AttentionRule | None]], store: ConstantStore
+) -> dict[sattn.AttentionOp, dict[int, Bools]]:
+    """The bits of every head whose rule has a form made of mean attention maps: all heads of a rule at once."""
+    places: dict[tuple[AttentionRule, Calibrated], list[tuple[sattn.AttentionOp, int]]] = {}
+    for attention, heads in decided.items():
+        for head, rule in enumerate(heads):
+            if rule is not None:
+                for form in rule.form.calibrated:
+                    places.setdefault((rule, form), []).append((attention, head))
+    found: dict[sattn.AttentionOp, dict[int, Bools]] = {attention: {} for attention in decided}
+    for (_, form), where in places.items():
+        masks = form.masks([_mean_map(attention, form, store)[head] for attention, head in where])
+        for (attention, head), mask in zip(where, masks, strict=True):
+            known = found[attention].get(head)
+            found[attention][head] = mask if known is None else mask | known
+    return found
+
+
+def _mean_map(attention: sattn.AttentionOp, form: Calibrated, store: ConstantStore) -> Array:
+    known = attention.attributes.get(sattn.MEAN_MAP)
+    if not isinstance(known, RefAttr):
+        raise UsageError(
+            f"{path_of(attention)}: attention form '{form}' is made of the model's mean attention over samples",
+            "add --calibrate SAMPLES.npz",
+        )
+    return store.array(known)
+
+
+def _rewrite(
+    attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None], bits: Bits, store: ConstantStore
+) -> None:
     queries, keys = attention.extents[3:5]
     forms = [sattn.DENSE if rule is None else rule.form for rule in heads]
     for form in forms:
@@ -59,7 +97,8 @@ def _rewrite(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None]
         told = "leave it out by `match`, or give it a pattern"
         raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}", told)
     build = Builder.before(attention, store)
-    pattern = _pattern(attention, heads, build)
+    pattern = _pattern(attention, heads, bits, build)
+    forms = [form.as_bits for form in forms]
     if all(form == forms[0] for form in forms):
         forms = forms[:1]
     empty_row = EmptyRow.ZERO if attention.empty_row.data == EmptyRow.NAN else attention.empty_row.data
@@ -69,24 +108,29 @@ def _rewrite(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None]
 def replace_attention(old: sattn.AttentionOp, new: sattn.AttentionOp, build: Builder) -> None:
     """Put `new` in the place of `old`."""
     new.attributes.update(old.attributes)
+    new.attributes.pop(sattn.MEAN_MAP, None)
     old.result.replace_all_uses_with(build.insert(new))
     old.detach()
     old.erase()
 
 
-def _pattern(attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None], build: Builder) -> SSAValue | None:
-    """The bits of the heads whose form is a bitmap, none of the others."""
-    asked = [rule if rule is not None and rule.masks else None for rule in heads]
-    if not any(asked):
+def _pattern(
+    attention: sattn.AttentionOp, heads: Sequence[AttentionRule | None], made: Bits, build: Builder
+) -> SSAValue | None:
+    """The bits of the heads whose form is a bitmap or was `made` of maps, none of the others."""
+    asked = {head: rule for head, rule in enumerate(heads) if rule is not None and rule.masks}
+    if not asked and not made:
         return None
     _, count, _, queries, keys, _, _ = attention.extents
     path = path_of(attention)
-    files = {rule.masks: _read(rule.masks, path, (count, queries, keys)) for rule in asked if rule is not None}
+    files = {rule.masks: _read(rule.masks, path, (count, queries, keys)) for rule in asked.values()}
     bits = np.zeros((1, count, queries, keys), np.bool_)
-    for head, rule in enumerate(asked):
-        if rule is not None:
-            bits[0, head] = files[rule.masks][head]
-    return build.constant(bits[:, :1] if (bits == bits[:, :1]).all() and all(asked) else bits)
+    for head, rule in asked.items():
+        bits[0, head] = files[rule.masks][head]
+    for head, mask in made.items():
+        bits[0, head] |= mask
+    alike = (bits == bits[:, :1]).all() and len(asked.keys() | made.keys()) == count
+    return build.constant(bits[:, :1] if alike else bits)
 
 
 def _read(file: str, path: str, shape: tuple[int, int, int]) -> Array:

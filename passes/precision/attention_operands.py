@@ -29,7 +29,7 @@ def integer_attention(
     """The attention on int8 queries, keys and values that `scales` (of four axes) bring back."""
     q, k, v = values
     q_scale, k_scale, v_scale = scales
-    return sattn.AttentionOp(
+    made = sattn.AttentionOp(
         q,
         k,
         v,
@@ -57,6 +57,9 @@ def integer_attention(
         pattern=attention.pattern,
         element=element_type(attention.result),
     )
+    if sattn.MEAN_MAP in attention.attributes:
+        made.attributes[sattn.MEAN_MAP] = attention.attributes[sattn.MEAN_MAP]
+    return made
 
 
 def with_rank_4(build: Builder, factor: SSAValue) -> SSAValue:

@@ -50,7 +50,53 @@ def test_a_bitmap_is_itself():
     np.testing.assert_array_equal(united, bits | np.eye(5, 7, 2, dtype=np.bool_))
 
 
-@pytest.mark.parametrize("text", [*DEFINITIONS, "random:3,size=8,seed=1", "bitmap", "window:64,dilation=2,global:1"])
+def by_information(mean, theta, always):
+    """ViTCoD's pruning as a loop over rows and their entries."""
+    kept = np.zeros(mean.shape, np.bool_)
+    for i, row in enumerate(mean.astype(np.float64)):
+        total = 0.0
+        for j in sorted(range(len(row)), key=lambda j: -row[j]):
+            if total >= theta * row.sum():
+                break
+            kept[i, j] = True
+            total += row[j]
+    kept[:always], kept[:, :always] = True, True
+    return kept
+
+
+@pytest.mark.parametrize("always", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(17, 17), (1, 1), (5, 17)])
+def test_vitcod_keeps_the_largest_entries_up_to_their_sum(shape, always):
+    mean = np.random.default_rng(4).dirichlet(np.full(shape[1], 0.3), shape[0])
+    (form,) = Union.parse(f"vitcod:0.7,always={always}").calibrated
+    np.testing.assert_array_equal(form.masks([mean])[0], by_information(mean, 0.7, always))
+    (whole,) = Union.parse("vitcod:1").calibrated
+    assert whole.masks([mean + 1e-9])[0].all()
+
+
+def test_vitcod_reaches_a_sparsity_with_one_theta_for_all_heads():
+    rng = np.random.default_rng(5)
+    maps = [rng.dirichlet(np.full(40, sharpness), 40) for sharpness in (0.05, 0.3, 5)]
+    (form,) = Union.parse("vitcod:sparsity=0.8").calibrated
+    masks = form.masks(maps)
+    assert 0.8 <= 1 - np.mean(masks) < 0.82
+    assert masks[0].sum() < masks[1].sum() < masks[2].sum()
+    (more,) = Union.parse("vitcod:sparsity=0.99").calibrated
+    with pytest.raises(UsageError, match=r"no more than 9[0-9.]+% of the pairs can be removed"):
+        more.masks(maps)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *DEFINITIONS,
+        "vitcod:theta=0.5",
+        "vitcod:sparsity=0.9,always=0",
+        "random:3,size=8,seed=1",
+        "bitmap",
+        "window:64,dilation=2,global:1",
+    ],
+)
 def test_spellings_are_read_back(text):
     assert str(Union.parse(text)) == text
 
@@ -71,6 +117,10 @@ def test_spellings_are_read_back(text):
         ("global:0", "there is at least one global token"),
         ("block:0", "a block has at least one token"),
         ("random:1,seed=-1", "a seed is 0 or more"),
+        ("vitcod", "either theta or sparsity is given"),
+        ("vitcod:0.5,sparsity=0.5", "either theta or sparsity is given"),
+        ("vitcod:1.5", "theta and sparsity are above 0 and up to 1"),
+        ("vitcod:0.5,always=-1", "0 or more first tokens are always seen"),
     ],
 )
 def test_what_is_no_form_is_refused_with_its_reason(text, reason):

@@ -134,7 +134,7 @@ def test_wrong_calibration_data_are_refused(model, shapes, samples, change, reas
     data = {name: array for name, array in (samples | change).items() if array is not None}
     result = compile(model, shapes=shapes, stop_after="graph")
     with pytest.raises(InputError) as raised:
-        calibrate_module(result.module, result.context, data)
+        calibrate_module(result.module, result.context, data, Recipe("int8"))
     assert reason in str(raised.value)
 
 
