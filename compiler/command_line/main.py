@@ -81,6 +81,8 @@ def process() -> NoReturn:
     """
     if sys.argv[1:2] == ["compile"]:
         gc.disable()
+        # Samples are calibrated side by side: with threads of its own the matrix library would get in their way.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = main()
     gc.freeze()
     sys.exit(status)

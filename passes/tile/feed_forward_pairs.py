@@ -6,7 +6,7 @@ two kernels are as good, and simpler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from xdsl.ir import SSAValue
 
@@ -36,6 +36,7 @@ def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Coll
         for value in lowering.kernel.results:
             makers[scope.view(value).root] = index
     found: dict[int, Lowering | None] = dict(enumerate(lowerings))
+    costs: _Costs = {}
 
     def maker(root: SSAValue, reader: int) -> MatmulLowering | None:
         """The product that makes what one kernel alone reads."""
@@ -55,7 +56,7 @@ def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Coll
         gates = [gate for leaf in up.epilogue.leaves.leaves if (gate := maker(leaf.root, number)) is not None]
         ups = [*(gate for gate in gates if _gates(gate, up)), up]
         pair = FeedForwardLowering(_merged((*ups, down)), scope, (*ups, down))
-        if _pays(pair, scope, outputs):
+        if _pays(pair, scope, outputs, costs):
             for part in ups:
                 found[makers[part.epilogue.output.root]] = None
             found[index] = pair
@@ -95,7 +96,11 @@ def _merged(parts: Sequence[MatmulLowering]) -> Kernel:
     return Kernel("feed_forward", kernels[-2].anchor, operations, tuple(operands), kernels[-1].results)
 
 
-def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]) -> bool:
+_Costs = dict[Hashable, float]
+"""What lowerings cost, by their shapes and what is taken beside them: the pairs of equal layers are weighed once."""
+
+
+def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue], costs: _Costs) -> bool:
     """Whether a pair is cheaper than its products one after the other, with the hidden on chip or in DRAM. Cycles of
     the channel count as for residents: sums that rest in DRAM keep it from what other kernels would load early."""
     before = set(scope.residents)
@@ -104,10 +109,10 @@ def _pays(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValue]
     made = [part.epilogue.output.root for part in pair.parts[:-1]]
     try:
         scope.residents.update((*around, *made))
-        if _cost(pair.parts, scope, taken + sum(_bytes(root) for root in made)) < float("inf"):
+        if _known_cost(pair.parts, scope, taken + sum(_bytes(root) for root in made), costs) < float("inf"):
             return False
         scope.residents.difference_update(made)
-        return _cost((pair,), scope, taken) < _cost(pair.parts, scope, taken)
+        return _known_cost((pair,), scope, taken, costs) < _known_cost(pair.parts, scope, taken, costs)
     finally:
         scope.residents.clear()
         scope.residents.update(before)
@@ -124,6 +129,13 @@ def _around(pair: FeedForwardLowering, scope: Scope, outputs: Collection[SSAValu
             found[root] = _bytes(root)
             room -= _bytes(root)
     return found
+
+
+def _known_cost(lowerings: Sequence[Lowering], scope: Scope, taken: int, costs: _Costs) -> float:
+    key = (tuple(lowering.shape for lowering in lowerings), taken)
+    if key not in costs:
+        costs[key] = _cost(lowerings, scope, taken)
+    return costs[key]
 
 
 def _cost(lowerings: Iterable[Lowering], scope: Scope, taken: int) -> float:

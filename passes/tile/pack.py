@@ -11,7 +11,7 @@ programming over the cut points of that order finds the fewest segments that eac
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import combinations
 
@@ -32,6 +32,7 @@ from .lane_graph import (
     LaneGraph,
     LaneGraphBuilder,
     Leaf,
+    Node,
     Operation,
     Reduce,
     Stored,
@@ -44,6 +45,8 @@ MAXIMUM_STREAMS = 2
 MAXIMUM_BROADCASTS = 4
 MAXIMUM_CHOICES = 4
 """So many nodes are tried in every combination of inside and apart; more only all together."""
+MARK = 1 << 20
+"""Numbers from here on stand for those of a graph while it is packed; those that packing itself brings are smaller."""
 MAXIMUM_SEGMENT = 16
 """A pass never holds more nodes: eight operations, two reductions, a store, and some to spare."""
 
@@ -106,6 +109,28 @@ def reads_before_writing(packing: Packing, leaf: int, temporary: int) -> bool:
 def pack(graph: LaneGraph, leaves: tuple[Extent, ...], acc_leaves: frozenset[int] = frozenset()) -> Packing:
     """The best packing found. `leaves`: what each leaf varies with; `acc_leaves`: those that lie in ACC, of which a
     pass reads one as a stream. Raises ValueError if a node obeys no rule (none of today's functions)."""
+    numbers: dict[float, int | float] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        if isinstance(node, Immediate):
+            mark = type(node.value)(MARK + len(numbers))
+            numbers[mark] = node.value
+            node = Immediate(mark, repr(mark))
+        nodes.append(node)
+    packing = _packing(replace(graph, nodes=tuple(nodes)), leaves, acc_leaves)
+    passes = (replace(plan, program=_with_numbers(plan.program, numbers)) for plan in packing.passes)
+    return replace(packing, passes=tuple(passes)) if numbers else packing
+
+
+def _with_numbers(program: LaneProgram, numbers: Mapping[float, int | float]) -> LaneProgram:
+    """A program with numbers in the place of their marks."""
+    immediates = tuple(numbers.get(value, value) for value in program.immediates)
+    return replace(program, immediates=immediates) if immediates else program
+
+
+@lru_cache(maxsize=4096)
+def _packing(graph: LaneGraph, leaves: tuple[Extent, ...], acc_leaves: frozenset[int]) -> Packing:
+    """The best packing of a graph with marks for its numbers: layers that only differ in their scales share it."""
     packing = _best(graph, leaves, acc_leaves)
     if packing is None:
         packing = _best(without_wide_selects(graph, leaves), leaves, acc_leaves)
