@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from . import backend
     from .compiler.checking import check
     from .compiler.comparison import compare
-    from .compiler.compilation import compile
+    from .compiler.compile import compile
     from .compiler.explore.exploration import explore
     from .compiler.inference_session import InferenceSession
     from .runtime.evaluate import evaluate
@@ -34,7 +34,7 @@ __all__ = [
 _HOMES = {
     "check": "compiler.checking",
     "compare": "compiler.comparison",
-    "compile": "compiler.compilation",
+    "compile": "compiler.compile",
     "evaluate": "runtime.evaluate",
     "explore": "compiler.explore.exploration",
     "InferenceSession": "compiler.inference_session",

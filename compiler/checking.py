@@ -16,7 +16,7 @@ from ..isa.frozen import frozen
 from ..isa.machine import Machine
 from ..passes.precision.unlowered import Unlowered, unlowered
 from ..runtime.tables import data_frame, html_section, html_table
-from .compilation import imported, machine_of, recipe_of
+from .compile import imported, machine_of, recipe_of
 from .layers import Layer, layers_of, without_mode
 from .recipe import Recipe
 from .workload import EngineWork, MemoryNeed, engine_work, memory_need

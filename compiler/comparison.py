@@ -23,7 +23,8 @@ from ..isa.program import Signature
 from ..runtime.inputs import prepare, random_inputs
 from ..runtime.values import Executor
 from .arguments import arguments_of, check_names
-from .compilation import Compilation, compile
+from .compilation import Compilation
+from .compile import compile
 from .deviations import Comparison, Yardstick
 from .recipe import Recipe
 from .reference import reference_values

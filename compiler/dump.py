@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import Any, Self, cast
 
 from xdsl.dialects.builtin import ModuleOp
 from xdsl.parser import Parser
@@ -28,12 +28,10 @@ from ..isa.errors import AttncError, InputError, OutputError
 from ..isa.files import write_beside
 from ..isa.machine import Machine, machine_from_dict
 from ..passes.emit.emit import ModelFacts
+from .compilation import Compilation
 from .facts import facts_from_dict, facts_to_dict
 from .phases import EMIT, PHASE_NAMES
 from .recipe import Recipe
-
-if TYPE_CHECKING:
-    from .compilation import Compilation
 
 CONSTANTS = "constants.safetensors"
 DESCRIPTION = "compilation.json"

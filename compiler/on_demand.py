@@ -15,7 +15,7 @@ from ..dialects.constants import Array
 from ..isa.frozen import frozen
 from ..passes.graph.lower.lower_onnx import inputs_to_know
 from ..runtime.session import Session
-from . import compilation
+from .compile import compile
 from .importer import import_model
 from .importer.load import Source, load_model
 from .registry import new_context
@@ -87,7 +87,7 @@ class OnDemand:
                 break
             constants |= {name: given[name] for name in wanted}
         shapes = {name: array.shape for name, array in given.items() if name not in constants}
-        made = compilation.compile(self._source, shapes=shapes, constants=constants, **self._options)
+        made = compile(self._source, shapes=shapes, constants=constants, **self._options)
         assert made.program is not None, "nothing stops this compilation"
         return Compiled(Session(made.program), shapes, constants)
 

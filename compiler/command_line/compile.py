@@ -43,11 +43,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Compile, write, and say on stdout what was made."""
-    from ..compilation import Compilation, compile
+    from ..compile import compile
     from ..dump import text_of
 
     check_outputs([options.output], [options.model, options.constants, options.calibrate, options.recipe])
-    result: Compilation = compile(
+    result = compile(
         options.model,
         machine=options.machine,
         shapes=shapes_of(options),

@@ -96,7 +96,8 @@ def assess(work: Work, design: Design, known: Mapping[str, float], accuracy: boo
 def _assess(work: Work, design: Design, known: Mapping[str, float], accuracy: bool) -> Outcome:
     from ...isa.machine import machine_from_dict
     from ...runtime.session import Session
-    from ..compilation import EMIT, compile
+    from ..compile import compile
+    from ..phases import EMIT
     from ..recipe import Recipe
 
     recipe = Recipe.of(design.recipe)

@@ -25,8 +25,7 @@ from typing import Any, cast
 
 from ...isa.errors import AttncError, InputError, UsageError
 from ...isa.frozen import frozen
-from ...isa.machine import Machine, machine_from_dict, machine_tables, merge_tables
-from ..compilation import DEFAULT_MACHINE
+from ...isa.machine import DEFAULT_MACHINE, Machine, machine_from_dict, machine_tables, merge_tables
 from ..recipe import Recipe
 from .parameters import Parameter, Same, Scalar, declaration
 
