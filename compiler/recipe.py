@@ -47,7 +47,8 @@ from typing import Any, TypeVar, cast
 from ..isa.errors import InputError, UsageError
 from ..isa.frozen import frozen
 from ..passes.attention_rules import AttentionRule
-from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, UNTRAINED, FewBitOptions
+from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
+from ..passes.precisions import PRECISIONS, UNTRAINED
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.structure_rules import PruneRule
 from ..passes.tile_rules import TileRule
@@ -55,7 +56,6 @@ from ..passes.token_rules import TokenRule
 
 Options = TypeVar("Options", ScheduleOptions, FewBitOptions)
 
-PRECISIONS = ("model", "fp16", "bf16", "int8", *UNTRAINED)
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from ..isa.frozen import frozen
 
-UNTRAINED = ("int4", "int2", "ternary", "binary", "w1a8", "w1a4", "w1a2", "w1a1")
-"""Formats of `passes.precision.post_training`, for exploring: answers mean something after training only."""
-
 TERNARY = ("auto", "whole", "bipolar", "unipolar")
 SIGNS = ("checked", "ternary", "assume-nonzero")
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from ...isa.errors import InputError, OutputError, UsageError
 from ...isa.files import write_beside
+from ...passes.few_bit_options import SIGNS
+from ...passes.precisions import PRECISIONS, UNTRAINED
 
 if TYPE_CHECKING:
     from ...isa.formats import Array
@@ -45,13 +47,13 @@ def add_recipe_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         metavar="FORMAT",
-        choices=["model", "fp16", "bf16", "int8", "int4", "int2", "ternary", "binary", "w1a8", "w1a4", "w1a2", "w1a1"],
+        choices=PRECISIONS,
         help="number format of the products: model (as it says, the default), fp16, bf16, int8, or for exploring,"
-        " untrained: int4, int2, ternary, binary, w1a8, w1a4, w1a2, w1a1 (bits of weights and activations)",
+        f" untrained: {', '.join(UNTRAINED)} (bits of weights and activations)",
     )
     parser.add_argument(
         "--sign",
-        choices=["checked", "ternary", "assume-nonzero"],
+        choices=SIGNS,
         help="the zero of Sign where one bit takes it: a fault (default), a third value, or +1",
     )
     parser.add_argument(

@@ -9,11 +9,12 @@ import pytest
 from xdsl.ir import Block
 
 import attnc
-from attnc.compiler.recipe import UNTRAINED, Recipe
+from attnc.compiler.recipe import Recipe
 from attnc.dialects import nn
 from attnc.dialects.context import CompilerContext
 from attnc.passes.builder import Builder
 from attnc.passes.precision.post_training import FORMATS
+from attnc.passes.precisions import UNTRAINED
 from attnc.runtime.summary import summary_text
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits_vit"

@@ -5,9 +5,10 @@ import tomllib
 from dataclasses import fields
 from pathlib import Path
 
-from attnc.compiler.recipe import PRECISIONS, RESIDUALS, LayerRule, PassRule, Recipe
+from attnc.compiler.recipe import RESIDUALS, LayerRule, PassRule, Recipe
 from attnc.passes.attention_rules import KEYS
 from attnc.passes.few_bit_options import FewBitOptions
+from attnc.passes.precisions import PRECISIONS
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.passes.structure_rules import PruneRule
 from attnc.passes.tile_rules import TileChoice
