@@ -44,7 +44,7 @@ def compile(
 
     model: an ONNX file, its bytes or a ModelProto; with `start_from`, a folder that `dump_ir` wrote. machine: a name,
     a file or a Machine; `edge` unless given. shapes: of graph inputs, where the model leaves dimensions open.
-    constants: graph inputs bound to values now. precision: one of `passes.precisions.PRECISIONS`; overrides the recipe's.
+    constants: graph inputs bound to values now. precision: one of `PRECISIONS`; overrides the recipe's.
     attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
     detect_structure: multiply weights compressed that obey an N:M of the machine's array.
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
