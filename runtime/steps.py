@@ -1,13 +1,15 @@
 """What every row of a program does, prepared for a state: a function, and the views of memory that it is called with.
 
-Rows that differ in addresses only are of one form: they share a kernel, and for each of its operands all the views of
-memory that one of them may need, by offset. So nothing is made for a row but what says which views are its own.
+Rows that differ in addresses only are of one form and share a kernel. A program comes to the same addresses again and
+again: a view is made once for all operands of one shape at one address, and a step once for all rows that do the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import repeat
+from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -23,58 +25,82 @@ from ..isa.record import Instruction
 from ..isa.state import State
 from ..isa.table import Group
 
-Arrays = Array | tuple[Array, ...]
-"""Arrays by number: those along the first axis of one, or a tuple of them."""
+Step = tuple[Callable[..., Any], tuple[Array, ...]]
+"""What a row does: a function and its arrays."""
 
-Step = tuple[Callable[..., Any], tuple[Arrays, ...], tuple[int, ...]]
-"""What a row does: a function, for each of its arrays all that it may be one of, and which it is."""
+_NOTHING: Step = (nothing, ())
 
-_NOTHING: Step = (nothing, (), ())
+_Arrays = Mapping[int, Array] | tuple[Array, ...]
+"""Arrays by number."""
+
+_array: Callable[[Any, int], Array] = getitem
 
 
 def prepared_steps(program: Program, state: State) -> list[Step]:
     """The steps of all rows of `program` on `state`, in file order."""
     steps = [_NOTHING] * len(program.table)
-    views = _Views(state)
+    memory = _Memory(state)
     for group in program.table.groups.values():
         places = _places(group)
         for members, values in _forms(program, group, places):
             rows: list[int] = group.rows[members].tolist()
             kernel = _kernel(program, state, group.record.of(values), int(members[0]))
-            arrays = None if kernel is None else views.of(kernel)
+            arrays = None if kernel is None else memory.arrays(kernel)
             if kernel is None or arrays is None:
                 for row in rows:
-                    steps[row] = (partial(program.table.instruction(row).perform, state), (), ())
-            elif arrays:
-                fields = [*(operand.field for operand in kernel.operands), *("slot" for _ in kernel.numbers)]
-                columns: list[list[int]] = [places[field][members].tolist() for field in fields]
-                for row, own in zip(rows, zip(*columns, strict=True), strict=True):
-                    steps[row] = (kernel.function, arrays, own)
-            else:
-                for row in rows:
-                    steps[row] = (kernel.function, (), ())
+                    steps[row] = _performed(program, state, row)
+                continue
+            fields = [*(operand.field for operand in kernel.operands), *("slot" for _ in kernel.numbers)]
+            columns: list[list[int]] = [places[field][members].tolist() for field in fields]
+            made: dict[tuple[int, ...], Step] = {}
+            for row, own in zip(rows, zip(*columns, strict=True) if columns else repeat(()), strict=False):
+                if own not in made:
+                    try:
+                        made[own] = kernel.function, tuple(map(_array, arrays, own))
+                    except IndexError:  # An operand leaves its memory: a fault when the row's turn comes.
+                        made[own] = _performed(program, state, row)
+                steps[row] = made[own]
     return steps
 
 
-class _Views:
-    """All views of operands, made once for those of equal shapes in one memory."""
+def _performed(program: Program, state: State, row: int) -> Step:
+    """The step of a row whose kernel is not known before its turn."""
+    return partial(program.table.instruction(row).perform, state), ()
+
+
+class _Views(dict[int, Array]):
+    """By offset, the views of operands of one shape in a memory; `every` has them along its first axis."""
+
+    def __init__(self, every: Array) -> None:
+        super().__init__()
+        self._every = every
+
+    def __missing__(self, offset: int) -> Array:
+        view: Array = self._every[offset]
+        self[offset] = view
+        return view
+
+
+class _Memory:
+    """What kernels work on, by the numbers in their instructions' fields."""
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._found: dict[tuple[Any, ...], Array | None] = {}
+        self._found: dict[tuple[Any, ...], _Views | None] = {}
 
-    def of(self, kernel: Kernel) -> tuple[Arrays, ...] | None:
+    def arrays(self, kernel: Kernel) -> list[_Arrays] | None:
         """For each array that the kernel takes all that it may be one of; None where an operand has no views."""
-        found: list[Arrays] = []
+        found: list[_Arrays] = []
         for operand in kernel.operands:
             shape = operand[1:]
             if shape not in self._found:
-                self._found[shape] = self._state.views(operand)
+                every = self._state.views(operand)
+                self._found[shape] = None if every is None else _Views(every)
             views = self._found[shape]
             if views is None:
                 return None
             found.append(views)
-        return (*found, *(self._state.numbers(number) for number in kernel.numbers))
+        return [*found, *(self._state.numbers(number) for number in kernel.numbers)]
 
 
 def _places(group: Group) -> dict[str, Int64Array]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from operator import getitem
 from typing import Any
 
 import numpy as np
@@ -36,9 +35,6 @@ class Observed:
     gathered: list[Int64Array] = field(default_factory=list[Int64Array])
 
 
-_view: Callable[[Any, int], Any] = getitem
-
-
 class Executor:
     """The machine's state with a program in it. `state.dram` holds weights from the start; inputs are written
     there.
@@ -51,8 +47,8 @@ class Executor:
         self._observed = Observed()
         self._steps = prepared_steps(program, self.state)
         for row in np.flatnonzero(np.isin(program.table.opcode, _TELLING)).tolist():
-            function, views, offsets = self._steps[row]
-            self._steps[row] = (partial(self._perform_observed, row, function), views, offsets)
+            function, arrays = self._steps[row]
+            self._steps[row] = (partial(self._perform_observed, row, function), arrays)
 
     def forget(self) -> None:
         """Fill on-chip memory as at the start, so that no run sees what another left there."""
@@ -81,32 +77,22 @@ class Executor:
         row = 0
         try:
             with np.errstate(all="ignore"):
-                for function, views, offsets in self._steps:
-                    function(*map(_view, views, offsets))
+                for function, arrays in self._steps:
+                    function(*arrays)
                     row += 1
-        except (Fault, IndexError) as error:
-            raise self._fault(error, row) from None
+        except Fault as fault:
+            raise located(fault, self.program, row) from None
         return self._observed
 
     def steps(self) -> Iterator[int]:
         """Perform one row at each step, giving its number after it was done; Fault as in `run`."""
-        for row, (function, views, offsets) in enumerate(self._steps):
+        for row, (function, arrays) in enumerate(self._steps):
             try:
                 with np.errstate(all="ignore"):
-                    function(*map(_view, views, offsets))
-            except (Fault, IndexError) as error:
-                raise self._fault(error, row) from None
-            yield row
-
-    def _fault(self, error: Fault | IndexError, row: int) -> Fault | IndexError:
-        """What went wrong in `row`, with its place. An IndexError says that an operand leaves its memory."""
-        if isinstance(error, IndexError):
-            try:
-                self.program.table.instruction(row).perform(self.state)
+                    function(*arrays)
             except Fault as fault:
-                return located(fault, self.program, row)
-            return error
-        return located(error, self.program, row)
+                raise located(fault, self.program, row) from None
+            yield row
 
     def _perform_observed(self, row: int, function: Callable[..., Any], *arrays: Array) -> None:
         """Perform a `load.extent` or gather, and note what it found."""
