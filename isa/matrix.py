@@ -11,14 +11,10 @@ import numpy as np
 from .errors import UsageError
 from .formats import Array, Format
 from .kernels import WorkingMemory
-from .packed import fields_of_bytes, signed_field, unpacking
-from .popcount import bit_product
+from .packed import fields_of_bytes, signed_field
 
 EXACT_INT8_DEPTH = 1024
 """int8 products of this depth stay below 2^24 whatever the values (1024 * 128 * 128), exact in float32."""
-
-EXACT_PACKED_DEPTH = 4096
-"""Products of packed modes of this depth stay below 2^24 (4096 * 255 * 15 < 2^24), exact in float32."""
 
 _F32 = np.dtype(np.float32)
 
@@ -152,6 +148,9 @@ OWN_BITS = OPERAND_BITS[::16].copy()
 Multiply = Callable[[Array, Array, Array], None]
 """A function (a, b, acc) that multiplies a and b into `acc` [m, n], or adds to it where it accumulates."""
 
+Add = Callable[[Array, bool], None]
+"""A function (acc, old) that writes the float32 product of a part to `acc`, or adds it to an `old` sum."""
+
 
 def multiply(a: Array, b: Array, mode: MatrixMode) -> Array:
     """The product of `a` [m, k] and `b` [k, n], views of any strides, as new float32 or int32 [m, n]."""
@@ -170,7 +169,7 @@ def product(
     f32, f16 and bf16 operands are multiplied and summed in float32 in no fixed order. i8 is exact: float32 products in
     chunks of EXACT_INT8_DEPTH, added as int32 (k is below 2^16, so no sum of one product wraps).
     """
-    add = _addition(m, n, mode, working)
+    add = addition(m, n, mode, working)
     if mode is MatrixMode.F32:
         partial = working.array("product", (m, n), _F32)
 
@@ -181,13 +180,13 @@ def product(
         return multiply_floats
     left = working.array("a", (m, k), _F32)
     right = working.array("b", (n, k), _F32).T if transposed else working.array("b", (k, n), _F32)
-    parts = _parts(left, right, EXACT_INT8_DEPTH if mode is MatrixMode.I8 else k, working)
+    products = parts(left, right, EXACT_INT8_DEPTH if mode is MatrixMode.I8 else k, working)
 
     def multiply_converted(a: Array, b: Array, acc: Array) -> None:
         left[...] = a
         right[...] = b
         old = accumulate
-        for part in parts:
+        for part in products:
             np.matmul(*part)
             add(acc, old)
             old = True
@@ -195,54 +194,14 @@ def product(
     return multiply_converted
 
 
-def packed_product(
-    m: int, n: int, k: int, values: tuple[Values, Values], accumulate: bool, working: WorkingMemory
-) -> Multiply:
-    """The function that multiplies packed `a` [m, bytes] and `b` [n, bytes], k values each; exact.
-
-    Bits are counted. Other products are at most 255 * 15 in size, so float32 sums of a chunk stay below 2^24.
-    """
-    if all(side.stored is Format.B1 for side in values):
-        return _counted(m, n, k, values, accumulate, working)
-    add = _addition(m, n, MatrixMode.BINARY, working)
-    left, right = working.array("a", (m, k), _F32), working.array("b", (n, k), _F32)
-    unpack_left, unpack_right = (unpacking(values_of_bytes(side)) for side in values)
-    parts = _parts(left, right.T, EXACT_PACKED_DEPTH, working)
-
-    def multiply_unpacked(a: Array, b: Array, acc: Array) -> None:
-        unpack_left(a, left)
-        unpack_right(b, right)
-        old = accumulate
-        for part in parts:
-            np.matmul(*part)
-            add(acc, old)
-            old = True
-
-    return multiply_unpacked
-
-
-def _counted(
-    m: int, n: int, k: int, values: tuple[Values, Values], accumulate: bool, working: WorkingMemory
-) -> Multiply:
-    bits = bit_product(m, n, k, (values[0] is Values.BIPOLAR, values[1] is Values.BIPOLAR), working)
-
-    def multiply_bits(a: Array, b: Array, acc: Array) -> None:
-        if accumulate:
-            np.add(acc, bits(a, b), acc)
-        else:
-            acc[...] = bits(a, b)
-
-    return multiply_bits
-
-
-def _parts(left: Array, right: Array, chunk: int, working: WorkingMemory) -> list[tuple[Array, Array, Array]]:
+def parts(left: Array, right: Array, chunk: int, working: WorkingMemory) -> list[tuple[Array, Array, Array]]:
     """The arguments of the float32 products of `left` and `right` in chunks of K."""
     partial = working.array("product", (len(left), right.shape[1]), _F32)
     starts = range(0, len(right), chunk)
     return [(left[:, start : start + chunk], right[start : start + chunk], partial) for start in starts]
 
 
-def _addition(m: int, n: int, mode: MatrixMode, working: WorkingMemory) -> Callable[[Array, bool], None]:
+def addition(m: int, n: int, mode: MatrixMode, working: WorkingMemory) -> Add:
     """The function (acc, old) that writes the float32 product of a part to `acc`, or adds it to an `old` sum."""
     partial = working.array("product", (m, n), _F32)
     whole = working.array("whole", (m, n), mode.accumulator.dtype)

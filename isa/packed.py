@@ -36,10 +36,14 @@ def signed_field(fields: Array, bits: int) -> Array:
 
 def unpacking(table: Array) -> Callable[[Array, Array], None]:
     """The conversion of packed rows [..., bytes] to values [..., columns], by a table [256, values of a byte]."""
+    each = table.shape[1]
 
     def unpack(stored: Array, out: Array) -> None:
         # Several times as fast as table[stored]; bytes are never out of range, so nothing is clipped.
-        values = table.take(stored, axis=0, mode="clip").reshape(*stored.shape[:-1], -1)
+        if out.size == stored.size * each and out.flags.c_contiguous and out.dtype == table.dtype:
+            table.take(stored, 0, out.reshape(*stored.shape, each), "clip")
+            return
+        values = table.take(stored, 0, mode="clip").reshape(*stored.shape[:-1], -1)
         out[...] = values[..., : out.shape[-1]]
 
     return unpack

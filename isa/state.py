@@ -20,11 +20,13 @@ class State:
     """The state of a machine: `dram`, `sram` and `acc` bytes, `extent_registers`, `slots` by (queue, slot);
     and `working`, arrays for what instructions compute on the way.
 
-    On-chip memories start filled with `fill`, so that a program that relies on them is wrong at once.
+    On-chip memories start filled with `fill`, so that a program that relies on them is wrong at once. `compiled` asks
+    for kernels of compiled code where there are any (the extra `fast`); they compute the same.
     """
 
-    def __init__(self, machine: Machine, dram: Bytes, fill: int = 0) -> None:
+    def __init__(self, machine: Machine, dram: Bytes, fill: int = 0, compiled: bool = False) -> None:
         self.machine = machine
+        self.compiled = compiled
         self.dram = dram
         self.sram: Bytes = aligned_bytes(machine.sram.bytes)
         self.acc: Bytes = aligned_bytes(machine.acc.bytes)

@@ -20,11 +20,11 @@ from ..matrix import (
     VALUES_BY_CODE,
     MatrixMode,
     operand_values,
-    packed_product,
     product,
 )
 from ..matrix_laws import LAWS, Law, ProductTraffic
 from ..packed import packed_bytes
+from ..packed_product import packed_product
 from ..record import (
     Condition,
     Cost,
@@ -199,7 +199,7 @@ class Product(Instruction):
         values = (operand_values(mode, self.a_values), operand_values(mode, self.b_values))
         result = mode.accumulator.dtype
         return Kernel(
-            packed_product(self.m, self.n, self.k, values, bool(self.accumulate), state.working),
+            packed_product(self.m, self.n, self.k, values, bool(self.accumulate), state.working, state.compiled),
             (
                 self._packed_rows("a", self.m),
                 self._packed_rows("b", self.n),

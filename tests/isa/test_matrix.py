@@ -10,8 +10,8 @@ from attnc.isa.matrix import (
     Values,
     multiply,
     operand_values,
-    packed_product,
 )
+from attnc.isa.packed_product import packed_product
 
 
 @pytest.mark.parametrize(("left", "right"), [(-128, -128), (-128, 127), (127, -128), (127, 127)])
