@@ -12,8 +12,9 @@ import numpy as np
 from ..isa.columns import Int64Array
 from ..isa.errors import Fault
 from ..isa.fields import on_chip_offset, on_chip_space
-from ..isa.formats import Array
-from ..isa.instructions import Gather, LoadExtent
+from ..isa.formats import Array, Format
+from ..isa.instructions import Gather, LoadExtent, Product
+from ..isa.matrix import MatrixMode, Values, operand_values
 from ..isa.program import Program
 from ..isa.state import State
 from .steps import prepared_steps
@@ -24,6 +25,12 @@ UNWRITTEN = 0xA5
 _ID = np.dtype(np.int32)
 
 _TELLING = (LoadExtent.opcode, Gather.opcode)
+
+_BITS = [values.code for values in Values if operand_values(MatrixMode.BINARY, values.code).stored is Format.B1]
+
+COMPILED_FROM = 5_000_000_000
+"""Products of bits in a program from which on compiled code for them pays: it takes as long to load as it saves in two
+inferences, at the most."""
 
 
 @dataclass
@@ -43,7 +50,8 @@ class Executor:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.state = State(program.machine, program.initial_dram(), UNWRITTEN)
+        compiled = _products_of_bits(program) >= COMPILED_FROM
+        self.state = State(program.machine, program.initial_dram(), UNWRITTEN, compiled)
         self._observed = Observed()
         self._steps = prepared_steps(program, self.state)
         for row in np.flatnonzero(np.isin(program.table.opcode, _TELLING)).tolist():
@@ -106,6 +114,16 @@ class Executor:
             ids = np.unique(memory[start : start + 4 * instruction.count].view(_ID)).astype(np.int64)
             first = instruction.table + ids * instruction.pitch
             self._observed.gathered.append(np.stack([first, first + instruction.row_bytes], axis=1))
+
+
+def _products_of_bits(program: Program) -> int:
+    """How many products of one bit and another a program sums up."""
+    product = program.analysis.instances.get(Product.mnemonic)
+    if product is None:
+        return 0
+    fields = vars(product)
+    of_bits = (fields["mode"] == MatrixMode.BINARY.code) & np.isin(fields["a_values"], _BITS)
+    return int((fields["m"] * fields["n"] * fields["k"] * of_bits).sum())
 
 
 def located(fault: Fault, program: Program, row: int) -> Fault:
