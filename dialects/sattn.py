@@ -22,6 +22,7 @@ from xdsl.irdl import (
     operand_def,
     opt_operand_def,
     opt_prop_def,
+    opt_result_def,
     prop_def,
     result_def,
 )
@@ -153,6 +154,11 @@ class AttentionOp(NnOperation):
     stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is
     scaled, and `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
 
+    With `importance`, f32 [B, Lk], every key's sum of the probabilities that the values are multiplied with, over heads
+    and queries, is another result: weights as they are rounded, over their row's sum, before a form prunes some behind
+    the softmax; a row that sees nothing counts as zeros. It comes with weights that a row makes itself, of all keys at
+    once.
+
     Operands of few levels are as int8 ones: packed keys with packed or int8 queries, both along Dk; packed values
     [B, Hkv, Dv, Lk], along the tokens that they are summed over, with 1 to 15 `p_levels`, which are packed too.
 
@@ -194,6 +200,7 @@ class AttentionOp(NnOperation):
     bounded = opt_prop_def(UnitAttr)
     empty_row = prop_def(EmptyRowAttr, default_value=EmptyRowAttr(EmptyRow.NAN))
     result = result_def(FLOATS)
+    importance = opt_result_def(FACTOR)
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))?"
@@ -207,6 +214,7 @@ class AttentionOp(NnOperation):
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
         " (`bounded` $bounded^)? (`empty_row` $empty_row^)?"
         " attr-dict `:` `(` type($q) `,` type($k) `,` type($v) `)` `->` type($result)"
+        " (`importance` type($importance)^)?"
     )
 
     def __init__(
@@ -239,13 +247,15 @@ class AttentionOp(NnOperation):
         form: Sequence[Union] = (DENSE,),
         pattern: Value | None = None,
         element: Element | None = None,
+        importance: bool = False,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
         given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
         optional = [None if x is None else SSAValue.get(x) for x in given]
         if element is None:
             element = element_type(queries) if is_float(element_type(queries)) else f32
-        width = shape_of(values)[2 if is_packed(element_type(values)) else 3]
+        along, across = (3, 2) if is_packed(element_type(values)) else (2, 3)
+        width, keys_seen = shape_of(values)[across], shape_of(values)[along]
         super().__init__(
             operands=[queries, keys, values, *optional],
             properties={
@@ -263,7 +273,10 @@ class AttentionOp(NnOperation):
                 "bounded": UnitAttr() if bounded else None,
                 "empty_row": EmptyRowAttr(empty_row),
             },
-            result_types=[tensor(element, *shape_of(queries)[:3], width)],
+            result_types=[
+                tensor(element, *shape_of(queries)[:3], width),
+                tensor(f32, shape_of(values)[0], keys_seen) if importance else None,
+            ],
         )
 
     @property
@@ -341,6 +354,22 @@ class AttentionOp(NnOperation):
         ):
             raise VerifyException(f"q is {element_type(self.q)}, v is {element_type(self.v)}")
         self._verify_form()
+        self._verify_importance(batch, keys)
+
+    def _verify_importance(self, batch: int, keys: int) -> None:
+        if self.importance is None:
+            return
+        if self.no_importance is not None:
+            raise VerifyException(f"importance does not go with {self.no_importance}")
+        if shape_of(self.importance) != (batch, keys):
+            raise VerifyException(f"importance is {shapes.dims(shape_of(self.importance))}, not one of {batch}x{keys}")
+
+    @property
+    def no_importance(self) -> str | None:
+        """Why the probabilities of keys cannot be summed up; None where they can."""
+        if self.p_scale is not None or self.p_thresholds is not None:
+            return "levels of probabilities that the model fixes"
+        return "weights of a key_block" if self.key_block.value.data else None
 
     def of_form(
         self, form: Sequence[Union], pattern: SSAValue | None, mask: SSAValue | None, empty_row: EmptyRow
@@ -374,6 +403,17 @@ class AttentionOp(NnOperation):
             form=form,
             pattern=pattern,
             element=element_type(self.result),
+            importance=self.importance is not None,
+        )
+
+    def with_importance(self) -> AttentionOp:
+        """The same attention that tells the importance of its keys too."""
+        batch, *_, keys, _, _ = self.extents
+        return AttentionOp.create(
+            operands=list(self.operands),
+            result_types=[self.result.type, tensor(f32, batch, keys)],
+            properties=dict(self.properties),
+            attributes=dict(self.attributes),
         )
 
     def _verify_form(self) -> None:

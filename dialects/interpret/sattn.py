@@ -9,6 +9,7 @@ from xdsl.ir import Operation, SSAValue
 
 from .. import sattn
 from ..constants import Array, ConstantStore
+from ..elements import dtype_of, element_type, is_float
 from ..forms.pruning import NumpyLanes, to_levels
 from ..nn import EmptyRow
 from .nn import Semantics, lanes, product, softmax, stored
@@ -41,7 +42,22 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
                 result = (total if offset is None else total - offset).astype(np.float32) * factor
     if shown is not None and op.empty_row.data != EmptyRow.NAN:
         result = np.where(shown.any(axis=-1, keepdims=True), result, np.float32(0))
-    return (stored(result, op.result),)
+    results = (stored(result, op.result),)
+    return results if op.importance is None else (*results, _importance(op, scores))
+
+
+def _importance(op: sattn.AttentionOp, scores: Array) -> Array:
+    """What is multiplied with the value of each key, over a row's sum, of all heads and queries: [B, Lk]."""
+    with np.errstate(all="ignore"):
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
+        if is_float(element_type(op.v)):
+            weights = lanes(weights.astype(dtype_of(element_type(op.v))))
+            total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
+        else:
+            weights, total = np.rint(weights * LEVELS), total * LEVELS
+        shown = np.where(total > 0, weights / total, np.float32(0))
+    return shown.sum(axis=(1, 2), dtype=np.float32)
 
 
 def _predicted(q: Array, keys: Array, bits: int) -> Array:

@@ -109,7 +109,9 @@ def replace_attention(old: sattn.AttentionOp, new: sattn.AttentionOp, build: Bui
     """Put `new` in the place of `old`."""
     new.attributes.update(old.attributes)
     new.attributes.pop(sattn.MEAN_MAP, None)
-    old.result.replace_all_uses_with(build.insert(new))
+    build.insert(new)
+    for before, after in zip(old.results, new.results, strict=True):
+        before.replace_all_uses_with(after)
     old.detach()
     old.erase()
 

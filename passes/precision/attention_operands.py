@@ -56,6 +56,7 @@ def integer_attention(
         form=attention.form.data,
         pattern=attention.pattern,
         element=element_type(attention.result),
+        importance=attention.importance is not None,
     )
     if sattn.MEAN_MAP in attention.attributes:
         made.attributes[sattn.MEAN_MAP] = attention.attributes[sattn.MEAN_MAP]

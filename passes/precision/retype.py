@@ -76,8 +76,10 @@ def before_layout(constant: Array, value: SSAValue, steps: Sequence[Operation]) 
 
 
 def replace(old: Operation, new: SSAValue) -> None:
-    """Put `new` in the place of the only result of `old`; its operation carries on the name and path of
-    `old`."""
+    """Put `new` in the place of the first result of `old`, and the further results of its operation in that of the
+    others; its operation carries on the name and path of `old`."""
+    others: Sequence[SSAValue] = ()
     if isinstance(new.owner, Operation):
         carry(old, new.owner)
-    Rewriter.replace_op(old, [], [new])
+        others = new.owner.results[1:] if len(old.results) > 1 else ()
+    Rewriter.replace_op(old, [], [new, *others])

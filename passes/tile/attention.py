@@ -13,7 +13,8 @@ the 98 KB of the input and the weights' buffers; the output then goes to DRAM as
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -32,6 +33,7 @@ from ...isa.frozen import frozen
 from .arithmetic import Arithmetic
 from .attention_emit import AttentionEmission
 from .attention_graph import AttentionGraphs, Factors, Graph, HeadSplit
+from .attention_importance import Importance
 from .attention_merge import MergedEmission
 from .attention_plan import (
     AttentionDecision,
@@ -49,6 +51,7 @@ from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
+from .lane_passes import Held
 from .pack import Packing, pack
 from .product_operand import ProductOperand
 from .tile_epilogue import TileEpilogue
@@ -109,7 +112,8 @@ class AttentionLowering(Lowering):
             by_value = by_value.turned
         self.value = self._operand(op.v, by_value, right=True)
         after = [operation for operation in kernel.operations if operation is not op]
-        cluster = make_cluster(after, kernel.results, scope, {op.result: Format.F32})
+        cluster = make_cluster(after, kernel.results[:1], scope, {op.result: Format.F32})
+        self.importance = Importance.of(self)
         self._summed = self._finish(cluster, merged=False)
         self._merged = self._finish(cluster, merged=True) if ScoreForm.MERGED in self.forms else self._summed
         self.rates = scope.rates
@@ -279,9 +283,11 @@ class AttentionLowering(Lowering):
     @property
     def forms(self) -> tuple[ScoreForm, ...]:
         """The forms that there are. Weights are made by the greatest score so far where they are not rounded to levels
-        of the whole row's greatest, or of its sum."""
+        of the whole row's greatest, or of its sum; importance is summed of whole rows."""
         if self.graphs.by_score:
             return ScoreForm.WHOLE, ScoreForm.SWEEPS
+        if self.importance is not None:
+            return ScoreForm.WHOLE, ScoreForm.ROWS
         if self.key_block:
             return (ScoreForm.MERGED,)
         last = ScoreForm.SWEEPS if self.graphs.weight_form.kind != "float" else ScoreForm.MERGED
@@ -340,13 +346,16 @@ class AttentionLowering(Lowering):
     @property
     def whole_bytes(self) -> int:
         """SRAM for small values that are loaded once."""
-        return self._leaves.whole_bytes + self._epilogue.leaves.whole_bytes
+        summed = 0 if self.importance is None else self.importance.bytes
+        return self._leaves.whole_bytes + self._epilogue.leaves.whole_bytes + summed
 
     @property
     def problem(self) -> AttentionProblem:
         """What the search is asked, with the operands that are resident now."""
         forms = self._form_passes
         pieces, rows = forms[ScoreForm.ROWS] or (Passes(0, 0), Passes(0, 0))
+        more = self.importance is not None
+        rows = Passes(rows.count + more, rows.kept)
         costs = self._epilogue.costs
 
         def matrix(operand: ProductOperand, along_tokens: bool = False) -> Matrix:
@@ -364,7 +373,10 @@ class AttentionLowering(Lowering):
             matrix(self.key),
             matrix(self.value, self.op.has_packed_values),
             self.graphs.weight_form,
-            tuple(pieces if form is ScoreForm.ROWS else Passes.joined(parts) for form, parts in forms.items()),
+            tuple(
+                pieces if form is ScoreForm.ROWS else Passes.joined((*parts, Passes(int(more), 0)))
+                for form, parts in forms.items()
+            ),
             rows,
             Passes(costs.passes, costs.kept),
             self._leaves.with_each(Extent.FULL),
@@ -414,6 +426,8 @@ class AttentionLowering(Lowering):
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root
+        if value is self.op.importance:
+            return True
         if value in self.kernel.results:
             return self._epilogue.output_usable
         leaves = (*self._leaves.leaves, *self._epilogue.leaves.leaves)
@@ -424,6 +438,8 @@ class AttentionLowering(Lowering):
 
     def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
         """The output may lie where the queries do: rows of a head are stored once all is computed from them."""
+        if result is self.op.importance:
+            return False
         root, output = self.scope.view(operand).root, self._epilogue.output
         others = (*self.key.leaves, *self.value.leaves)
         others += (*self._leaves.leaves, *self._epilogue.leaves.leaves)
@@ -434,9 +450,22 @@ class AttentionLowering(Lowering):
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.queries, self.value_width):
             return
-        for part, tiling in cast(AttentionTiling, plan).parts:
-            emission = MergedEmission if tiling.form is ScoreForm.MERGED else AttentionEmission
-            emission(self, part, tiling, builder).run()
+        with self.summed(builder) as importance:
+            for part, tiling in cast(AttentionTiling, plan).parts:
+                if tiling.form is ScoreForm.MERGED:
+                    MergedEmission(self, part, tiling, builder).run()
+                else:
+                    AttentionEmission(self, part, tiling, builder, importance).run()
+
+    @contextmanager
+    def summed(self, builder: TileBuilder) -> Generator[Held | None]:
+        """Where the importance of keys is summed up while the body runs, if it is asked for."""
+        if self.importance is None:
+            yield None
+            return
+        held = self.importance.begin(builder)
+        yield held
+        self.importance.end(builder, held)
 
 
 def _told(decision: AttentionDecision, prefix: str) -> dict[str, int | float | str]:

@@ -73,8 +73,14 @@ class AttentionEmission:
     """Writes the tile operations of one part of an attention."""
 
     def __init__(
-        self, lowering: AttentionLowering, part: AttentionPart, tiling: AttentionPlan, builder: TileBuilder
+        self,
+        lowering: AttentionLowering,
+        part: AttentionPart,
+        tiling: AttentionPlan,
+        builder: TileBuilder,
+        importance: Held | None = None,
     ) -> None:
+        self.importance = importance
         self.kernel = lowering
         self.part = part
         self.tiling = tiling
@@ -143,7 +149,14 @@ class AttentionEmission:
                     self._sweeps(block)
             return
         blocks = [block for panel in panels for block in self.blocks(panel, self._moved(panel), None)]
-        self.stagger(blocks, self.make_weights, self._values, around)
+        self.stagger(blocks, self._weighed, self._values, around)
+
+    def _weighed(self, block: Block) -> None:
+        """The weights of a block, and what they add to the importance of keys."""
+        self.make_weights(block)
+        if self.importance is not None:
+            assert self.kernel.importance is not None
+            self.kernel.importance.add(self.builder, self.importance, block, self.indices[0])
 
     def _moved(self, panel: PanelSight) -> list[Held]:
         """The queries of each block of a panel, which come on chip together."""

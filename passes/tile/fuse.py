@@ -147,10 +147,11 @@ class _Former:
         made = {result for op in members for result in op.results}
         operands = dict.fromkeys(value for op in members for value in op.operands if value not in made)
         results = tuple(result for op in members for result in op.results if self._read_outside(result, inside))
+        anchor = next((op for op in members if type(op) in HEAVY), members[0])
         if group.tail is not None:
             # What prepares an operand is read through views by the anchor alone.
-            results = (group.tail,)
-        anchor = next((op for op in members if type(op) in HEAVY), members[0])
+            others = (result for result in anchor.results[1:] if self._read_outside(result, inside))
+            results = (group.tail, *others)
         return Kernel(group.kind, anchor, members, tuple(operands), results)
 
     def _read_outside(self, value: SSAValue, inside: set[Operation]) -> bool:

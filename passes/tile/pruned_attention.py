@@ -130,13 +130,14 @@ class PrunedAttentionLowering(AttentionLowering):
         """As of dense attention, with passes and memory for predictions, selections and packing."""
         problem, pruning = super().problem, self.pruning
         pieces, rows = problem.passes[ScoreForm.ROWS], self._over_row(self.form_graphs(ScoreForm.ROWS)[1])
+        summing = self.importance is not None
         rounds = sum(bits > 0 for bits in pruning.rounds)
         predicted = self._passes(self.pruned_graphs.predicted()) if rounds else Passes(0, 0)
         selection = Passes(0, 0)
         if rounds and not pruning.keep:
             selection = self._over_row(self.pruned_graphs.selection(pruning))
         products = rounds + 1
-        count = rows.count + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
+        count = rows.count + summing + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
         # The bits of a block stay until its values are multiplied, beside those of the next.
         kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
         kept += sum(levels.form.width * self.key_width + 4 for levels in self.levels.values()) / self.keys
@@ -184,5 +185,6 @@ class PrunedAttentionLowering(AttentionLowering):
     def emit(self, plan: Plan, builder: TileBuilder) -> None:
         if 0 in (*self.outer, self.queries, self.value_width):
             return
-        for part, tiling in cast(AttentionTiling, plan).parts:
-            PrunedEmission(self, part, tiling, builder).run()
+        with self.summed(builder) as importance:
+            for part, tiling in cast(AttentionTiling, plan).parts:
+                PrunedEmission(self, part, tiling, builder, importance).run()

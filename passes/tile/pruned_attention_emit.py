@@ -45,9 +45,14 @@ class PrunedEmission(AttentionEmission):
     """Writes the tile operations of an attention whose form is a pruning."""
 
     def __init__(
-        self, lowering: PrunedAttentionLowering, part: AttentionPart, tiling: AttentionPlan, builder: TileBuilder
+        self,
+        lowering: PrunedAttentionLowering,
+        part: AttentionPart,
+        tiling: AttentionPlan,
+        builder: TileBuilder,
+        importance: Held | None = None,
     ) -> None:
-        super().__init__(lowering, part, tiling, builder)
+        super().__init__(lowering, part, tiling, builder, importance)
         self._lowering = lowering
         self._pruning = lowering.pruning
         self._leveled_keys: dict[int, _Leveled] = {}
