@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..isa.errors import UsageError
 from ..isa.frozen import frozen
 
-MEASURES = ("class", "norm")
+MEASURES = ("class", "norm", "cascade")
 RULE = re.compile(r"(?P<before>.+?)=(?P<keep>[^,]+),(?P<by>\w+),(?P<always>\d+),(?P<package>true|false)")
 
 
@@ -18,8 +18,9 @@ class TokenRule:
 
     keep: their share of the model's tokens, without the `always` first ones, which go on whatever they are worth.
     by: what they are worth: "class", the attention that the first token pays them in the layer before, mean over heads;
-    "norm", the sum of their squares. package: those that do not go on are joined into one token, their mean weighted by
-    what they are worth (Kong et al., "SPViT", ECCV 2022), which stands last.
+    "norm", the sum of their squares; "cascade", the attention that all tokens paid them in all layers before, summed
+    over heads (Wang et al., "SpAtten", HPCA 2021). package: those that do not go on are joined into one token, their
+    mean weighted by what they are worth (Kong et al., "SPViT", ECCV 2022), which stands last.
     """
 
     before: str
@@ -33,6 +34,8 @@ class TokenRule:
             raise UsageError(f"`keep` of [[tokens]] is a share above 0 and up to 1, not {self.keep}")
         if self.by not in MEASURES:
             raise UsageError(f"`by` of [[tokens]] is one of {', '.join(MEASURES)}, not {self.by!r}")
+        if self.by == "cascade" and self.package:
+            raise UsageError('a package has no attention of layers before: by = "cascade" drops tokens')
         if self.by == "class" and not self.always:
             raise UsageError('by = "class" measures what the first token attends to: `always` keeps at least one')
 

@@ -29,6 +29,7 @@ from ...isa.errors import Blocking, UnsupportedError, UsageError
 from ..builder import Builder
 from ..refusal import RefusalError
 from ..token_rules import TokenRule
+from .cascade import Cascade
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,16 @@ class KeepTokens(ModulePass):
         store = CompilerContext.of(ctx).store
         block = main_of(op).body.block
         whole: int | None = None
-        for text in self.rules:
-            rule = TokenRule.parse(text)
+        rules = [TokenRule.parse(text) for text in self.rules]
+        cascade = Cascade(block)
+        for place, rule in enumerate(rules):
             first = _first_of(block, rule.before)
             try:
                 stream = _stream(block, first)
                 # Shares are of the tokens that there were before the first rule.
                 whole = shape_of(stream)[1] if whole is None else whole
-                _keep(block, first, stream, rule, rule.kept(whole), store)
+                carried = cascade if any(later.by == "cascade" for later in rules[place:]) else None
+                _keep(block, first, stream, rule, rule.kept(whole), carried, store)
             except RefusalError as error:
                 blocking = Blocking(rule.before, "tokens", error.reason, error.remedy)
                 raise UnsupportedError((blocking,)) from None
@@ -95,7 +98,15 @@ def _stream(block: Block, first: Operation) -> SSAValue:
     return stream
 
 
-def _keep(block: Block, first: Operation, stream: SSAValue, rule: TokenRule, kept: int, store: ConstantStore) -> None:
+def _keep(
+    block: Block,
+    first: Operation,
+    stream: SSAValue,
+    rule: TokenRule,
+    kept: int,
+    cascade: Cascade | None,
+    store: ConstantStore,
+) -> None:
     tokens = shape_of(stream)[1]
     if kept > tokens:
         raise RefusalError(f"{kept} tokens cannot be kept of {tokens}", "give later layers smaller shares")
@@ -103,7 +114,9 @@ def _keep(block: Block, first: Operation, stream: SSAValue, rule: TokenRule, kep
     owner = stream.owner
     build.location = owner.location if isinstance(owner, Operation) else first.location
     build.path = StringAttr(f"{rule.before}.tokens")
-    worth = _worth(build, block, first, stream, rule)
+    importance = None if cascade is None else cascade.importance(build, first, tokens)
+    worth = importance if rule.by == "cascade" else _worth(build, block, first, stream, rule)
+    assert worth is not None
     table = build.reshape(stream, shape_of(stream)[1:])
     ranked = worth
     if rule.always:
@@ -112,6 +125,10 @@ def _keep(block: Block, first: Operation, stream: SSAValue, rule: TokenRule, kep
         ranked = build.map("add", worth, build.constant(always[None]))
     ids = build.greatest(ranked, kept)
     chosen = build.gather_rows(table, ids)
+    if cascade is not None:
+        if rule.package:
+            raise RefusalError("a package has no attention of layers before", "no package before a cascade")
+        cascade.carry(build, ids)
     if rule.package:
         chosen = build.concat([chosen, _package(build, worth, table, ids, chosen, rule)], 1)
     for use in list(stream.uses):

@@ -19,7 +19,7 @@ from ...isa.lanes import LaneProgram
 from .attention_graph import LEVELS
 from .build import TileBuilder, buffer_bytes
 from .lane_graph import Extent
-from .lane_passes import ONE, Held
+from .lane_passes import Held
 from .tiles import hold
 
 if TYPE_CHECKING:
@@ -55,9 +55,7 @@ class Importance:
         result = lowering.op.importance
         if result is None or result not in lowering.kernel.results:
             return None
-        return Importance(
-            lowering.scope, result, lowering.outer[0], lowering.keys, lowering.graphs.weight_form
-        )
+        return Importance(lowering.scope, result, lowering.outer[0], lowering.keys, lowering.graphs.weight_form)
 
     @property
     def bytes(self) -> int:

@@ -137,7 +137,12 @@ class PrunedAttentionLowering(AttentionLowering):
         if rounds and not pruning.keep:
             selection = self._over_row(self.pruned_graphs.selection(pruning))
         products = rounds + 1
-        count = rows.count + summing + products + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
+        count = (
+            rows.count
+            + summing
+            + products
+            + len(pruning.rounds) * (SELECTION_PASSES if pruning.keep else selection.count)
+        )
         # The bits of a block stay until its values are multiplied, beside those of the next.
         kept = max(rows.kept, selection.kept) + BITS * (len(pruning.rounds) + 1)
         kept += sum(levels.form.width * self.key_width + 4 for levels in self.levels.values()) / self.keys

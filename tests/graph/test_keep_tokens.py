@@ -54,14 +54,15 @@ def in_numpy(weights, x, rules):
         return x.reshape(len(x), SIZE.heads, HEAD).transpose(1, 0, 2)
 
     erf = np.vectorize(math.erf)
-    x, attended = x[0].astype(np.float64), None
+    x, attended, cascade = x[0].astype(np.float64), None, np.zeros(x.shape[1])
     for layer in range(SIZE.layers):
         if layer in rules:
             kept, by, package = rules[layer]
-            worth = attended if by == "class" else (x**2).sum(-1)
+            worth = {"class": attended, "norm": (x**2).sum(-1), "cascade": cascade}[by]
             best = sorted(range(1, len(x)), key=lambda token: (-worth[token], token))[: kept - 1]
             chosen = [0, *sorted(best)]
             dropped = [token for token in range(len(x)) if token not in chosen]
+            cascade = cascade[chosen]
             mean = (worth[dropped, None] * x[dropped]).sum(0) / worth[dropped].sum()
             x = np.concatenate([x[chosen], mean[None]]) if package else x[chosen]
         name = f"layer.{layer}.attention"
@@ -69,6 +70,7 @@ def in_numpy(weights, x, rules):
         query, key, value = (heads(linear(normal, f"{name}.{part}")) for part in ("query", "key", "value"))
         probabilities = softmax(query @ key.swapaxes(1, 2) * HEAD**-0.5)
         attended = probabilities[:, 0].mean(0)
+        cascade = np.append(cascade, np.zeros(len(x) - len(cascade))) + probabilities.sum((0, 1))
         x = x + linear((probabilities @ value).transpose(1, 0, 2).reshape(len(x), -1), f"{name}.out")
         name = f"layer.{layer}.feed_forward"
         hidden = linear(norm(x, f"{name}.norm"), f"{name}.up")
@@ -90,9 +92,23 @@ def test_layers_see_the_tokens_that_are_kept(encoder, by, package):
     np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
 
 
-def test_to_keep_all_changes_nothing(encoder):
+@pytest.mark.parametrize("first", ["class", "norm", "cascade"])
+def test_importance_is_carried_over_layers(encoder, first):
     path, weights, x = encoder
-    recipe = Recipe.of({"tokens": [{"before": "encoder.1", "keep": 1.0}]})
+    tables = [
+        {"before": "encoder.1", "keep": 0.5, "by": first},
+        {"before": "encoder.2", "keep": 0.2, "by": "cascade"},
+    ]
+    program = attnc.compile(path, recipe=Recipe.of({"tokens": tables})).program
+    result = attnc.Session(program).run({"hidden": x}, check=True)
+    wanted = in_numpy(weights, x, {1: (11, first, False), 2: (5, "cascade", False)})
+    np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("by", ["class", "cascade"])
+def test_to_keep_all_changes_nothing(encoder, by):
+    path, weights, x = encoder
+    recipe = Recipe.of({"tokens": [{"before": "encoder.1", "keep": 1.0, "by": by}]})
     result = attnc.Session(attnc.compile(path, recipe=recipe).program).run({"hidden": x})
     np.testing.assert_allclose(result.outputs["answer"], in_numpy(weights, x, {}), rtol=2e-4, atol=2e-4)
 
@@ -107,9 +123,10 @@ def test_shares_are_of_the_models_tokens():
     [
         ({"before": "encoder.9", "keep": 0.5}, "matches no layer"),
         ({"before": "encoder.1", "keep": 0}, "a share above 0"),
-        ({"before": "encoder.1", "keep": 0.5, "by": "luck"}, "one of class, norm"),
+        ({"before": "encoder.1", "keep": 0.5, "by": "luck"}, "one of class, norm, cascade"),
         ({"before": "encoder.1", "keep": 0.5, "often": 1}, "has no key 'often'"),
         ({"before": "encoder.1"}, "needs `keep`"),
+        ({"before": "encoder.1", "keep": 0.5, "by": "cascade", "package": True}, "drops tokens"),
         ({"before": "encoder.1", "keep": 0.5, "always": 0}, "keeps at least one"),
     ],
 )

@@ -111,3 +111,15 @@
 // CHECK: weights scores come with p_thresholds
 %q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
 %0 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_scale %s : tensor<1x1x1x1xf32> weights scores scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32>
+
+// -----
+
+// CHECK: importance does not go with levels of probabilities that the model fixes
+%q, %s = "test.op"() : () -> (tensor<1x2x4x8xi8>, tensor<1x1x1x1xf32>)
+%0, %1 = sattn.attention q %q k %q v %q q_scale %s : tensor<1x1x1x1xf32> k_scale %s : tensor<1x1x1x1xf32> v_scale %s : tensor<1x1x1x1xf32> p_scale %s : tensor<1x1x1x1xf32> scale 1.0 : (tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>, tensor<1x2x4x8xi8>) -> tensor<1x2x4x8xf32> importance tensor<1x4xf32>
+
+// -----
+
+// CHECK: importance is 4, not one of 1x4
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0, %1 = sattn.attention q %q k %q v %q scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32> importance tensor<4xf32>

@@ -24,5 +24,7 @@ func.func @main(%q: tensor<1x4x17x16xf32>, %kv: tensor<1x2x17x16xf32>, %mask: te
   %9 = sattn.attention q %q8 k %kv8 v %kv8 q_scale %rows : tensor<1x4x17x1xf32> k_scale %shared : tensor<1x2x17x1xf32> v_scale %columns : tensor<1x2x1x16xf32> p_thresholds %steps : tensor<1x4x1x3xf32> p_levels 3 weights scores scale 2.500000e-01 : (tensor<1x4x17x16xi8>, tensor<1x2x17x16xi8>, tensor<1x2x17x16xi8>) -> tensor<1x4x17x16xf32>
   // CHECK-NEXT: sattn.attention q %{{.*}} p_scale %{{.*}} : tensor<1x1x1x1xf32> p_levels 15 scale 2.500000e-01 : (tensor<1x4x17x16xi8>
   %10 = sattn.attention q %q8 k %kv8 v %kv8 q_scale %rows : tensor<1x4x17x1xf32> k_scale %shared : tensor<1x2x17x1xf32> v_scale %columns : tensor<1x2x1x16xf32> p_scale %step : tensor<1x1x1x1xf32> p_levels 15 scale 2.500000e-01 : (tensor<1x4x17x16xi8>, tensor<1x2x17x16xi8>, tensor<1x2x17x16xi8>) -> tensor<1x4x17x16xf32>
+  // CHECK-NEXT: %{{.*}}, %{{.*}} = sattn.attention q %{{.*}} -> tensor<1x4x17x16xf32> importance tensor<1x17xf32>
+  %11, %12 = sattn.attention q %q k %kv v %kv scale 2.500000e-01 : (tensor<1x4x17x16xf32>, tensor<1x2x17x16xf32>, tensor<1x2x17x16xf32>) -> tensor<1x4x17x16xf32> importance tensor<1x17xf32>
   func.return
 }
