@@ -32,6 +32,11 @@ def _graph(recipe: Recipe) -> tuple[ModulePass, ...]:
         from ..passes.graph.keep_tokens import KeepTokens
 
         passes += (KeepTokens(tuple(map(str, recipe.tokens))), *cleanup())
+    if recipe.heads:
+        from ..passes.attention.split_products import SplitProducts
+        from ..passes.graph.keep_heads import KeepHeads
+
+        passes += (SplitProducts(), KeepHeads(tuple(map(str, recipe.heads))), *cleanup())
     if recipe.attentions:
         from ..passes.attention.pipeline import linear_attention
 

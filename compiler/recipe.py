@@ -31,6 +31,10 @@ structure = "2:4"               # of four consecutive values along K the two of 
 before = "encoder.3"            # fewer tokens go on into this layer,
 keep = 0.7                      # this share of the model's, chosen by what the class token attends to
 
+[[heads]]                       # likewise, every field of passes.head_rules.HeadRule
+before = "encoder.6"            # fewer attention heads from this layer on,
+keep = 0.5                      # this share of the model's, those whose outputs were greatest in the layers before
+
 [[pass]]                        # in their order
 after = "graph"                 # a phase
 run = "replace-gelu{slope=0.1}"  # as `attnc-opt -p` takes it: ours, or that of a package that extends attnc
@@ -48,6 +52,7 @@ from ..isa.errors import InputError, UsageError
 from ..isa.frozen import frozen
 from ..passes.attention_rules import AttentionRule
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
+from ..passes.head_rules import HeadRule
 from ..passes.precisions import PRECISIONS, UNTRAINED
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
 from ..passes.structure_rules import PruneRule
@@ -90,6 +95,7 @@ class Recipe:
     few_bits: FewBitOptions = NO_CHANGE
     passes: tuple[PassRule, ...] = ()
     tokens: tuple[TokenRule, ...] = ()
+    heads: tuple[HeadRule, ...] = ()
     attentions: tuple[AttentionRule, ...] = ()
     detect_structure: bool = False
     prunings: tuple[PruneRule, ...] = ()
@@ -170,6 +176,7 @@ class Recipe:
         attentions = tuple(map(AttentionRule.of, _tables("attention", entries.pop("attention", []))))
         passes = tuple(_pass(table) for table in _tables("pass", entries.pop("pass", [])))
         tokens = tuple(TokenRule.of(table) for table in _tables("tokens", entries.pop("tokens", [])))
+        heads = tuple(map(HeadRule.of, _tables("heads", entries.pop("heads", []))))
         prunings = tuple(map(PruneRule.of, _tables("prune", entries.pop("prune", []))))
         detect_structure = entries.pop("detect_structure", False)
         if not isinstance(detect_structure, bool):
@@ -190,6 +197,7 @@ class Recipe:
             few_bits=few_bits,
             passes=passes,
             tokens=tokens,
+            heads=heads,
             attentions=attentions,
             detect_structure=detect_structure,
             prunings=prunings,
@@ -213,6 +221,8 @@ class Recipe:
             tables["prune"] = [rule.table for rule in self.prunings]
         if self.tokens:
             tables["tokens"] = [rule.to_dict() for rule in self.tokens]
+        if self.heads:
+            tables["heads"] = [rule.table for rule in self.heads]
         if self.passes:
             tables["pass"] = [{"after": rule.after, "run": rule.run} for rule in self.passes]
         if self.schedule != EVERYTHING:

@@ -40,6 +40,7 @@ PASSES = {
     "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
+    "keep-heads": "graph.keep_heads:KeepHeads",
     "keep-tokens": "graph.keep_tokens:KeepTokens",
     "lower-linear": "attention.linear:LowerLinear",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",

@@ -48,7 +48,7 @@ class KeepTokens(ModulePass):
         rules = [TokenRule.parse(text) for text in self.rules]
         cascade = Cascade(block)
         for place, rule in enumerate(rules):
-            first = _first_of(block, rule.before)
+            first = first_of(block, rule.before, "[[tokens]]")
             try:
                 stream = _stream(block, first)
                 # Shares are of the tokens that there were before the first rule.
@@ -65,12 +65,12 @@ def _path(op: Operation) -> str:
     return path.data if isinstance(path, StringAttr) else ""
 
 
-def _first_of(block: Block, layer: str) -> Operation:
-    """The first operation of a layer."""
+def first_of(block: Block, layer: str, table: str) -> Operation:
+    """The first operation of a layer that a recipe's `table` names. Raises UsageError."""
     for op in block.ops:
         if _path(op) == layer or _path(op).startswith(f"{layer}."):
             return op
-    raise UsageError(f"[[tokens]] before {layer!r} matches no layer of the model", "`attnc check` lists the paths")
+    raise UsageError(f"{table} before {layer!r} matches no layer of the model", "`attnc check` lists the paths")
 
 
 def _stream(block: Block, first: Operation) -> SSAValue:

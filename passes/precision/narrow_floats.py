@@ -17,8 +17,9 @@ from xdsl.passes import ModulePass
 from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.context import CompilerContext
-from ...dialects.elements import Element, dtype_of, element_type, shape_of
+from ...dialects.elements import Element, dtype_of, element_type
 from ..builder import Builder
+from .gathered_weights import GatheredWeights
 from .layers import Product, layer_precisions
 from .retype import above_layout, through_layout
 
@@ -66,23 +67,30 @@ def _narrowed(store: ConstantStore, product: Product, value: SSAValue, element: 
         return _narrow_constant(Builder.before(product, store), made, element)
     if isinstance(made, nn.CastOp) and element_type(made.input) == element:
         return made.input
+    gathered = GatheredWeights.of(value)
+    if gathered is not None:
+        build = Builder.before(product, store)
+        return gathered.rows(build, _narrow_key(build, gathered.key(build), element))
     source, steps = above_layout(value)
     narrow = Builder.after(source, store, product).cast(source, element)
     return through_layout(Builder.before(product, store), narrow, steps)
 
 
 def _narrow_constant(build: Builder, constant: nn.ConstantOp, element: Element) -> SSAValue:
-    dtype = dtype_of(element)
+    if constant.reference is not None:
+        return _narrow_key(build, constant.reference, element)
+    return build.constant(_in(element, build.store.array(constant.data)))
 
-    def narrowed(array: Array) -> Array:
-        # What lies beyond the narrow range becomes infinite, as on the machine.
-        with np.errstate(over="ignore"):
-            return array.astype(dtype)
 
-    key = constant.reference
-    if key is None:
-        return build.constant(narrowed(build.store.array(constant.data)))
-    shape = shape_of(constant.result)
+def _narrow_key(build: Builder, key: str, element: Element) -> SSAValue:
+    """A constant of the store in the narrow format."""
+    name, shape, dtype = derived_key("cast", key, to=str(element)), build.store.shape(key), dtype_of(element)
     return build.named_constant(
-        build.store.derive(derived_key("cast", key, to=str(element)), narrowed, key, shape=shape, dtype=dtype)
+        build.store.derive(name, lambda array: _in(element, array), key, shape=shape, dtype=dtype)
     )
+
+
+def _in(element: Element, array: Array) -> Array:
+    """What lies beyond the narrow range becomes infinite, as on the machine."""
+    with np.errstate(over="ignore"):
+        return array.astype(dtype_of(element))

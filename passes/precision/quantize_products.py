@@ -25,6 +25,7 @@ from ..builder import Builder
 from .attention_operands import integer_attention, with_rank_4
 from .calibrate import mean_name
 from .dequantized import Dequantized
+from .gathered_weights import GatheredWeights
 from .integer_products import contracted_axis
 from .layers import layer_precisions
 from .post_training import FORMATS, Format
@@ -120,6 +121,9 @@ class _Quantizer:
         if isinstance(constant, nn.ConstantOp):
             key = constant.reference or self._store.anonymous(self._store.array(constant.data))
             return quantize_constant(build, key, axis) if few is None else few.weights.of_constant(build, key, axis)
+        gathered = GatheredWeights.of(value)
+        if gathered is not None:
+            return gathered.quantized(build, quantize_constant if few is None else few.weights.of_constant, axis)
         known = product.attributes.get(range_name)
         if few is not None:
             mean = product.attributes.get(mean_name(range_name))

@@ -44,7 +44,8 @@ class GatherLowering(Lowering):
         if budget.sram < 1024:
             raise CapacityError(f"gathering rows of {self.kernel.path or 'a table'}", 1024, budget.sram)
         ids, columns = self._piece(budget.sram)
-        moved = 2 * prod(shape_of(self._op.result)) * self.scope.form(self._op.table).bytes
+        moved = prod(shape_of(self._op.result)) * self.scope.form(self._op.table).bytes
+        moved *= 1 if self.scope.resident(self._op.result) else 2
         cycles = moved / self.scope.machine.dram.bytes_per_cycle
         return Plan(min(budget.sram, 2 * PIECE_BYTES), 0, cycles, {"ids": ids, "columns": columns})
 
@@ -56,11 +57,11 @@ class GatherLowering(Lowering):
         if result.elements == 0:
             return
         ids_tile, columns = self._piece(plan.sram_bytes)
+        limit = op.limit.value.data
         buffer = scope.buffers[table.root]
         if table.strides[1] != 1 and table.shape[1] != 1:
             buffer, table = self._solid(table, builder, plan.sram_bytes)
-        rows = View(result.root, result.offset, result.shape[:-1], result.strides[:-1])
-        tiles = cut_tiles(joint_axes(scope.view(op.ids), rows), ids_tile)
+        tiles = cut_tiles(self._axes, ids_tile)
         with ExitStack() as loops:
             piece = loops.enter_context(builder.tiles(table.shape[1], columns))
             indices = [loops.enter_context(builder.loop(axis.extent)) for axis in tiles.axes[: tiles.cut]]
@@ -75,18 +76,31 @@ class GatherLowering(Lowering):
             source = Access.of(
                 table.strides[1] * piece.start + table.offset, (table.shape[0], piece.size), (table.strides[0], 1)
             )
+            listed_ids = Place(listed, Access.of(0, (count,), (1,)))
+            target = tiles.place(1, scope.buffers[result.root], result.offset, indices, span).access
+            start = target.offset + piece.start * result.strides[-1]
+            if scope.resident(op.result):
+                rows = Access(start, (count, piece.size), (tiles.axes[-1].strides[1], 1))
+                builder.gather(listed_ids, Place(buffer, source), Place(scope.buffers[result.root], rows), limit)
+                return
             held = builder.alloc("sram", (tiles.elements, columns), scope.form(op.table))
             block = Access.of(0, (count, piece.size), (columns, 1))
-            listed_ids = Place(listed, Access.of(0, (count,), (1,)))
-            builder.gather(listed_ids, Place(buffer, source), Place(held, block), op.limit.value.data)
-            target = tiles.place(1, scope.buffers[result.root], result.offset, indices, span).access
-            store = Access(
-                target.offset + piece.start * result.strides[-1],
-                (*target.sizes, piece.size),
-                (*target.strides, result.strides[-1]),
-            )
+            builder.gather(listed_ids, Place(buffer, source), Place(held, block), limit)
+            store = Access(start, (*target.sizes, piece.size), (*target.strides, result.strides[-1]))
             gathered = Access(AffineForm(), store.sizes, (*(step * columns for step in dense), 1))
             builder.copy(Place(held, gathered), Place(scope.buffers[result.root], store))
+
+    @property
+    def _axes(self) -> list[Axis]:
+        """The axes that walk ids and rows of the result together."""
+        result = self.scope.view(self._op.result)
+        rows = View(result.root, result.offset, result.shape[:-1], result.strides[:-1])
+        return joint_axes(self.scope.view(self._op.ids), rows)
+
+    def accepts_resident(self, value: SSAValue) -> bool:
+        """Rows go straight to where the result stays."""
+        contiguous = self.scope.view(value).strides[-1:] == (1,)
+        return value is self._op.result and contiguous and len(self._axes) == 1
 
     def _solid(self, table: View, builder: TileBuilder, most_bytes: int) -> tuple[SSAValue, View]:
         """A copy of the table with contiguous rows."""
