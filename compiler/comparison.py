@@ -119,6 +119,7 @@ def compare(
     seed: int = 0,
     machine: str | Path | Machine | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Array] | None = None,
     precision: str | None = None,
     sign: str | None = None,
     attention: str | None = None,
@@ -140,12 +141,14 @@ def compare(
     """
     from tqdm import tqdm
 
-    if shapes is None and inputs is not None:
+    constants = constants or {}
+    if not shapes and inputs is not None:
         shapes = {name: array.shape for name, array in inputs.items()}
     result = compile(
         model,
         machine=machine,
         shapes=shapes,
+        constants=constants,
         precision=precision,
         sign=sign,
         attention=attention,
@@ -159,7 +162,7 @@ def compare(
     if inputs is None:
         inputs = random_inputs(_signatures(result), seed)
     arguments = _arguments(result, inputs)
-    expected = reference_values(model, inputs)
+    expected = reference_values(model, {**inputs, **constants})
     yardstick = Yardstick(expected, rtol, atol)
     saved = None if save is None else SavedValues(Path(save))
     if saved is not None:

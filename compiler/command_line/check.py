@@ -9,14 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .options import (
-    add_constants_option,
-    add_machine_option,
-    add_model_options,
-    add_recipe_options,
-    constants_of,
-    shapes_of,
-)
+from .options import add_compilation_options, asked_of
 
 if TYPE_CHECKING:
     from ..checking import CheckReport
@@ -25,10 +18,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    add_model_options(parser)
-    add_constants_option(parser)
-    add_machine_option(parser)
-    add_recipe_options(parser)
+    add_compilation_options(parser)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.epilog = """examples:
   attnc check model.onnx
@@ -41,18 +31,7 @@ def run(options: Namespace) -> int:
     """Print the report; 1 when something blocks or does not fit."""
     from ..checking import check
 
-    report = check(
-        options.model,
-        machine=options.machine,
-        shapes=shapes_of(options),
-        constants=constants_of(options),
-        precision=options.precision,
-        sign=options.sign,
-        attention=options.attention,
-        detect_structure=options.detect_structure,
-        calibrate=options.calibrate,
-        recipe=options.recipe,
-    )
+    report = check(options.model, **asked_of(options))
     print(json.dumps(report.to_dict(), indent=2) if options.json else "\n".join(_lines(report)))
     return 0 if report.supported else 1
 

@@ -8,15 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import (
-    add_machine_option,
-    add_model_options,
-    add_quiet_option,
-    add_recipe_options,
-    check_outputs,
-    shapes_of,
-    write_text,
-)
+from .options import add_compilation_options, add_quiet_option, asked_of, check_outputs, write_text
 
 if TYPE_CHECKING:
     from ..comparison import CompareReport, Comparison
@@ -33,14 +25,12 @@ SHOWN_NODES = 4
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    add_model_options(parser)
+    add_compilation_options(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--input", metavar="IN.npz", type=Path, help="inputs, one array each, named as in the model")
     source.add_argument(
         "--random", metavar="SEED", type=int, default=0, help="random inputs within their valid ranges (default: 0)"
     )
-    add_machine_option(parser)
-    add_recipe_options(parser)
     parser.add_argument("--rtol", type=float, help="relative tolerance, element by element (default: 1e-3)")
     parser.add_argument("--atol", type=float, help="absolute tolerance, element by element (default: 1e-4)")
     parser.add_argument("--all", action="store_true", help="print a line for every value, in the order of execution")
@@ -64,19 +54,14 @@ def run(options: Namespace) -> int:
     from ...runtime.arrays import read_arrays
     from ..comparison import ATOL, RTOL, compare
 
-    check_outputs([options.report], [options.model, options.input])
+    check_outputs(
+        [options.report], [options.model, options.input, options.constants, options.calibrate, options.recipe]
+    )
     report = compare(
         options.model,
         None if options.input is None else read_arrays(options.input),
         seed=options.random,
-        machine=options.machine,
-        shapes=shapes_of(options) or None,
-        precision=options.precision,
-        sign=options.sign,
-        attention=options.attention,
-        detect_structure=options.detect_structure,
-        calibrate=options.calibrate,
-        recipe=options.recipe,
+        **asked_of(options),
         rtol=RTOL if options.rtol is None else options.rtol,
         atol=ATOL if options.atol is None else options.atol,
         save=options.save,

@@ -6,26 +6,13 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from .options import (
-    add_constants_option,
-    add_machine_option,
-    add_model_options,
-    add_quiet_option,
-    add_recipe_options,
-    check_outputs,
-    constants_of,
-    shapes_of,
-    write_text,
-)
+from .options import add_compilation_options, add_quiet_option, asked_of, check_outputs, write_text
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options."""
-    add_model_options(parser)
-    add_constants_option(parser)
     parser.add_argument("-o", "--output", metavar="OUT.attn", type=Path, help="the program file to write")
-    add_machine_option(parser)
-    add_recipe_options(parser)
+    add_compilation_options(parser)
     phases = "import, graph, precision, attention, tile, schedule or emit"
     parser.add_argument("--dump-ir", metavar="DIR", type=Path, help="write the IR of every phase to this folder")
     parser.add_argument("--stop-after", metavar="PHASE", help=f"stop after {phases}, and write or print its IR")
@@ -49,15 +36,7 @@ def run(options: Namespace) -> int:
     check_outputs([options.output], [options.model, options.constants, options.calibrate, options.recipe])
     result = compile(
         options.model,
-        machine=options.machine,
-        shapes=shapes_of(options),
-        constants=constants_of(options),
-        precision=options.precision,
-        sign=options.sign,
-        attention=options.attention,
-        detect_structure=options.detect_structure,
-        calibrate=options.calibrate,
-        recipe=options.recipe,
+        **asked_of(options),
         dump_ir=options.dump_ir,
         stop_after=options.stop_after,
         start_from=options.start_from,

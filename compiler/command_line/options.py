@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from ...isa.errors import InputError, OutputError, UsageError
 from ...isa.files import write_beside
@@ -20,8 +20,22 @@ if TYPE_CHECKING:
 STDOUT = Path("-")
 
 
-def add_model_options(parser: ArgumentParser) -> None:
-    """What says which model and with which shapes."""
+class Asked(TypedDict):
+    """Arguments that `attnc.compile`, `attnc.check` and `attnc.compare` all take."""
+
+    machine: str | None
+    shapes: dict[str, tuple[int, ...]]
+    constants: dict[str, Array]
+    precision: str | None
+    sign: str | None
+    attention: str | None
+    detect_structure: bool
+    calibrate: Path | None
+    recipe: Path | None
+
+
+def add_compilation_options(parser: ArgumentParser) -> None:
+    """What says which model is compiled, with which shapes, for which machine, and how it is changed on its way."""
     parser.add_argument("model", metavar="MODEL.onnx", type=Path, help="the ONNX model")
     parser.add_argument(
         "--shape",
@@ -30,20 +44,13 @@ def add_model_options(parser: ArgumentParser) -> None:
         default=[],
         help="shape of a graph input; fixes its named dimensions everywhere (repeat for more inputs)",
     )
-
-
-def add_constants_option(parser: ArgumentParser) -> None:
-    """What binds graph inputs to values now."""
     parser.add_argument(
         "--constants",
         metavar="NPZ",
         type=Path,
         help="graph inputs bound to these values now, one array each: the program takes them no more",
     )
-
-
-def add_recipe_options(parser: ArgumentParser) -> None:
-    """What says how the model is to be changed on its way."""
+    add_machine_option(parser)
     parser.add_argument(
         "--precision",
         metavar="FORMAT",
@@ -90,11 +97,22 @@ def add_quiet_option(parser: ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no warnings on stderr")
 
 
-def constants_of(options: Namespace) -> dict[str, Array]:
-    """The arrays of `--constants`, none without it."""
+def asked_of(options: Namespace) -> Asked:
+    """What the options of `add_compilation_options` say. Raises InputError for an array file that cannot be read, and
+    what `shapes_of` raises."""
     from ...runtime.arrays import read_arrays
 
-    return {} if options.constants is None else read_arrays(options.constants)
+    return {
+        "machine": options.machine,
+        "shapes": shapes_of(options),
+        "constants": {} if options.constants is None else read_arrays(options.constants),
+        "precision": options.precision,
+        "sign": options.sign,
+        "attention": options.attention,
+        "detect_structure": options.detect_structure,
+        "calibrate": options.calibrate,
+        "recipe": options.recipe,
+    }
 
 
 def shapes_of(options: Namespace) -> dict[str, tuple[int, ...]]:

@@ -29,6 +29,18 @@ def test_unbroken_model_agrees_at_every_phase(model, inputs) -> None:
     assert max(item.relative_error for item in report.comparisons) < 1e-5
 
 
+def test_an_input_that_is_bound_now_is_one_of_the_reference_too() -> None:
+    x, c, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xcy")
+    node = helper.make_node("Add", ["x", "c"], ["y"], "add")
+    proto = helper.make_model(
+        helper.make_graph([node], "sum", [x, c], [y]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    numbers = np.arange(4, dtype=np.float32)
+    report = compare(proto, {"x": numbers}, constants={"c": 2 * numbers})
+    assert report.agrees
+    assert report.values == 1
+
+
 def test_every_comparison_names_its_nodes(model, inputs) -> None:
     names = {node.name for node in model.graph.node}
     for item in compare(model, inputs).comparisons:
