@@ -72,6 +72,7 @@ PASSES = {
     "split-ternary": "precision.split_ternary:SplitTernary",
     "tile-kernels": "tile.tile:TileKernels",
     "turn-operands": "attention.turn_operands:TurnOperands",
+    "unfuse-attention": "attention.unfuse:UnfuseAttention",
 }
 """Where each pass is, in the package of passes."""
 

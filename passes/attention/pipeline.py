@@ -14,13 +14,16 @@ from .linear import LowerLinear
 from .recognize import RecognizePatterns
 from .split_products import SplitProducts
 from .turn_operands import TurnOperands
+from .unfuse import UnfuseAttention
 
 
-def attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
-    """The recipe's patterns and prunings first: what is left of the model's masks are patterns after that."""
+def attention(rules: Sequence[AttentionRule], fused: bool = True) -> tuple[ModulePass, ...]:
+    """The recipe's patterns and prunings first: what is left of the model's masks are patterns after that. What then is
+    dense is written out where it is not to be `fused`."""
     asked = tuple(str(rule) for rule in rules if not rule.is_linear)
     chosen = (ChooseForms(asked),) if asked else ()
-    return (*chosen, RecognizePatterns(), RemoveUnused())
+    unfused = () if fused else (UnfuseAttention(),)
+    return (*chosen, RecognizePatterns(), *unfused, RemoveUnused())
 
 
 def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:

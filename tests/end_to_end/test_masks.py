@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+import attnc
+from attnc.compiler.recipe import Recipe
 from attnc.isa.errors import Fault
+from attnc.passes.schedule_options import ScheduleOptions
 
-from .against_runtime import mismatches
+from .against_runtime import difference, mismatches
 from .model_builder import Builder, Value
 from .random_transformers import LOWEST
 
@@ -83,3 +86,15 @@ def test_a_mask_taken_from_one_is_zeros_and_ones() -> None:
     b.output(b("Add", b.input(b.normal(4, 5)), b("Mul", b("Sub", 1.0, b("Cast", mask, to=1)), LOWEST)))
     with pytest.raises(Fault, match=r"at .* is 2, valid is 0 or 1"):
         mismatches(b, ("edge",))
+
+
+@pytest.mark.parametrize("precision", ["model", "bf16", "int8"])
+@pytest.mark.parametrize("spelling", ["added", "complement"])
+def test_an_attention_written_out_has_the_values_of_the_fused_one(spelling: str, precision: str) -> None:
+    built = attention(spelling, LOWEST, "behind values")
+    results = []
+    for fused in (True, False):
+        recipe = Recipe(precision=precision, schedule=ScheduleOptions(fuse_attention=fused))
+        made = attnc.compile(built.model(), recipe=recipe)
+        results.append(next(iter(attnc.Session(made.program).run(built.feed, check=True).outputs.values())))
+    assert difference(results[1], results[0], 1e-5) is None
