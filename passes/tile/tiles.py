@@ -19,6 +19,10 @@ ALIGNMENT = 64
 """Buffers on chip start at multiples of this many bytes."""
 
 
+_EXTENTS = ((Extent.SCALAR, Extent.ROW), (Extent.COLUMN, Extent.FULL))
+"""By whether there is a stride along rows and along columns."""
+
+
 @frozen
 class Spread:
     """A stored value seen over the domain of a kernel: `outer` strides of its loops, then of rows and columns.
@@ -47,7 +51,7 @@ class Spread:
     @property
     def extent(self) -> Extent:
         """What it varies with inside a tile."""
-        return (Extent.COLUMN if self.row else Extent.SCALAR) | (Extent.ROW if self.column else Extent.SCALAR)
+        return _EXTENTS[self.row != 0][self.column != 0]
 
     @property
     def level(self) -> int:
@@ -77,7 +81,15 @@ class Spread:
 
 def elements(extent: Extent, rows: int, columns: int) -> int:
     """How many elements a value of `extent` has over rows x columns."""
-    return (rows if extent & Extent.COLUMN else 1) * (columns if extent & Extent.ROW else 1)
+    match extent:
+        case Extent.FULL:
+            return rows * columns
+        case Extent.COLUMN:
+            return rows
+        case Extent.ROW:
+            return columns
+        case _:
+            return 1
 
 
 def tile_bytes(extent: Extent, rows: int, columns: int, form: Format) -> int:

@@ -17,7 +17,7 @@ from ...dialects.elements import shape_of
 from ...isa.frozen import frozen
 from .view import View
 
-VIEW_OPERATIONS = (nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp)
+VIEW_OPERATIONS = frozenset((nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.WindowsOp))
 
 
 @frozen
@@ -33,7 +33,7 @@ class Layout:
 
     def is_view(self, op: Operation) -> bool:
         """Whether an operation costs nothing."""
-        return isinstance(op, VIEW_OPERATIONS) and op not in self.materialized
+        return type(op) in VIEW_OPERATIONS and op not in self.materialized
 
 
 def lay_out(block: Block) -> Layout:
@@ -53,14 +53,14 @@ def _follow(block: Block, placed: Mapping[SSAValue, View]) -> Layout:
     views: dict[SSAValue, View] = {argument: View.dense(argument, shape_of(argument)) for argument in block.args}
     materialized: set[Operation] = set()
     for op in block.ops:
-        view = derived(op, views[op.operands[0]]) if isinstance(op, VIEW_OPERATIONS) else None
+        view = derived(op, views[op.operands[0]]) if type(op) in VIEW_OPERATIONS else None
         if view is not None and not view.in_whole_bytes:
             view = None
         place = placed.get(op.results[0]) if op.results else None
         if view is not None and (place is None or view.same_as(place)):
             views[op.results[0]] = view
             continue
-        if isinstance(op, VIEW_OPERATIONS):
+        if type(op) in VIEW_OPERATIONS:
             materialized.add(op)
         for result in op.results:
             views[result] = placed.get(result) or View.dense(result, shape_of(result))
