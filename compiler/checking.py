@@ -79,6 +79,7 @@ def check(
     sign: str | None = None,
     attention: str | None = None,
     detect_structure: bool = False,
+    sparsify: float | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
 ) -> CheckReport:
@@ -88,7 +89,7 @@ def check(
     Raises InputError for a file that is no valid model or leaves a dimension open, UsageError for a wrong call.
     """
     target = machine_of(machine)
-    asked = recipe_of(recipe, precision, sign, attention, detect_structure)
+    asked = recipe_of(recipe, precision, sign, attention, detect_structure, sparsify)
     result = imported(model, target, asked, shapes or {}, constants or {})
     result.calibrate = calibrate
     module = result.module

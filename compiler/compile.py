@@ -12,6 +12,7 @@ from ..dialects.constants import Array
 from ..isa.errors import UsageError
 from ..isa.machine import DEFAULT_MACHINE, Machine, load_machine
 from ..passes.attention_rules import AttentionRule
+from ..passes.sparsity_rules import SparsityRule
 from .collection import without_collection
 from .compilation import Compilation
 from .phases import EMIT, IMPORT, PHASE_NAMES, checked_phase
@@ -33,6 +34,7 @@ def compile(
     sign: str | None = None,
     attention: str | None = None,
     detect_structure: bool = False,
+    sparsify: float | None = None,
     calibrate: str | Path | Mapping[str, Array] | None = None,
     recipe: str | Path | Recipe | None = None,
     dump_ir: str | Path | None = None,
@@ -47,6 +49,8 @@ def compile(
     constants: graph inputs bound to values now. precision: one of `PRECISIONS`; overrides the recipe's.
     attention: the form of every attention that no rule of the recipe decides ("window:64,global:1").
     detect_structure: multiply weights compressed that obey an N:M of the machine's array.
+    sparsify: the threshold of every product and attention that no rule of the recipe decides: activations that enter it
+    count as zero up to it.
     sign: what the zero of Sign becomes where one bit takes it (`FewBitOptions`); overrides the recipe's.
     calibrate: samples for static int8 ranges and for attention forms that are made of maps, one array an input with
     samples along axis 0. stop_after, start_from: names of phases (`phases.PHASE_NAMES`); a folder brings its own
@@ -57,7 +61,7 @@ def compile(
     """
     last = EMIT if stop_after is None else checked_phase(stop_after)
     if start_from is None:
-        asked = recipe_of(recipe, precision, sign, attention, detect_structure)
+        asked = recipe_of(recipe, precision, sign, attention, detect_structure, sparsify)
         result = imported(model, machine_of(machine), asked, shapes or {}, constants or {})
     else:
         settled = {
@@ -68,6 +72,7 @@ def compile(
             "sign": sign,
             "attention": attention,
             "detect_structure": detect_structure,
+            "sparsify": sparsify is not None,
             "recipe": recipe,
         }
         given = [name for name, value in settled.items() if value]
@@ -101,6 +106,7 @@ def recipe_of(
     sign: str | None,
     attention: str | None = None,
     detect_structure: bool = False,
+    sparsify: float | None = None,
 ) -> Recipe:
     """The recipe that a call asks for: a file or a Recipe, changed by what the call says besides."""
     asked = recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe))
@@ -108,6 +114,8 @@ def recipe_of(
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
     if attention is not None:
         asked = replace(asked, attentions=(*asked.attentions, AttentionRule.of({"match": "*", "form": attention})))
+    if sparsify is not None:
+        asked = replace(asked, sparsities=(*asked.sparsities, SparsityRule("*", sparsify)))
     if detect_structure:
         asked = replace(asked, detect_structure=True)
     if asked.passes:

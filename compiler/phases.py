@@ -61,6 +61,7 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
         recipe.few_bits,
         recipe.schedule.merge_products,
         recipe.finds_structure,
+        tuple(map(str, recipe.sparsities)),
     )
 
 

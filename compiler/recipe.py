@@ -27,6 +27,10 @@ precision = "bf16"
 match = "encoder.*.ffn.*"       # likewise
 structure = "2:4"               # of four consecutive values along K the two of greatest magnitude stay
 
+[[sparsity]]                    # the first rule that matches a product or an attention decides
+match = "encoder.*"             # likewise
+threshold = 0.02                # what enters it and has no greater magnitude is zero, and is skipped
+
 [[tokens]]                      # in the order of the layers; every field of passes.token_rules.TokenRule
 before = "encoder.3"            # fewer tokens go on into this layer,
 keep = 0.7                      # this share of the model's, chosen by what the class token attends to
@@ -55,6 +59,7 @@ from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
 from ..passes.head_rules import HeadRule
 from ..passes.precisions import PRECISIONS, UNTRAINED
 from ..passes.schedule_options import EVERYTHING, ScheduleOptions
+from ..passes.sparsity_rules import SparsityRule
 from ..passes.structure_rules import PruneRule
 from ..passes.tile_rules import TileRule
 from ..passes.token_rules import TokenRule
@@ -99,6 +104,7 @@ class Recipe:
     attentions: tuple[AttentionRule, ...] = ()
     detect_structure: bool = False
     prunings: tuple[PruneRule, ...] = ()
+    sparsities: tuple[SparsityRule, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, PRECISIONS)
@@ -178,6 +184,7 @@ class Recipe:
         tokens = tuple(TokenRule.of(table) for table in _tables("tokens", entries.pop("tokens", [])))
         heads = tuple(map(HeadRule.of, _tables("heads", entries.pop("heads", []))))
         prunings = tuple(map(PruneRule.of, _tables("prune", entries.pop("prune", []))))
+        sparsities = tuple(map(SparsityRule.of, _tables("sparsity", entries.pop("sparsity", []))))
         detect_structure = entries.pop("detect_structure", False)
         if not isinstance(detect_structure, bool):
             raise UsageError("`detect_structure` is true or false")
@@ -201,6 +208,7 @@ class Recipe:
             attentions=attentions,
             detect_structure=detect_structure,
             prunings=prunings,
+            sparsities=sparsities,
             **entries,
         )
 
@@ -219,6 +227,8 @@ class Recipe:
             tables["tile"] = [{"match": rule.match, **rule.settings} for rule in self.tiles]
         if self.prunings:
             tables["prune"] = [rule.table for rule in self.prunings]
+        if self.sparsities:
+            tables["sparsity"] = [rule.table for rule in self.sparsities]
         if self.tokens:
             tables["tokens"] = [rule.to_dict() for rule in self.tokens]
         if self.heads:

@@ -511,7 +511,8 @@ def _parse_structure(text: str) -> Structure:
 class MatmulOp(NnOperation):
     """Matrix product of the last two axes, leading axes broadcast. Floats accumulate in float32; i8 by i8
     gives exact i32. The result is converted to its element type once. `structure` says of a constant right operand that
-    of so many consecutive values along the contracted axis at most so many are not zero ("2:4").
+    of so many consecutive values along the contracted axis at most so many are not zero ("2:4"). With a `threshold`,
+    values of the left operand whose magnitude is not above it count as zero (`sparsity.passes`), and are skipped.
 
     ```
     %2 = nn.matmul %0, %1 : (tensor<1x17x64xf32>, tensor<64x128xf32>) -> tensor<1x17x128xf32>
@@ -525,10 +526,11 @@ class MatmulOp(NnOperation):
     rhs = operand_def(TENSOR)
     transpose_rhs = opt_prop_def(UnitAttr)
     structure = opt_prop_def(StringAttr)
+    threshold = opt_prop_def(REAL)
     result = result_def(TENSOR)
     assembly_format = (
-        "$lhs `,` $rhs (`transpose_rhs` $transpose_rhs^)? (`structure` $structure^)? attr-dict"
-        " `:` `(` type($lhs) `,` type($rhs) `)` `->` type($result)"
+        "$lhs `,` $rhs (`transpose_rhs` $transpose_rhs^)? (`structure` $structure^)? (`threshold` $threshold^)?"
+        " attr-dict `:` `(` type($lhs) `,` type($rhs) `)` `->` type($result)"
     )
 
     def __init__(self, lhs: Value, rhs: Value, transpose_rhs: bool = False, element: Element | None = None):
@@ -552,6 +554,10 @@ class MatmulOp(NnOperation):
             raise VerifyException(f"no product of {left} by {right} giving {result}: i8 gives i32, floats give floats")
         if self.structure is not None:
             _parse_structure(self.structure.data)
+        if self.threshold is not None and not 0 <= self.threshold.value.data < float("inf"):
+            raise VerifyException("magnitudes are compared with a finite threshold that is not negative")
+        if self.threshold is not None and self.structure is not None:
+            raise VerifyException("a product skips zeros of its left operand, or those of a structure, not both")
 
 
 @irdl_op_definition

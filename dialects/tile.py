@@ -56,6 +56,7 @@ from ..isa.formats import Format
 from ..isa.frozen import frozen
 from ..isa.lanes import LaneProgram
 from ..isa.matrix import RIGHT_VALUES, MatrixMode, Values
+from ..isa.row_packing import RowPacking
 from ..isa.structures import Structure
 from .affine_form import Access, Minimum
 from .direct_operation import SEGMENTS, DirectOperation, segments
@@ -800,9 +801,10 @@ MASKED = ("result", "left")
 class MaskedProductOp(MatrixProduct):
     """A product of what a mask keeps (`mx.masked`): with `result`, acc is the product where mask[m, n] is set and 0
     elsewhere; with `left`, a[m, k] counts as 0 where mask[m, k] is clear. The array takes as many rows as `packed`
-    holds when it runs: `tile.pack` of the same mask, `window` and `width` counts them, at most `limit`.
+    holds when it runs: `tile.pack` of the same mask and packing counts them, at most `limit`.
 
-    `tile.masked left f32 %a<...> by %b<...> into %c<...> mask %m<0 [8, 64] [64, 1]> rows %n<0 [1] [1]> limit 512`
+    `tile.masked left f32 %a<...> by %b<...> into %c<...> mask %m<0 [8, 64] [64, 1]> rows %n<0 [1] [1]> limit 512
+     window 128 width 4`
     """
 
     name = "tile.masked"
@@ -814,9 +816,10 @@ class MaskedProductOp(MatrixProduct):
     limit = prop_def(IntegerAttr)
     window = prop_def(IntegerAttr)
     width = prop_def(IntegerAttr)
+    height = prop_def(IntegerAttr)
 
     def __init__(
-        self, masked: str, product: Multiplication, mask: Place, packed: Place, limit: int, window: int, width: int
+        self, masked: str, product: Multiplication, mask: Place, packed: Place, limit: int, packing: RowPacking
     ) -> None:
         properties = {
             **product.properties,
@@ -824,10 +827,14 @@ class MaskedProductOp(MatrixProduct):
             "mask_access": AccessAttr(mask.access),
             "packed_access": AccessAttr(packed.access),
             "limit": IntegerAttr(limit, i64),
-            "window": IntegerAttr(window, i64),
-            "width": IntegerAttr(width, i64),
+            **_packing_properties(packing),
         }
         super().__init__(operands=[mask.buffer, packed.buffer, *product.operands], properties=properties)
+
+    @property
+    def packing(self) -> RowPacking:
+        """How the mask is packed."""
+        return RowPacking(self.window.value.data, self.width.value.data, self.height.value.data)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
@@ -851,11 +858,9 @@ class MaskedProductOp(MatrixProduct):
         mask = _parse_operand(parser)
         parser.parse_keyword("rows")
         packed = _parse_operand(parser)
-        numbers: list[int] = []
-        for keyword in ("limit", "window", "width"):
-            parser.parse_keyword(keyword)
-            numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
-        op = cls(masked, product, mask, packed, *numbers)
+        parser.parse_keyword("limit")
+        limit = parser.parse_integer(allow_boolean=False, allow_negative=False)
+        op = cls(masked, product, mask, packed, limit, _parse_packing(parser))
         op.attributes |= parser.parse_optional_attr_dict()
         return op
 
@@ -866,8 +871,8 @@ class MaskedProductOp(MatrixProduct):
         _print_place(printer, self.mask, self.mask_access.data)
         printer.print_string(" rows ")
         _print_place(printer, self.packed, self.packed_access.data)
-        for keyword, number in (("limit", self.limit), ("window", self.window), ("width", self.width)):
-            printer.print_string(f" {keyword} {number.value.data}")
+        printer.print_string(f" limit {self.limit.value.data}")
+        _print_packing(printer, self.packing)
         _tail(self, printer)
 
 
@@ -1210,8 +1215,8 @@ class CompactOp(TileOperation):
 
 @irdl_op_definition
 class PackOp(TileOperation):
-    """Into how many rows of at most `width` kept elements the rows of a mask are cut, each within one window of
-    `window` columns (`sx.pack`): what `tile.masked` takes that many rows for.
+    """Into how many rows of at most `width` kept elements a mask is cut, each within one window of `window` columns of
+    `height` rows, one unless said (`sx.pack`): what `tile.masked` takes that many rows for.
 
     `tile.pack %0<0 [8, 64] [64, 1]> into %1<0 [1] [1]> window 128 width 32`
     """
@@ -1223,15 +1228,20 @@ class PackOp(TileOperation):
     count_access = prop_def(AccessAttr)
     window = prop_def(IntegerAttr)
     width = prop_def(IntegerAttr)
+    height = prop_def(IntegerAttr)
 
-    def __init__(self, mask: Place, count: Place, window: int, width: int) -> None:
+    def __init__(self, mask: Place, count: Place, packing: RowPacking) -> None:
         properties: dict[str, Attribute | None] = {
             "mask_access": AccessAttr(mask.access),
             "count_access": AccessAttr(count.access),
-            "window": IntegerAttr(window, i64),
-            "width": IntegerAttr(width, i64),
+            **_packing_properties(packing),
         }
         super().__init__(operands=[mask.buffer, count.buffer], properties=properties)
+
+    @property
+    def packing(self) -> RowPacking:
+        """How the mask is packed."""
+        return RowPacking(self.window.value.data, self.width.value.data, self.height.value.data)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
@@ -1247,11 +1257,7 @@ class PackOp(TileOperation):
         mask = _parse_operand(parser)
         parser.parse_keyword("into")
         count = _parse_operand(parser)
-        numbers: list[int] = []
-        for keyword in ("window", "width"):
-            parser.parse_keyword(keyword)
-            numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
-        op = cls(mask, count, *numbers)
+        op = cls(mask, count, _parse_packing(parser))
         op.attributes |= parser.parse_optional_attr_dict()
         return op
 
@@ -1260,8 +1266,27 @@ class PackOp(TileOperation):
         _print_place(printer, self.mask, self.mask_access.data)
         printer.print_string(" into ")
         _print_place(printer, self.count, self.count_access.data)
-        printer.print_string(f" window {self.window.value.data} width {self.width.value.data}")
+        _print_packing(printer, self.packing)
         _tail(self, printer)
+
+
+def _packing_properties(packing: RowPacking) -> dict[str, Attribute]:
+    return {name: IntegerAttr(getattr(packing, name), i64) for name in ("window", "width", "height")}
+
+
+def _parse_packing(parser: Parser) -> RowPacking:
+    numbers: list[int] = []
+    for keyword in ("window", "width"):
+        parser.parse_keyword(keyword)
+        numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
+    if parser.parse_optional_keyword("height"):
+        numbers.append(parser.parse_integer(allow_boolean=False, allow_negative=False))
+    return RowPacking(*numbers)
+
+
+def _print_packing(printer: Printer, packing: RowPacking) -> None:
+    height = "" if packing.height == 1 else f" height {packing.height}"
+    printer.print_string(f" window {packing.window} width {packing.width}{height}")
 
 
 def _verify_words(buffer: SSAValue, access: Access) -> None:

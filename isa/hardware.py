@@ -171,13 +171,14 @@ class VectorEngine:
 
 @frozen
 class SparseEngine:
-    """The sparse and index engine. `window`: among how many columns the matrix engine can choose those that a row of a
-    masked product keeps."""
+    """The sparse and index engine. `window`, `height`: among how many columns, of how many rows of a mask, the matrix
+    engine can choose what one of its rows takes of a masked product."""
 
     elements_per_cycle: Annotated[int, "elements in a cycle"]
     window: Annotated[
         int, "columns among which the matrix engine can choose those that a row of a masked product keeps"
     ]
+    height: Annotated[int, "rows of a mask whose kept elements can share a row of the matrix engine"]
 
 
 @frozen

@@ -30,6 +30,7 @@ class Asked(TypedDict):
     sign: str | None
     attention: str | None
     detect_structure: bool
+    sparsify: float | None
     calibrate: Path | None
     recipe: Path | None
 
@@ -74,6 +75,12 @@ def add_compilation_options(parser: ArgumentParser) -> None:
         help="find weights that obey an N:M of the machine's array, and multiply them compressed",
     )
     parser.add_argument(
+        "--sparsify",
+        metavar="THRESHOLD",
+        type=float,
+        help="activations that enter products and whose magnitude is not above this are zero, and are skipped",
+    )
+    parser.add_argument(
         "--calibrate",
         metavar="NPZ",
         type=Path,
@@ -110,6 +117,7 @@ def asked_of(options: Namespace) -> Asked:
         "sign": options.sign,
         "attention": options.attention,
         "detect_structure": options.detect_structure,
+        "sparsify": options.sparsify,
         "calibrate": options.calibrate,
         "recipe": options.recipe,
     }

@@ -15,6 +15,7 @@ from ...isa.lane_functions import LANE_FUNCTIONS, REDUCTIONS
 from .. import nn
 from ..constants import Array, ConstantStore
 from ..elements import element_type, format_of, shape_of
+from ..sparsity import sparse
 
 Semantics: TypeAlias = Callable[[Any, Sequence[Array], ConstantStore], tuple[Array, ...]]
 
@@ -116,6 +117,8 @@ def _rms_norm(op: nn.RmsNormOp, arguments: Sequence[Array], _: ConstantStore) ->
 
 def _matmul(op: nn.MatmulOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
     lhs, rhs = arguments
+    if op.threshold is not None:
+        lhs = sparse(lhs, op.threshold.value.data)
     return (stored(product(lhs, rhs.swapaxes(-1, -2) if op.transpose_rhs is not None else rhs), op.result),)
 
 

@@ -18,7 +18,7 @@ from xdsl.ir import Block, Operation, SSAValue
 
 from ...isa.errors import Fault, InputError
 from ...isa.formats import KIND_DTYPES, Array, narrow, widen
-from ...isa.instructions.sparse import compacted, greatest, sub_rows
+from ...isa.instructions.sparse import compacted, greatest
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, Values, multiply
 from ...isa.structures import Structure, named_rows, spread
@@ -290,14 +290,14 @@ class _Runner:
 
     def _check_packed(self, op: MaskedProductOp, mask: Array, indices: tuple[int, ...], scope: _Scope) -> None:
         (packed,) = self._read(op.places[4], indices, scope)
-        rows = sub_rows(mask, op.window.value.data, op.width.value.data)
+        rows = op.packing.count(mask)
         if not rows <= packed <= op.limit.value.data:
             raise Fault(f"the mask packs into {rows} rows, {packed} are taken, of at most {op.limit.value.data}")
 
     def _pack(self, op: PackOp, indices: tuple[int, ...], scope: _Scope) -> None:
         mask = self._read(op.places[0], indices, scope)
         if mask.size:
-            count = sub_rows(mask != 0, op.window.value.data, op.width.value.data)
+            count = op.packing.count(mask != 0)
             self._write(op.places[1], indices, scope, np.array([count], np.int32))
 
     def _compact(self, op: CompactOp, indices: tuple[int, ...], scope: _Scope) -> None:

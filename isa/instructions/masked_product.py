@@ -15,8 +15,9 @@ from ..kernels import Kernel
 from ..matrix import MODES_BY_CODE, OWN_BITS
 from ..matrix_laws import ProductTraffic
 from ..record import Condition, Cost, extent, instruction, named, on_chip_address, on_chip_stride, unsigned
+from ..row_packing import RowPacking
 from .matrix_product import PACKED_MODES, Product
-from .sparse import mask_bits, mask_block, mask_operand, sub_rows, window_faults
+from .sparse import mask_bits, mask_block, mask_operand, window_faults
 
 if TYPE_CHECKING:
     from ..machine import Machine
@@ -27,14 +28,14 @@ RESULT, LEFT = 0, 1
 """What a mask belongs to: elements of the result, or elements of a."""
 
 
-@instruction("mx.masked", engine=Engine.MX, opcode=0x21)
+@instruction("mx.masked", engine=Engine.MX, opcode=0x21, version=2)
 class MaskedProduct(Product):
     """As `mx.product`, of what `mask` keeps: with `masked` result, acc[m, n] (+)= the product where mask[m, n] is set
     and 0 elsewhere; with `masked` left, a[m, k] counts as 0 where mask[m, k] is clear (not in packed modes).
 
-    The array takes a row for each of `packed` parts into which rows of the mask are cut: at most `width` kept elements
-    within `window` columns. Fewer than the mask has (`sx.pack` counts them) is a fault; none is a result of zeros, not
-    an instruction that does nothing.
+    The array takes a row for each of `packed` parts into which the mask is cut: at most `width` kept elements within
+    `window` columns of `height` rows. Fewer than the mask has (`sx.pack` counts them) is a fault; none is a result
+    of zeros, not an instruction that does nothing.
     """
 
     mask: Column = on_chip_address("mask[0, 0]: [m, n] of a result, [m, k] of a; in SRAM")
@@ -43,6 +44,7 @@ class MaskedProduct(Product):
     packed: Column = extent("rows that the array takes, as `sx.pack` counts them", unit="row")
     window: Column = unsigned("columns that one of them is gathered from", 16, "element")
     width: Column = unsigned("kept elements of one of them: the array's columns, or its depth in k", 16, "element")
+    height: Column = unsigned("rows of the mask that one of them is gathered from", 16, "element", 1)
 
     @property
     def empty(self) -> Column:
@@ -105,13 +107,13 @@ class MaskedProduct(Product):
                 self.width != choose(left, depth, machine.matrix.columns),
                 "the width is not that of the array: its columns for a result, its depth in k for a",
             ),
-            *window_faults(self.window, machine),
+            *window_faults(self.window, self.height, machine),
         )
 
     def execute(self, state: State) -> Kernel:
         """Multiply what is kept."""
         whole = super().execute(state)
-        m, n, packed, window, width = self.m, self.n, self.packed, self.window, self.width
+        m, n, packed, packing = self.m, self.n, self.packed, RowPacking(self.window, self.width, self.height)
         columns = self._mask_columns
         accumulate, left = bool(self.accumulate), self.masked == LEFT
         mode = MODES_BY_CODE[self.mode]
@@ -120,7 +122,7 @@ class MaskedProduct(Product):
 
         def multiply(a: Array, b: Array, acc: Array, stored: Array) -> None:
             mask = mask_bits(stored, columns)
-            rows = sub_rows(mask, window, width)
+            rows = packing.count(mask)
             if rows > packed:
                 raise Fault(f"the mask packs into {rows} rows, and {packed} are taken")
             if kept_a is not None:

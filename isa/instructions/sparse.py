@@ -30,6 +30,7 @@ from ..record import (
     rows_overlap,
     unsigned,
 )
+from ..row_packing import RowPacking
 from .transfers import checked_ids
 
 if TYPE_CHECKING:
@@ -48,16 +49,6 @@ SELECTION_PASSES = 5
 def mask_bits(stored: Array, columns: int) -> Array:
     """Packed bits [rows, bytes] as bools [rows, columns]."""
     return np.unpackbits(stored, axis=1, count=columns, bitorder="little").view(np.bool_)
-
-
-def sub_rows(mask: Array, window: int, width: int) -> int:
-    """Into how many rows of at most `width` kept elements the rows of `mask` [rows, columns] are cut, each within one
-    window of `window` columns (Lu et al., "Sanger", MICRO 2021: pack and split)."""
-    rows, columns = mask.shape
-    padded = np.zeros((rows, -(-columns // window), window), np.bool_)
-    padded.reshape(rows, -1)[:, :columns] = mask
-    kept = padded.sum(axis=2, dtype=np.int32)
-    return int((-(-kept // width)).sum())
 
 
 def mask_block(address: Column, rows: Column, columns: Column, stride: Column) -> Block:
@@ -232,10 +223,11 @@ class Compact(Instruction):
         )
 
 
-@instruction("sx.pack", engine=Engine.SX, opcode=0x42)
+@instruction("sx.pack", engine=Engine.SX, opcode=0x42, version=2)
 class Pack(Instruction):
-    """count = into how many rows of at most `width` kept elements the rows of the mask are cut, each within one window
-    of `window` columns: sum over rows and windows of ceil(kept / width). What `mx.masked` takes that many rows for."""
+    """count = into how many rows of at most `width` kept elements the mask is cut, each within one window of `window`
+    columns of `height` rows: sum over these pieces of the mask of ceil(kept / width). What `mx.masked` takes that many
+    rows for."""
 
     mask: Column = on_chip_address("mask[0, 0]")
     count: Column = on_chip_address("where the count is written, int32")
@@ -244,6 +236,7 @@ class Pack(Instruction):
     mask_stride: Column = on_chip_stride("distance between rows of the mask")
     window: Column = unsigned("columns that one row is gathered from", 16, "element")
     width: Column = unsigned("kept elements that one row takes", 16, "element")
+    height: Column = unsigned("rows of the mask that one row is gathered from", 16, "element", 1)
 
     def reads(self) -> tuple[Block, ...]:
         """The mask."""
@@ -267,16 +260,16 @@ class Pack(Instruction):
         """No width, a window that the machine has not, or the count unaligned."""
         return (
             (self.width == 0, "the width is 0"),
-            *window_faults(self.window, machine),
+            *window_faults(self.window, self.height, machine),
             _unaligned("the count", self.count),
         )
 
     def execute(self, state: State) -> Kernel:
         """Count the rows."""
-        columns, window, width = self.columns, self.window, self.width
+        columns, packing = self.columns, RowPacking(self.window, self.width, self.height)
 
         def pack(mask: Array, count: Array) -> None:
-            count[0] = sub_rows(mask_bits(mask, columns), window, width)
+            count[0] = packing.count(mask_bits(mask, columns))
 
         return Kernel(
             pack,
@@ -287,10 +280,13 @@ class Pack(Instruction):
         )
 
 
-def window_faults(window: Column, machine: Machine) -> tuple[Condition, ...]:
-    """A window of no columns, or of more than rows can be gathered from."""
-    most = machine.sparse.window
-    return ((either(window == 0, window > most), f"a window has 1 to {most} columns on this machine"),)
+def window_faults(window: Column, height: Column, machine: Machine) -> tuple[Condition, ...]:
+    """A window of no columns or rows, or of more than rows can be gathered from."""
+    columns, rows = machine.sparse.window, machine.sparse.height
+    return (
+        (either(window == 0, window > columns), f"a window has 1 to {columns} columns on this machine"),
+        (either(height == 0, height > rows), f"a window has 1 to {rows} rows on this machine"),
+    )
 
 
 @instruction("sx.gather", engine=Engine.SX, opcode=0x43)

@@ -38,7 +38,8 @@ class DetectStructure(ModulePass):
                 "choose another machine, or leave out --detect-structure and [[prune]]",
             )
         for product in op.walk():
-            if isinstance(product, nn.MatmulOp):
+            # Zeros of one operand are skipped, not of both.
+            if isinstance(product, nn.MatmulOp) and product.threshold is None:
                 found = structure_of(product, context.store, machine)
                 product.structure = None if found is None else StringAttr(str(found))
 

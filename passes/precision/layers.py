@@ -3,8 +3,9 @@ nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from xdsl.dialects.builtin import ModuleOp, StringAttr
 from xdsl.ir import Operation
@@ -14,6 +15,7 @@ from ...dialects.provenance import nodes_of
 from ...isa.errors import UsageError
 
 Product = nn.MatmulOp | sattn.AttentionOp
+Named = TypeVar("Named", bound=Operation)
 
 
 def layer_precisions(module: ModuleOp, default: str, rules: Sequence[str]) -> dict[Product, str]:
@@ -28,7 +30,7 @@ def layer_precisions(module: ModuleOp, default: str, rules: Sequence[str]) -> di
     unmatched: list[str] = []
     for rule in rules:
         pattern, _, precision = rule.rpartition("=")
-        matched = [op for op in found if _has_path(op, pattern)] or [op for op in found if _has_node(op, pattern)]
+        matched = matches(found, pattern)
         if not matched:
             unmatched.append(pattern)
         found |= {op: precision for op in matched if op not in decided}
@@ -39,6 +41,12 @@ def layer_precisions(module: ModuleOp, default: str, rules: Sequence[str]) -> di
             "`attnc check` lists the paths",
         )
     return found
+
+
+def matches(operations: Iterable[Named], pattern: str) -> list[Named]:
+    """Those whose structural path matches a shell pattern; if none does, those with an ONNX node whose name does."""
+    among = list(operations)
+    return [op for op in among if _has_path(op, pattern)] or [op for op in among if _has_node(op, pattern)]
 
 
 def _has_path(operation: Operation, pattern: str) -> bool:

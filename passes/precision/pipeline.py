@@ -23,6 +23,7 @@ from .quantize_products import QUANTIZED, QuantizeProducts
 from .recognize_levels import RecognizeLevels
 from .repeat_dequantization import RepeatDequantization
 from .residuals import NarrowResiduals, QuantizeResiduals
+from .sparsify import PruneActivations, SkipZeros
 from .split_ternary import SplitTernary
 
 
@@ -33,6 +34,7 @@ def precision(
     few_bits: FewBitOptions = NO_CHANGE,
     merge_products: bool = False,
     detect_structure: bool = False,
+    sparsity: tuple[str, ...] = (),
 ) -> tuple[ModulePass, ...]:
     """The model's own formats first; then those of a recipe: `default`, overridden by `layers` (`pattern=precision`).
 
@@ -40,6 +42,7 @@ def precision(
     the default precision with bf16 and fp16, and the model's own otherwise.
     `few_bits` says how layers of few bits run. `merge_products` makes one product of those that share their left
     operand, once their formats are known. `detect_structure` finds weights with a structure, as they are then.
+    `sparsity` are rules (`pattern=threshold`) of what counts as zero in front of products, which skip it.
     """
     asked = {default, *(rule.rpartition("=")[2] for rule in layers)}
     passes: list[ModulePass] = [RecognizeLevels(), RemoveUnused(), NarrowTables()]
@@ -49,6 +52,8 @@ def precision(
         passes.append(QuantizeResiduals(default, layers))
     elif stream in NARROW:
         passes.append(NarrowResiduals(stream))
+    if sparsity:
+        passes.append(PruneActivations(sparsity, default, layers))
     if layers or default in NARROW:
         # Also where no rule asks for a narrow format: it refuses rules that match nothing.
         passes.append(NarrowProducts(default, layers))
@@ -67,6 +72,8 @@ def precision(
     passes += (PackOperands(), RemoveUnused(), RepeatDequantization())
     if few_bits.bounded_scores:
         passes.append(BoundScores())
+    if sparsity:
+        passes.append(SkipZeros(sparsity))
     if detect_structure:
         passes.append(DetectStructure())
     return tuple(passes)

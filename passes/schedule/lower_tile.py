@@ -144,6 +144,7 @@ def masked_templates(op: MaskedProductOp, register: int, queue: str) -> tuple[In
         "packed": -1 - register,
         "window": op.window.value.data,
         "width": op.width.value.data,
+        "height": op.height.value.data,
     }
     load = operation_class("load.extent")(
         [("address", packed, counted.offset * Format.I32.bytes)],
@@ -252,6 +253,7 @@ def pack_template(op: PackOp) -> InstructionOperation:
         "mask_stride": _stride(bits.strides[0], rows, Format.B1),
         "window": op.window.value.data,
         "width": op.width.value.data,
+        "height": op.height.value.data,
     }
     addresses = [
         ("mask", mask, _bytes(bits.offset, Format.B1)),

@@ -32,6 +32,7 @@ from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from ...isa.matrix import Values
+from ...isa.row_packing import RowPacking
 from ...isa.structures import Structure
 
 MAXIMUM_COPY_RANK = 4
@@ -74,15 +75,15 @@ def tile_span(extent: int, size: int, index: AffineForm) -> Span:
 
 @frozen
 class Mask:
-    """What a product leaves out: `masked` says whether the bits are those of the `result` or of the `left` operand, and
-    the array gathers at most `width` of them from `window` columns for each of its rows, of which there are no more
-    than `limit`."""
+    """What a product leaves out: `masked` says whether the bits are those of the `result` or of the `left` operand.
+    Their `packing` takes no more than `limit` rows of the array; `count` is where their number lies, if it was counted
+    before."""
 
     masked: str
     bits: Place
-    window: int
-    width: int
+    packing: RowPacking
     limit: int
+    count: Place | None = None
 
 
 @cache
@@ -221,8 +222,8 @@ class TileBuilder:
         structure: tuple[Structure, Place] | None = None,
     ) -> None:
         """acc (+)= a @ b, accumulating where `accumulate` is above zero; see `ProductOp`. With a `mask`, the rows that
-        it packs into are counted before; see `MaskedProductOp`. With a `structure` and its indices, see
-        `StructuredProductOp`."""
+        it packs into are counted before, unless they were; see `MaskedProductOp`. With a `structure` and its indices,
+        see `StructuredProductOp`."""
         product = Multiplication(a, b, acc, mode, transpose_b, _switch(accumulate), values)
         if structure is not None:
             self.insert(StructuredProductOp(structure[0], product, structure[1]), stage)
@@ -230,13 +231,15 @@ class TileBuilder:
         if mask is None:
             self.insert(ProductOp(product), stage)
             return
-        count = Place(self.alloc("sram", (1,), Format.I32), Access.of(0, (1,), (1,)))
-        if any(size.constant is None for size in mask.bits.access.sizes):
-            # Where a size is cut to nothing nobody counts, and the count is read all the same.
-            one = Place(count.buffer, Access.of(0, (1, 1), (1, 1)))
-            self.lane_pass(NO_ROWS, 1, 1, out=one, stage=stage)
-        self.insert(PackOp(mask.bits, count, mask.window, mask.width), stage)
-        masked = MaskedProductOp(mask.masked, product, mask.bits, count, mask.limit, mask.window, mask.width)
+        count = mask.count
+        if count is None:
+            count = Place(self.alloc("sram", (1,), Format.I32), Access.of(0, (1,), (1,)))
+            if any(size.constant is None for size in mask.bits.access.sizes):
+                # Where a size is cut to nothing nobody counts, and the count is read all the same.
+                one = Place(count.buffer, Access.of(0, (1, 1), (1, 1)))
+                self.lane_pass(NO_ROWS, 1, 1, out=one, stage=stage)
+            self.insert(PackOp(mask.bits, count, mask.packing), stage)
+        masked = MaskedProductOp(mask.masked, product, mask.bits, count, mask.limit, mask.packing)
         self.insert(masked, stage)
 
     def lane_pass(

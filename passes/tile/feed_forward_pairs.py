@@ -69,7 +69,7 @@ def _follow(up: MatmulLowering, down: MatmulLowering) -> bool:
     matching = up.rows == down.rows and up.columns == down.depth and not up.outer and not down.outer
     hidden = up.epilogue.output
     elsewhere = sum(leaf.root is hidden.root for leaf in (*down.right.leaves, *down.epilogue.leaves.leaves))
-    matching = matching and up.structure is None and down.structure is None
+    matching = matching and not any(part.structure or part.comparison for part in (up, down))
     return (
         matching and 0 not in extents and down.left.packing is None and down.left.leaves == (hidden,) and not elsewhere
     )
@@ -78,7 +78,7 @@ def _follow(up: MatmulLowering, down: MatmulLowering) -> bool:
 def _gates(gate: MatmulLowering, up: MatmulLowering) -> bool:
     """Whether a product makes a factor of what another one makes, tile by tile, from the same rows."""
     alike = (gate.rows, gate.columns, gate.depth, gate.outer) == (up.rows, up.columns, up.depth, up.outer)
-    alike = alike and gate.structure is None
+    alike = alike and gate.structure is None and gate.comparison is None
     same = gate.left.leaves == up.left.leaves and gate.left.packing == up.left.packing and gate.mode is up.mode
     read = [leaf for leaf in up.epilogue.leaves.leaves if leaf.root is gate.epilogue.output.root]
     return alike and same and read == [gate.epilogue.output]

@@ -24,6 +24,7 @@ from ..tile_rules import FREE
 from .arithmetic import Arithmetic, Product
 from .build import TileBuilder
 from .cluster import Cluster, make_cluster
+from .comparison import Comparison
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, rebuilt
 from .loop_order import dataflow
@@ -103,6 +104,7 @@ class MatmulLowering(Lowering):
         self.right_view = folded.right.views[self.right.leaves.index(self.right.main)]
         self.packed = PackedOperand.possible(self.right, self.right_view)
         self.structure = self._structure(anchor)
+        self.comparison = self._comparison(anchor)
         spreads = tuple(
             None if view is None else Spread.of(view, leaf.form)
             for view, leaf in zip(folded.epilogue, cluster.leaves, strict=True)
@@ -126,6 +128,11 @@ class MatmulLowering(Lowering):
         if text is None or not self.packed or self.right.packing is not None:
             return None
         return Structure.parse(text.data)
+
+    def _comparison(self, anchor: Product) -> Comparison | None:
+        """What finds the values of the left operand that are skipped, where some are."""
+        threshold = anchor.threshold if isinstance(anchor, nn.MatmulOp) else None
+        return None if threshold is None else Comparison.of(threshold.value.data, self.mode, self.scope.machine)
 
     def _check_mode(self) -> None:
         if self.mode.label not in self.scope.machine.matrix.rates:
@@ -180,6 +187,7 @@ class MatmulLowering(Lowering):
             grain=max(self.left.form.grain, self.right.form.grain, 1 if structure is None else structure.group),
             output_grain=max(self.epilogue.output.form.grain, 1 if structure is None else structure.index_format.grain),
             structure=structure,
+            comparison=self.comparison,
         )
 
     @property
@@ -240,6 +248,8 @@ class MatmulLowering(Lowering):
         }
         if self.structure is not None:
             details["structure"] = str(self.structure)
+        if self.comparison is not None:
+            details["threshold"] = self.comparison.threshold
         if chosen.holds:
             details["holds"] = ", ".join(sorted(chosen.holds))
         if chosen.rest:

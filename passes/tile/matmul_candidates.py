@@ -81,6 +81,8 @@ def _sizes(problem: MatmulProblem, rates: Rates, fine: bool) -> tuple[Column, Co
     ]
     m, n, k = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     fits = m * n * 4 <= rates.acc_bytes
+    if problem.comparison is not None:
+        fits &= m * k <= problem.comparison.largest
     if not np.any(fits):
         fits = (m * n) == np.min(m * n)
     return m[fits], n[fits], k[fits]

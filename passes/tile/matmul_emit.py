@@ -3,7 +3,7 @@ and sums that a loop inside of k leaves unfinished rest until their last part is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from .build import Span, TileBuilder
 from .lane_graph import Extent
 from .lane_passes import Held
 from .loop_order import UNROLLED, fetch
+from .matmul_masks import MaskPanel, mask_panel
 from .matmul_plan import MatmulPlan, Rest
 from .product_operand import PackedOperand
 from .product_panel import Chunk, Panel, Side
@@ -57,13 +58,15 @@ class Sums:
 @frozen
 class _Here:
     """What is known with some loops open: indices of the batch, the rows, columns and pieces of K at hand, what of the
-    operands is on chip, and whether other pieces of K went before and will follow."""
+    operands is on chip, which values of the left one are kept, and whether other pieces of K went before and will
+    follow."""
 
     indices: tuple[AffineForm, ...]
     rows: Span
     columns: Span
     chunks: tuple[Chunk, ...] | None
     panels: dict[str, Panel]
+    masks: MaskPanel | None = None
     sums: Sums | None = None
     gathered: Gathered | None = None
     earlier: bool = False
@@ -213,7 +216,21 @@ class _Nest:
                 extent, step = (here.columns, self.plan.columns) if side.right else (here.rows, self.plan.rows)
                 if here.chunks is not None:
                     panels[name] = side.panel(self.builder, here.indices, extent, here.chunks, step)
-        return replace(here, panels=panels)
+        here = replace(here, panels=panels)
+        if here.chunks is not None and here.masks is None and self.levels["left"] == level < len(self.plan.order):
+            here = replace(here, masks=self._masks(here, here.chunks))
+        return here
+
+    def _masks(self, here: _Here, chunks: Sequence[Chunk], tile: Held | None = None) -> MaskPanel | None:
+        """Which values of the rows at hand are kept, where the product skips some; of one `tile` that is at hand."""
+        comparison, side = self.kernel.comparison, self.sides["left"]
+        if comparison is None:
+            return None
+
+        def left(rows: Span, chunk: Chunk) -> Held:
+            return tile or side.tile(self.builder, here.indices, here.panels.get("left"), rows, chunk)
+
+        return mask_panel(self.builder, comparison, left, here.rows, chunks, self.plan.rows)
 
     def _steps(self, inner: str, here: _Here) -> None:
         """The loop over K with others inside of it: the sums of all their tiles rest between its turns."""
@@ -309,6 +326,9 @@ class _Nest:
                 for name, side in self.sides.items()
             )
             columns, depth = here.columns.size, chunk.span.size
+            masks = here.masks
+            if masks is None:
+                masks = self._masks(here, (chunk,), a)
             rows = depth if structure is None else depth.grouped(structure.kept, structure.group)
             builder.product(
                 a.full(here.rows.size, depth),
@@ -318,6 +338,7 @@ class _Nest:
                 turned,
                 chunk.number,
                 values=kernel.arithmetic.values,
+                mask=None if masks is None else masks.mask(here.rows, chunk),
                 structure=None if structure is None else (structure, indices[0].full(rows, columns)),
             )
         return acc

@@ -10,7 +10,7 @@ from .matmul_candidates import Candidates
 from .matmul_plan import Rest
 from .matmul_problem import MatmulProblem, Operand
 from .rates import Column
-from .search import aligned, where
+from .search import aligned, ceil, where
 
 PARTIAL_BYTES = 4
 """Bytes of a sum that is not finished."""
@@ -77,6 +77,10 @@ def sram_bytes(
         double = double + one.held + where(one.steady, 0, one.chunk) + 2 * one.raw
         largest = np.maximum(largest, where(one.steady, 0, one.chunk))
     epilogue = problem.epilogue
+    if problem.comparison is not None:
+        left = c.of_way(["i" in way.left.whole for way in c.ways])
+        bits = where(left, problem.m, tile_m) * ceil(problem.k, 8)
+        single, double = single + aligned(bits), double + 2 * aligned(bits)
     size = strip * tile_n
     stored = size
     if gathered:

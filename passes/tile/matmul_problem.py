@@ -6,6 +6,7 @@ from ...isa.frozen import frozen
 from ...isa.matrix import Values
 from ...isa.structures import Structure
 from ..tile_rules import FREE, TileChoice
+from .comparison import Comparison
 
 
 @frozen
@@ -62,7 +63,7 @@ class MatmulProblem:
     """A product to be tiled: `batch` independent [m, k] by [k, n]. `choice` is what a recipe forces; operands
     may be held over loops that do not index them if `hold`. `left_values`: what the left operand of a packed mode
     holds. Pieces of k are multiples of `grain`, and of n of `output_grain`: fewer elements are no whole byte, or no
-    whole group of the `structure` of the right operand."""
+    whole group of the `structure` of the right operand. A `comparison` finds what of the left one is skipped."""
 
     batch: int
     m: int
@@ -79,3 +80,4 @@ class MatmulProblem:
     grain: int = 1
     output_grain: int = 1
     structure: Structure | None = None
+    comparison: Comparison | None = None

@@ -126,7 +126,16 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
     for operand, times, across in ((left, left_times, turns["i"]), (right, right_times, turns["j"])):
         if not operand.resident:
             instructions = instructions + times * across * turns["k"] * (1 + operand.passes)
-    products = rates.products(problem.mode, problem.left_values, problem.structure)
+    comparison, copies = problem.comparison, np.maximum(loads[1], stores[1])
+    if comparison is None:
+        products = rates.products(problem.mode, problem.left_values, problem.structure)
+    else:
+        products = rates.masked(problem.mode, comparison)
+        # What is kept of the left operand is found as often as it is walked over; the SX engine counts beside copies.
+        vector = vector + left_times * total(rates.vector, (m, c.m), (k, c.k))[tile]
+        copies = np.maximum(copies, left_times * total(rates.counting, (m, c.m), (k, c.k))[tile])
+        first = first + distinct(rates.vector, c.m, c.k) + distinct(rates.counting, c.m, c.k)
+        instructions = instructions + 3 * left_times * turns["i"] * turns["k"]
     array = batch * total(products, (m, c.m), (n, c.n), (k, c.k))[tile]
     panels = (
         panels_of(c, left, "i", m, left_times * left_once[0][tile], left_times, array / turns["j"]),
@@ -149,7 +158,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
         array=array,
         channel=loads[0] + stores[0],
         vector=vector,
-        copies=np.maximum(loads[1], stores[1]),
+        copies=copies,
         serial=first[tile] + last + rates.start,
         stall=stall,
         instructions=instructions,

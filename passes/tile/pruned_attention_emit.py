@@ -12,6 +12,7 @@ from ...isa.errors import CapacityError
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.matrix import MatrixMode
+from ...isa.row_packing import RowPacking
 from .attention_emit import ZERO, AttentionEmission, Block, Piece
 from .attention_graph import Graph
 from .attention_plan import AttentionPart, AttentionPlan
@@ -209,9 +210,8 @@ class PrunedEmission(AttentionEmission):
         """The mask of a product, whose rows the array gathers from as wide a window as it can."""
         machine = self.kernel.scope.machine
         width = machine.matrix.columns if masked == "result" else int(machine.matrix.depths[mode.code])
-        window = machine.sparse.window
-        full, rest = divmod(columns.limit, window)
-        limit = rows.limit * (full * -(-window // width) + -(-rest // width))
+        packing = RowPacking.of(machine, width)
+        limit = packing.most(rows.limit, columns.limit)
         if limit > MAXIMUM_EXTENT:
             raise CapacityError("rows of the array that a mask packs into", limit, MAXIMUM_EXTENT)
-        return Mask(masked, bits.full(rows.size, columns.size), window, width, limit)
+        return Mask(masked, bits.full(rows.size, columns.size), packing, limit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil as whole
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from ...isa.columns import ceiling
 from ...isa.fields import ACC_BIT
 from ...isa.formats import Format
-from ...isa.instructions import LoadBlock, Product, StructuredProduct, VectorPass
+from ...isa.instructions import LoadBlock, MaskedProduct, Pack, Product, StructuredProduct, VectorPass
+from ...isa.instructions.masked_product import LEFT
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.machine import Machine
 from ...isa.matrix import MODE_BITS, MatrixMode, Values
 from ...isa.structures import Structure
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 Column = NDArray[np.int64]
 
@@ -98,6 +102,34 @@ class Rates:
             return self.product(mode, *sizes, left=left, structure=structure)
 
         return cost
+
+    def masked(self, mode: str, comparison: Comparison) -> TileCost:
+        """Array cycles of products [m, k] by [k, n] of what a comparison is reckoned to leave of the left operand, of
+        columns of (m, n, k)."""
+
+        def cost(*sizes: Column) -> Column:
+            return self._once(self._masked, sizes, mode, comparison)
+
+        return cost
+
+    def _masked(self, m: Column, n: Column, k: Column, mode: str, comparison: Comparison) -> Column:
+        fields = {"m": m, "n": n, "k": k, "packed": comparison.expected_rows(m, k)}
+        record = MaskedProduct(
+            mode=MatrixMode.parse(mode).code,
+            acc=ACC_BIT,
+            masked=LEFT,
+            window=comparison.packing.window,
+            width=comparison.packing.width,
+            **fields,
+        )
+        return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
+
+    def counting(self, rows: Column, columns: Column) -> Column:
+        """Cycles of counting what rows x columns bits pack into."""
+        return self._once(self._counting, (rows, columns))
+
+    def _counting(self, rows: Column, columns: Column) -> Column:
+        return np.asarray(Pack(rows=rows, columns=columns).cost(self.machine).busy, dtype=np.int64)
 
     def copies(self, pitch: int, width: float, turned: bool = False) -> TileCost:
         """`copy`, of columns of (rows, columns): two rows, channel cycles and engine cycles."""

@@ -215,13 +215,20 @@ def transfer_cycles(bursts, accesses, bytes_per_cycle):
     return cycles
 
 
-def parts_of(mask, window, width):
-    """The rows of a mask cut into parts of at most `width` kept columns, each of one window: (row, columns)."""
-    for row, kept in enumerate(mask):
-        for start in range(0, len(kept), window):
-            columns = [column for column in range(start, min(start + window, len(kept))) if kept[column]]
-            for first in range(0, len(columns), width):
-                yield row, columns[first : first + width]
+def parts_of(mask, window, width, height=1):
+    """A mask cut into parts of at most `width` kept places, each of one window of `height` rows: lists of (row,
+    column)."""
+    rows, columns = mask.shape
+    for top in range(0, rows, height):
+        for start in range(0, columns, window):
+            places = [
+                (row, column)
+                for row in range(top, min(top + height, rows))
+                for column in range(start, min(start + window, columns))
+                if mask[row, column]
+            ]
+            for first in range(0, len(places), width):
+                yield places[first : first + width]
 
 
 def radix_selection_cycles(columns, elements_per_cycle):
@@ -359,21 +366,22 @@ def test_cycles_of_a_packed_mode_go_with_the_bits_of_a(values, turns, m, n, k):
 
 
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("height", [1, 3])
 @pytest.mark.parametrize("masked", ["result", "left"])
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
-def test_a_masked_product_takes_the_rows_that_its_mask_packs_into(m, n, k, masked, density):
+def test_a_masked_product_takes_the_rows_that_its_mask_packs_into(m, n, k, masked, height, density):
     machine = machine_with(4, 3, 1, "pipelined_ws")
     a, b = operands(m, n, k)
     left = masked == "left"
     mask = np.random.default_rng(m * n * k).random((m, k if left else n)) < density
     width = 4 if left else 3
     # The array holds what a part has chosen: rows of b for kept values of a, columns of b for kept results.
-    result, parts = np.zeros((m, n), dtype=np.int64), list(parts_of(mask, 6, width))
-    for row, kept in parts:
+    result, parts = np.zeros((m, n), dtype=np.int64), list(parts_of(mask, 6, width, height))
+    for row, column in (place for part in parts for place in part):
         if left:
-            result[row] += a[row, kept] @ b[kept]
+            result[row] += a[row, column] * b[column]
         else:
-            result[row, kept] = a[row] @ b[:, kept]
+            result[row, column] = a[row] @ b[:, column]
     np.testing.assert_array_equal(result, np.where(mask, a, 0) @ b if left else np.where(mask, a @ b, 0))
     streamed = np.zeros((len(parts), width if left else k), dtype=np.int64)
     held = np.zeros((streamed.shape[1], n if left else width), dtype=np.int64)

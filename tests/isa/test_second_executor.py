@@ -280,10 +280,12 @@ class SecondExecutor:
 
     def sx_pack(self, v, queue):
         total = 0
-        for row in range(v["rows"]):
+        for first in range(0, v["rows"], v["height"]):
+            strip = range(first, min(first + v["height"], v["rows"]))
             for start in range(0, v["columns"], v["window"]):
                 window = range(start, min(start + v["window"], v["columns"]))
-                total += math.ceil(sum(self.bit(v, row, column) for column in window) / v["width"])
+                kept = sum(self.bit(v, row, column) for row in strip for column in window)
+                total += math.ceil(kept / v["width"])
         self.write(self.place(v["count"]), "i32", total)
 
     def sx_gather(self, v, queue):

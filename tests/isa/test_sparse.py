@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from attnc.isa.errors import Fault
 from attnc.isa.fields import ACC_BIT
 from attnc.isa.formats import Format
 from attnc.isa.instructions import MaskedProduct, Pack, Top
-from attnc.isa.instructions.sparse import sub_rows
 from attnc.isa.machine import load_machine
 from attnc.isa.matrix import MatrixMode
+from attnc.isa.row_packing import RowPacking
 from attnc.isa.state import State
 
 EDGE = load_machine("edge")
@@ -50,8 +52,21 @@ def test_more_than_there_are_keep_all(state):
 def test_rows_are_cut_within_windows():
     mask = np.array([[1, 1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]], np.bool_)
     # Windows of four: three kept and one kept, in parts of two.
-    assert sub_rows(mask, 4, 2) == 2 + 1
-    assert sub_rows(mask, 7, 32) == 1
+    assert RowPacking(4, 2).count(mask) == 2 + 1
+    assert RowPacking(7, 32).count(mask) == 1
+
+
+def test_rows_of_a_mask_share_rows_of_the_array_where_a_machine_can():
+    mask = np.array([[1, 1, 1, 0, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 1]], np.bool_)
+    # Strips of two rows: four and one kept, then none and one.
+    assert RowPacking(4, 2, 2).count(mask) == (2 + 1) + (0 + 1)
+    assert RowPacking(4, 2, 3).count(mask) == 2 + 1
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 9), st.integers(1, 9), st.integers(1, 5))
+def test_a_mask_that_keeps_all_packs_into_the_most_rows(rows, columns, window, width, height):
+    packing = RowPacking(window, width, height)
+    assert packing.count(np.ones((rows, columns), np.bool_)) == packing.most(rows, columns)
 
 
 def masked(packed, **fields):
@@ -104,6 +119,7 @@ def test_fewer_rows_than_the_mask_packs_into_are_a_fault(state):
     [
         (masked(2, width=31), "the width is not that of the array"),
         (masked(2, window=129), "a window has 1 to 128 columns"),
+        (masked(2, height=2), "a window has 1 to 1 rows"),
         (masked(2, mask=ACC_BIT), "the mask stands in ACC"),
         (Pack(mask=0, count=64, rows=1, columns=1, window=1, width=0), "the width is 0"),
         (Top(values=0, format=Format.I8.code, mask=64, rows=1, columns=1, keep=1), "ranked as f32 or i32"),

@@ -10,6 +10,7 @@ from attnc.passes.attention_rules import KEYS
 from attnc.passes.few_bit_options import FewBitOptions
 from attnc.passes.precisions import PRECISIONS
 from attnc.passes.schedule_options import ScheduleOptions
+from attnc.passes.sparsity_rules import SparsityRule
 from attnc.passes.structure_rules import PruneRule
 from attnc.passes.tile_rules import TileChoice
 from attnc.passes.token_rules import TokenRule
@@ -57,6 +58,7 @@ def test_every_key_is_told() -> None:
     assert keys("[[tokens]]") == names(TokenRule)
     assert keys("[[attention]]") == list(KEYS)
     assert keys("[[prune]]") == names(PruneRule)
+    assert keys("[[sparsity]]") == names(SparsityRule)
     assert keys("[[tile]]") == ["match", *names(TileChoice)]
 
 
