@@ -471,13 +471,10 @@ class Generator:
         }
         self.builder.append("ld.gather" if load else "st.scatter", 0 if load else 1, fields)
 
-    def product(self):
-        transpose = self.pick(0, 1)
-        if self.pick(0, 1):
-            self.packed_product()
-            return
-        number, mode, acc = ("i8", 3, 0) if self.pick(0, 1) else ("f32", 0, 512)
-        fields = {
+    def operands(self, number):
+        """Fields of a product of int8 or float32 numbers."""
+        mode, acc = {"i8": (3, 0), "f32": (0, 512)}[number]
+        return {
             "mode": mode,
             "acc": ACC_BIT + acc,
             "a": self.inside(number),
@@ -489,9 +486,16 @@ class Generator:
             "a_stride": 32,
             "b_stride": 32,
             "accumulate": self.pick(0, 1),
-            "transpose_b": transpose,
         }
-        self.builder.append("mx.product", 2, fields)
+
+    def number(self):
+        return ("f32", "i8")[self.pick(0, 1)]
+
+    def product(self):
+        if self.pick(0, 1):
+            self.packed_product()
+            return
+        self.builder.append("mx.product", 2, {**self.operands(self.number()), "transpose_b": self.pick(0, 1)})
 
     def packed_product(self):
         mode = self.pick(4, 6)
@@ -514,50 +518,21 @@ class Generator:
         self.builder.append("mx.product", 2, fields)
 
     def masked_product(self):
-        left = self.pick(0, 1)
-        number, mode, acc, depth = ("i8", 3, 0, 32) if self.pick(0, 1) else ("f32", 0, 512, 4)
+        left, number = self.pick(0, 1), self.number()
         fields = {
-            "mode": mode,
-            "acc": ACC_BIT + acc,
-            "a": self.inside(number),
-            "b": self.inside(number),
-            "m": self.extent(),
-            "n": self.extent(),
-            "k": self.extent(),
-            "acc_stride": 32,
-            "a_stride": 32,
-            "b_stride": 32,
-            "accumulate": self.pick(0, 1),
             "mask": self.inside("i8"),
             "mask_stride": 8,
             "masked": left,
             "packed": 16,
             "window": self.pick(1, 9),
-            "width": depth if left else 32,
+            "width": {"i8": 32, "f32": 4}[number] if left else 32,
         }
-        self.builder.append("mx.masked", 2, fields)
+        self.builder.append("mx.masked", 2, {**self.operands(number), **fields})
 
     def structured_product(self):
-        number, mode, acc = ("i8", 3, 0) if self.pick(0, 1) else ("f32", 0, 512)
         kept, group = ((1, 0), (1, 1), (2, 1), (1, 2), (2, 2), (4, 2))[self.pick(0, 5)]
-        fields = {
-            "mode": mode,
-            "acc": ACC_BIT + acc,
-            "a": self.inside(number),
-            "b": self.inside(number),
-            "m": self.extent(),
-            "n": self.extent(),
-            "k": self.extent(),
-            "acc_stride": 32,
-            "a_stride": 32,
-            "b_stride": 32,
-            "accumulate": self.pick(0, 1),
-            "indices": self.inside("i8"),
-            "indices_stride": self.pick(4, 8),
-            "kept": kept,
-            "group": group,
-        }
-        self.builder.append("mx.structured", 2, fields)
+        fields = {"indices": self.inside("i8"), "indices_stride": self.pick(4, 8), "kept": kept, "group": group}
+        self.builder.append("mx.structured", 2, {**self.operands(self.number()), **fields})
 
     def sparse(self):
         mask = {"mask": self.inside("i8"), "mask_stride": 8, "rows": self.extent(), "columns": self.pick(1, 8)}
