@@ -65,6 +65,10 @@ def polarized(heads: int, tokens: int, removed: float) -> np.ndarray:
 
 TOKENS = [{"before": f"encoder.{layer}", "keep": keep} for layer, keep in ((3, 0.7), (6, 0.49), (9, 0.343))]
 
+CASCADE = [{**rule, "by": "cascade"} for rule in TOKENS]
+HEADS = [{"before": f"encoder.{layer}", "keep": keep} for layer, keep in ((4, 0.67), (8, 0.34))]
+"""Of DeiT-tiny's three heads two, then one."""
+
 TECHNIQUES = (
     Technique("ViTCoD, 90 % removed", DEIT, form("bitmap"), "attention 6.8x Sanger", lambda: polarized(3, 197, 0.90)),
     Technique(
@@ -82,6 +86,15 @@ TECHNIQUES = (
     Technique("Sanger, above 0.008", DEIT, form("sanger:theta=0.008"), "core 3-10x, layer 1.2-1.65x (its simulator)"),
     Technique("Energon, 2 and 4 bits", DEIT, form("energon"), "1.7x SpAtten"),
     Technique("top-k, 32", DEIT, form("topk:32"), "linear in tokens"),
+    Technique("SpAtten, cascade of tokens", DEIT, {"tokens": CASCADE}, "DRAM bytes 1.8x (BERT) to 3.8x (GPT-2)"),
+    Technique("SpAtten, cascade of heads", DEIT, {"heads": HEADS}, "DRAM bytes 1.1x"),
+    Technique("SpAtten, local values, 32", DEIT, form("values:32"), "part of 10x DRAM bytes"),
+    Technique(
+        "SpAtten, tokens, heads, values",
+        DEIT,
+        {"tokens": CASCADE, "heads": HEADS, **form("values:32")},
+        "DRAM bytes 10x, with few bits (GPT-2)",
+    ),
     Technique("SALO: window and global", BERT, form("window:64,global:1"), "linear in tokens"),
     Technique("BigBird: + random blocks", BERT, form("window:32,global:16,random:2,size=32"), "linear in tokens"),
     Technique("SimA", BERT, form("sima"), "16x fewer multiplications at n = 16 d"),

@@ -69,6 +69,7 @@ PASSES = {
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "skip-zeros": "precision.sparsify:SkipZeros",
+    "split-keys": "attention.split_keys:SplitKeys",
     "split-products": "attention.split_products:SplitProducts",
     "split-rotary": "graph.recognize.rotary:SplitRotary",
     "split-ternary": "precision.split_ternary:SplitTernary",

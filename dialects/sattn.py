@@ -40,6 +40,7 @@ from .elements import PACKED, Element, element_type, is_float, is_packed, shape_
 from .forms.bitmap import Bitmap
 from .forms.dense import Dense
 from .forms.form import Tokens
+from .forms.progressive import Progressive
 from .forms.pruning import Pruning
 from .forms.registry import Union
 from .forms.work import Extents, Work
@@ -96,6 +97,12 @@ class FormAttr(Data[tuple[Union, ...]], SpacedOpaqueSyntaxAttribute):
         return first if isinstance(first, Pruning) else None
 
     @property
+    def progressive(self) -> Progressive | None:
+        """The form of all heads that takes keys by their high and low bits; None where they have others."""
+        first = self.data[0].forms[0]
+        return first if isinstance(first, Progressive) else None
+
+    @property
     def text(self) -> str:
         """The forms as a person reads them."""
         return "; ".join(map(str, self.data))
@@ -134,6 +141,10 @@ class AttentionOp(NnOperation):
     and `fill` say; a row to which it shows nothing gives zeros, NaN where `empty_row` is `nan`. i1 `pattern`
     [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows. What a pruning (`forms.pruning`) does not keep is
     absent likewise, or has weights of zero after the softmax; `q_scale` and `k_scale` apply to predicted scores too.
+
+    The form progressive goes with int8 queries and keys. Without `k_low`, k is whole; with it, k holds the high bits
+    and `k_low`, of its shape, the low ones, from 0 up: the whole key, which `k_scale` brings back, is
+    k 2^low_bits + k_low.
 
     int8 operands carry their dequantization factors, f32: `q_scale` [B, H, Lq, 1] and `k_scale` [B, Hkv, Lk, 1] for the
     scores, `v_scale` [B, Hkv, 1, Dv] for the output, each or its broadcastable reduction to extents of 1. Probabilities
@@ -186,6 +197,7 @@ class AttentionOp(NnOperation):
     v_offset = opt_operand_def(tensors_of(i32))
     q_offset = opt_operand_def(tensors_of(i32))
     k_offset = opt_operand_def(tensors_of(i32))
+    k_low = opt_operand_def(tensors_of(i8, *PACKED))
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
     p_levels = prop_def(INTEGER, default_value=integer(0))
     v_zero_point = prop_def(INTEGER, default_value=integer(0))
@@ -209,7 +221,8 @@ class AttentionOp(NnOperation):
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
         " (`p_thresholds` $p_thresholds^ `:` type($p_thresholds))? (`p_levels` $p_levels^)?"
         " (`v_offset` $v_offset^ `:` type($v_offset))? (`q_offset` $q_offset^ `:` type($q_offset))?"
-        " (`k_offset` $k_offset^ `:` type($k_offset))? (`v_zero_point` $v_zero_point^)?"
+        " (`k_offset` $k_offset^ `:` type($k_offset))? (`k_low` $k_low^ `:` type($k_low))?"
+        " (`v_zero_point` $v_zero_point^)?"
         " (`key_block` $key_block^)? (`form` $form^)? (`weights` $weights^)? `scale` $scale"
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
         " (`bounded` $bounded^)? (`empty_row` $empty_row^)?"
@@ -242,6 +255,7 @@ class AttentionOp(NnOperation):
         v_offset: Value | None = None,
         q_offset: Value | None = None,
         k_offset: Value | None = None,
+        k_low: Value | None = None,
         v_zero_point: int = 0,
         key_block: int = 0,
         form: Sequence[Union] = (DENSE,),
@@ -250,8 +264,8 @@ class AttentionOp(NnOperation):
         importance: bool = False,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
-        given = (mask, pattern, q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
-        optional = [None if x is None else SSAValue.get(x) for x in given]
+        factors = (q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
+        optional = [None if x is None else SSAValue.get(x) for x in (mask, pattern, *factors, k_low)]
         if element is None:
             element = element_type(queries) if is_float(element_type(queries)) else f32
         along, across = (3, 2) if is_packed(element_type(values)) else (2, 3)
@@ -372,13 +386,19 @@ class AttentionOp(NnOperation):
         return "weights of a key_block" if self.key_block.value.data else None
 
     def of_form(
-        self, form: Sequence[Union], pattern: SSAValue | None, mask: SSAValue | None, empty_row: EmptyRow
+        self,
+        form: Sequence[Union],
+        pattern: SSAValue | None,
+        mask: SSAValue | None,
+        empty_row: EmptyRow,
+        planes: tuple[SSAValue, SSAValue] | None = None,
     ) -> AttentionOp:
-        """The same attention of another form and mask, without a `key_block`: what a pattern shows is in one piece."""
-
+        """The same attention of another form and mask, without a `key_block`: what a pattern shows is in one piece.
+        With `planes`, of keys by their high and low bits."""
+        k, k_low = (self.k, self.k_low) if planes is None else planes
         return AttentionOp(
             self.q,
-            self.k,
+            k,
             self.v,
             mask,
             scale=self.scale.value.data,
@@ -399,6 +419,7 @@ class AttentionOp(NnOperation):
             v_offset=self.v_offset,
             q_offset=self.q_offset,
             k_offset=self.k_offset,
+            k_low=k_low,
             v_zero_point=self.v_zero_point.value.data,
             form=form,
             pattern=pattern,
@@ -426,6 +447,7 @@ class AttentionOp(NnOperation):
             if reason is not None:
                 raise VerifyException(reason)
         self._verify_pruning()
+        self._verify_progressive()
         shown = any(isinstance(part, Bitmap) for form in forms for part in form.forms)
         if shown != (self.pattern is not None):
             raise VerifyException("the operand `pattern` comes with the form bitmap, and only with it")
@@ -441,6 +463,30 @@ class AttentionOp(NnOperation):
         reason = self.no_pruning
         if reason is not None:
             raise VerifyException(f"the form {self.form.text} does not go with {reason}")
+
+    def _verify_progressive(self) -> None:
+        """Keys by their high and low bits come with the form that takes them so."""
+        form = self.form.data[0].forms[0]
+        if any(isinstance(part, Progressive) for union in self.form.data for part in union.forms):
+            if len(self.form.data) > 1:
+                raise VerifyException(f"the form {form} is that of all heads")
+            if self.no_progress is not None:
+                raise VerifyException(f"the form {form} does not go with {self.no_progress}")
+        elif self.k_low is not None:
+            raise VerifyException("k_low comes with the form progressive only")
+        if self.k_low is not None and shape_of(self.k_low) != shape_of(self.k):
+            raise VerifyException(f"k_low is {shapes.dims(shape_of(self.k_low))}, k is {shapes.dims(shape_of(self.k))}")
+
+    @property
+    def no_progress(self) -> str | None:
+        """Why keys of this attention cannot be taken by their high and low bits; None where they can."""
+        if element_type(self.q) != i8 or (self.k_low is None and element_type(self.k) != i8):
+            return "queries and keys that are not int8 (--precision int8 makes them so)"
+        if self.p_scale is not None or self.p_thresholds is not None:
+            return "levels of probabilities that the model fixes"
+        if self.q_offset is not None or self.k_offset is not None:
+            return "queries or keys that have a zero point"
+        return "a cap of the scores" if self.softcap is not None else None
 
     @property
     def no_pruning(self) -> str | None:
@@ -478,9 +524,9 @@ class AttentionOp(NnOperation):
         if self.causal is not None:
             reach = np.arange(1, queries + 1) + self.causal_offset.value.data
         visible = KeyRuns.one_each(keys, np.zeros(queries, np.int64), reach)
-        pruning = self.form.pruning
-        if pruning is not None:
-            return (pruning.work(visible, extents),) * heads
+        by_scores = self.form.pruning or self.form.progressive
+        if by_scores is not None:
+            return (by_scores.work(visible, extents),) * heads
         runs = (visible,) if self.form.is_dense else self.runs(pattern)
         assert runs is not None, "a form of an attention is a pruning, or patterns"
         found = [Work.of_runs(each if each is visible else each.intersection(visible), extents) for each in runs]

@@ -39,6 +39,7 @@ from xdsl.irdl import (
     irdl_attr_definition,
     irdl_op_definition,
     operand_def,
+    opt_operand_def,
     opt_prop_def,
     prop_def,
     region_def,
@@ -481,24 +482,42 @@ class ForOp(DirectOperation):
 class CopyOp(TileOperation):
     """A strided block copied between DRAM and a chip memory, element by element, up to four dimensions.
 
-    A stride of zero on the source repeats it; on-chip to on-chip is a pass, DRAM to DRAM does not exist.
+    A stride of zero on the source repeats it; on-chip to on-chip is a pass, DRAM to DRAM does not exist. Of a load with
+    a `count`, an i32 on chip, the outermost extent is what that holds when it runs, at most the extent that is written.
 
     `tile.copy %0<64 * d0 [64, 32] [128, 1]> to %1<0 [64, 32] [32, 1]>`
+    `tile.copy %0<0 [64, 32] [128, 1]> to %1<0 [64, 32] [32, 1]> count %2<0 [1] [1]>`
     """
 
     name = "tile.copy"
     source = operand_def(BufferType)
     target = operand_def(BufferType)
     source_access = prop_def(AccessAttr)
+    count = opt_operand_def(BufferType)
     target_access = prop_def(AccessAttr)
+    count_access = opt_prop_def(AccessAttr)
 
-    def __init__(self, source: SSAValue, source_access: Access, target: SSAValue, target_access: Access) -> None:
-        properties = {"source_access": AccessAttr(source_access), "target_access": AccessAttr(target_access)}
-        super().__init__(operands=[source, target], properties=properties)
+    def __init__(
+        self,
+        source: SSAValue,
+        source_access: Access,
+        target: SSAValue,
+        target_access: Access,
+        count: Place | None = None,
+    ) -> None:
+        properties: dict[str, Attribute | None] = {
+            "source_access": AccessAttr(source_access),
+            "target_access": AccessAttr(target_access),
+            "count_access": None if count is None else AccessAttr(count.access),
+        }
+        super().__init__([source, target, *(() if count is None else (count.buffer,))], properties)
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
-        return ((self.source, self.source_access.data), (self.target, self.target_access.data))
+        own = ((self.source, self.source_access.data), (self.target, self.target_access.data))
+        if self.count is None or self.count_access is None:
+            return own
+        return (*own, (self.count, self.count_access.data))
 
     @property
     def is_load(self) -> bool:
@@ -516,13 +535,19 @@ class CopyOp(TileOperation):
             raise VerifyException("source and target of a copy have the same sizes")
         if self.source_access.data.rank > 4:
             raise VerifyException("a copy has at most four dimensions")
+        if self.count is not None and self.count_access is not None:
+            _verify_words(self.count, self.count_access.data)
+            sizes = self.source_access.data.sizes
+            if not self.is_load or not sizes or sizes[0].constant is None:
+                raise VerifyException("a count is that of a load whose outermost extent is fixed")
 
     @classmethod
     def parse(cls, parser: Parser) -> CopyOp:
         source, source_access = _parse_place(parser)
         parser.parse_keyword("to")
         target, target_access = _parse_place(parser)
-        op = cls(source, source_access.data, target, target_access.data)
+        count = _parse_operand(parser) if parser.parse_optional_keyword("count") is not None else None
+        op = cls(source, source_access.data, target, target_access.data, count)
         op.attributes |= parser.parse_optional_attr_dict()
         return op
 
@@ -531,6 +556,9 @@ class CopyOp(TileOperation):
         _print_place(printer, self.source, self.source_access.data)
         printer.print_string(" to ")
         _print_place(printer, self.target, self.target_access.data)
+        for buffer, access in self.places[2:]:
+            printer.print_string(" count ")
+            _print_place(printer, buffer, access)
         _tail(self, printer)
 
 

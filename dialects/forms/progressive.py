@@ -1,13 +1,14 @@
-"""High bits of the keys first, low bits where they are needed (Wang et al., 2021, SpAtten, arXiv 2012.09852: progressive
-quantization)."""
+"""High bits of the keys first, low bits where they are needed: progressive quantization (Wang et al., 2021, SpAtten,
+arXiv 2012.09852)."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ...isa.frozen import frozen
 from .form import Form
-from .pruning import Lanes, Node, probability
+from .pruning import Lanes, Node
 from .work import Extents, Macs, Product, Work, products
 
 if TYPE_CHECKING:
@@ -38,9 +39,13 @@ class Progressive(Form):
     def again(self, lanes: Lanes[Node], score: Node) -> Node:
         """Which scores [..., queries, keys] are made again: those that are not hidden in rows without a great
         probability."""
-        greatest = lanes.reduce("max", probability(lanes, score))
-        flat = lanes.apply("lt", greatest, lanes.immediate(self.threshold))
-        return lanes.apply("and", lanes.apply("gt", score, lanes.immediate(float("-inf"))), flat)
+        flat = lanes.apply("lt", self.greatest(lanes, score), lanes.immediate(self.threshold))
+        return lanes.apply("and", lanes.apply("gt", score, lanes.immediate(-math.inf)), flat)
+
+    def greatest(self, lanes: Lanes[Node], score: Node) -> Node:
+        """The greatest probability of each row: that of its greatest score."""
+        raw = lanes.apply("exp", lanes.apply("sub", score, lanes.reduce("max", score)))
+        return lanes.apply("div", lanes.immediate(1.0), lanes.reduce("sum", raw))
 
     def work(self, shown: KeyRuns, extents: Extents) -> Work:
         """What the form asks of one head whose masks show these keys: products with the high bits of all of them, and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from xdsl.ir import Operation, SSAValue
@@ -10,6 +10,7 @@ from xdsl.ir import Operation, SSAValue
 from .. import sattn
 from ..constants import Array, ConstantStore
 from ..elements import dtype_of, element_type, is_float
+from ..forms.progressive import Progressive
 from ..forms.pruning import NumpyLanes, to_levels
 from ..nn import EmptyRow
 from .nn import Semantics, lanes, product, softmax, stored
@@ -91,6 +92,8 @@ def _all_scores(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[Arra
         scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
         return _masked(op, scores, operand(op.mask))
 
+    if op.form.progressive is not None:
+        return _progressive(op, arguments, op.form.progressive, keys, masked), None, None
     shown = product(arguments[0], keys.swapaxes(-1, -2))
     for offset, turned in ((operand(op.q_offset), False), (_shared(operand(op.k_offset), share), True)):
         if offset is not None:
@@ -109,6 +112,25 @@ def probabilities(op: sattn.AttentionOp, arguments: Sequence[Array]) -> Array:
     scores, *_ = _all_scores(op, arguments)
     with np.errstate(all="ignore"):
         return softmax(scores, 3, zero_nan=True)
+
+
+def _progressive(
+    op: sattn.AttentionOp,
+    arguments: Sequence[Array],
+    form: Progressive,
+    keys: Array,
+    masked: Callable[[Array], Array],
+) -> Array:
+    """The scores of the high bits of each key, or of all of them where the form asks for that."""
+    step, low = 1 << form.low_bits, _given(op, arguments, op.k_low)
+    if low is None:
+        high = keys >> form.low_bits
+        low = keys & np.int8(step - 1)
+    else:
+        high, low = keys, _repeated(low, op.extents[1] // op.extents[2])
+    of_high, of_low = (product(arguments[0], part.swapaxes(-1, -2)) for part in (high, low))
+    first, all_bits = masked(of_high * step), masked(of_high * step + of_low)
+    return np.where(form.again(NumpyLanes(), first), all_bits, first)
 
 
 def flips_of_weights(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ never written.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +22,7 @@ from ...isa.instructions.sparse import compacted, greatest
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, Values, multiply
 from ...isa.structures import Structure, named_rows, spread
-from ..affine_form import Access
+from ..affine_form import Access, Minimum
 from ..constants import ConstantStore
 from ..tile import (
     AllocOp,
@@ -209,7 +209,13 @@ class _Runner:
         _view(buffer.written, offset, sizes, place[1].strides)[...] = True
 
     def _copy(self, op: CopyOp, indices: tuple[int, ...], scope: _Scope) -> None:
-        source, target = op.places
+        source, target, *count = op.places
+        for place in count:
+            (number,) = self._read(place, indices, scope)
+            if not 0 <= number <= source[1].sizes[0].evaluate(indices):
+                raise Fault(f"a copy of {number} of {source[1].sizes[0]}")
+            sizes = (Minimum.of(int(number)), *source[1].sizes[1:])
+            source, target = ((buffer, replace(access, sizes=sizes)) for buffer, access in (source, target))
         self._write(target, indices, scope, self._read(source, indices, scope).copy())
 
     def _rows_by_index(self, op: GatherOp | ScatterOp, indices: tuple[int, ...], scope: _Scope) -> None:

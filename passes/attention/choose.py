@@ -15,6 +15,7 @@ from ...dialects import sattn
 from ...dialects.constants import Array, ConstantStore, RefAttr
 from ...dialects.context import CompilerContext
 from ...dialects.forms.form import Calibrated
+from ...dialects.forms.progressive import Progressive
 from ...dialects.forms.pruning import Pruning
 from ...dialects.key_runs import Bools
 from ...dialects.nn import EmptyRow
@@ -95,6 +96,10 @@ def _rewrite(
     refused = attention.no_pruning
     if refused is not None and any(isinstance(part, Pruning) for form in forms for part in form.forms):
         told = "leave it out by `match`, or give it a pattern"
+        raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}", told)
+    refused = attention.no_progress
+    if refused is not None and any(isinstance(part, Progressive) for form in forms for part in form.forms):
+        told = "leave it out by `match`, or give it another form"
         raise UsageError(f"{path_of(attention)}: attention form '{forms[0]}' does not go with {refused}", told)
     build = Builder.before(attention, store)
     pattern = _pattern(attention, heads, bits, build)

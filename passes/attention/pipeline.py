@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 from xdsl.passes import ModulePass
 
+from ...dialects.forms.progressive import Progressive
 from ..attention_rules import AttentionRule
 from ..graph.fold_constants import FoldConstants
 from ..graph.remove_unused import RemoveUnused
 from .choose import ChooseForms
 from .linear import LowerLinear
 from .recognize import RecognizePatterns
+from .split_keys import SplitKeys
 from .split_products import SplitProducts
 from .turn_operands import TurnOperands
 from .unfuse import UnfuseAttention
@@ -22,8 +24,10 @@ def attention(rules: Sequence[AttentionRule], fused: bool = True) -> tuple[Modul
     dense is written out where it is not to be `fused`."""
     asked = tuple(str(rule) for rule in rules if not rule.is_linear)
     chosen = (ChooseForms(asked),) if asked else ()
+    by_bits = any(isinstance(form, Progressive) for rule in rules for form in rule.form.forms)
+    split = (SplitKeys(), RemoveUnused()) if by_bits else ()
     unfused = () if fused else (UnfuseAttention(),)
-    return (*chosen, RecognizePatterns(), *unfused, RemoveUnused())
+    return (*chosen, *split, RecognizePatterns(), *unfused, RemoveUnused())
 
 
 def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:

@@ -56,9 +56,11 @@ class LowerTile(ModulePass):
         """Replace the operations in place; locations and stages are kept."""
         registers = cycle(range(EXTENT_REGISTERS))
         for old in list(op.walk()):
+            target = CompilerContext.of(ctx).target
             if isinstance(old, MaskedProductOp):
-                queue = CompilerContext.of(ctx).target.queue(Engine.MX).name
-                new = masked_templates(old, next(registers), queue)
+                new = masked_templates(old, next(registers), target.queue(Engine.MX).name)
+            elif isinstance(old, CopyOp) and old.count is not None:
+                new = counted_templates(old, next(registers), target.queue(Engine.LD).name)
             else:
                 lowered = _lower(old)
                 new = () if lowered is None else (lowered,)
@@ -74,8 +76,9 @@ class LowerTile(ModulePass):
             old.erase()
 
 
-def copy_template(op: CopyOp) -> InstructionOperation:
-    """`ld.block` or `st.block` of a copy; missing outer dimensions have one element."""
+def copy_template(op: CopyOp, outermost: int | None = None) -> InstructionOperation:
+    """`ld.block` or `st.block` of a copy; missing outer dimensions have one element. `outermost`: the outermost extent
+    as it stands in the instruction, where it is not the copy's."""
     form = buffer_type(op.source).format
     load = op.is_load
     dram, chip = (
@@ -87,12 +90,30 @@ def copy_template(op: CopyOp) -> InstructionOperation:
     in_row = form.packed and chip.rank > 0 and chip.strides[-1] == dram.strides[-1] == 1
     for axis, size in enumerate(chip.sizes, 4 - chip.rank):
         values[f"n{axis}"] = _row_bytes(size, form) if in_row and axis == 3 else size
+    if outermost is not None:
+        assert chip.rank > 1 or not in_row
+        values[f"n{4 - chip.rank}"] = outermost
     for side, access in (("dram", dram), ("chip", chip)):
         for axis, stride in enumerate(access.strides, 4 - access.rank):
             size = access.sizes[axis - 4 + access.rank]
             values[f"{side}_stride{axis}"] = 1 if in_row and axis == 3 else _stride(stride, size, form)
     addresses = [("dram", buffers[0], _bytes(dram.offset, form)), ("chip", buffers[1], _bytes(chip.offset, form))]
     return operation_class("ld.block" if load else "st.block")(addresses, values)
+
+
+def counted_templates(op: CopyOp, register: int, queue: str) -> tuple[InstructionOperation, ...]:
+    """`ld.block` of as many outermost parts as an extent register says, and before it in its queue the
+    `load.extent`."""
+    count, counted = op.places[2]
+    outermost = op.source_access.data.sizes[0].constant
+    assert outermost is not None
+    made = copy_template(op, -1 - register)
+    return _load_extent(count, counted, register, outermost, queue), made
+
+
+def _load_extent(buffer: SSAValue, access: Access, register: int, maximum: int, queue: str) -> InstructionOperation:
+    address = [("address", buffer, access.offset * Format.I32.bytes)]
+    return operation_class("load.extent")(address, {"register": register, "maximum": maximum}, queue=queue)
 
 
 def rows_template(op: GatherOp | ScatterOp) -> InstructionOperation:
@@ -146,11 +167,7 @@ def masked_templates(op: MaskedProductOp, register: int, queue: str) -> tuple[In
         "width": op.width.value.data,
         "height": op.height.value.data,
     }
-    load = operation_class("load.extent")(
-        [("address", packed, counted.offset * Format.I32.bytes)],
-        {"register": register, "maximum": op.limit.value.data},
-        queue=queue,
-    )
+    load = _load_extent(packed, counted, register, op.limit.value.data, queue)
     return load, operation_class("mx.masked")(addresses, values)
 
 

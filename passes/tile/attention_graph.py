@@ -155,6 +155,11 @@ class AttentionGraphs:
         shown = not self.op.form.is_dense and self.op.empty_row.data == EmptyRow.UNIFORM
         return shown or self.op.empty_row.data == EmptyRow.ZERO
 
+    @property
+    def scale(self) -> float:
+        """By what products of queries and keys with their factors are multiplied."""
+        return self.op.scale.value.data
+
     def score(self, make: Maker) -> int:
         """q k^T as the array left it, with its factors, scale, cap and masks; of a pattern, those shown."""
         b, factors = make.builder, self.factors
@@ -170,9 +175,8 @@ class AttentionGraphs:
         for factor in (factors.query, factors.key):
             if factor is not None:
                 score = b.apply("mul", score, make.stored(factor))
-        scale = self.op.scale.value.data
-        if scale != 1.0:
-            score = b.apply("mul", score, b.immediate(scale))
+        if self.scale != 1.0:
+            score = b.apply("mul", score, b.immediate(self.scale))
         if self.op.softcap is not None:
             cap = b.immediate(self.op.softcap.value.data)
             score = b.apply("mul", b.apply("tanh", divided(b, score, cap)), cap)

@@ -176,6 +176,10 @@ class TileBuilder:
         sizes, source_strides, target_strides = _merged(source.access, target.access)
         self._copy(source, target, sizes, source_strides, target_strides, stage)
 
+    def counted_copy(self, source: Place, target: Place, count: Place) -> None:
+        """Load as many outermost parts of a block as `count` holds; see `CopyOp`."""
+        self.insert(CopyOp(source.buffer, source.access, target.buffer, target.access, count))
+
     def _copy(
         self,
         source: Place,

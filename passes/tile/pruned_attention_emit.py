@@ -24,6 +24,7 @@ from .pruned_attention_graph import Levels
 from .tiles import hold
 
 if TYPE_CHECKING:
+    from ...isa.machine import Machine
     from .pruned_attention import PrunedAttentionLowering
 
 
@@ -207,11 +208,15 @@ class PrunedEmission(AttentionEmission):
         super().add_values(block, span, place, value, acc, index, stage, mask)
 
     def _mask(self, masked: str, bits: Held, rows: Span, columns: Span, mode: MatrixMode) -> Mask:
-        """The mask of a product, whose rows the array gathers from as wide a window as it can."""
-        machine = self.kernel.scope.machine
-        width = machine.matrix.columns if masked == "result" else int(machine.matrix.depths[mode.code])
-        packing = RowPacking.of(machine, width)
-        limit = packing.most(rows.limit, columns.limit)
-        if limit > MAXIMUM_EXTENT:
-            raise CapacityError("rows of the array that a mask packs into", limit, MAXIMUM_EXTENT)
-        return Mask(masked, bits.full(rows.size, columns.size), packing, limit)
+        return packed_mask(self.kernel.scope.machine, masked, bits, rows, columns, mode)
+
+
+def packed_mask(machine: Machine, masked: str, bits: Held, rows: Span, columns: Span, mode: MatrixMode) -> Mask:
+    """The mask of a product, whose rows the array gathers from as wide a window as it can. Raises CapacityError for one
+    of more rows than an instruction tells."""
+    width = machine.matrix.columns if masked == "result" else int(machine.matrix.depths[mode.code])
+    packing = RowPacking.of(machine, width)
+    limit = packing.most(rows.limit, columns.limit)
+    if limit > MAXIMUM_EXTENT:
+        raise CapacityError("rows of the array that a mask packs into", limit, MAXIMUM_EXTENT)
+    return Mask(masked, bits.full(rows.size, columns.size), packing, limit)

@@ -39,7 +39,7 @@ class Levels:
 
 
 @frozen
-class _Row:
+class Row:
     """Arithmetic on a whole row of scores, whose maximum is known."""
 
     builder: LaneGraphBuilder
@@ -95,7 +95,7 @@ class PrunedGraphs(AttentionGraphs):
 
     def _selected(self, make: Maker, form: Pruning) -> int:
         score, maximum = self._row(make)
-        return form.selected(_Row(make.builder, score, maximum), score)
+        return form.selected(Row(make.builder, score, maximum), score)
 
     def shown_weights(self) -> Graph:
         """From kept scores, their maximum and the bits of what is kept to weights and sums."""

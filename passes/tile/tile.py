@@ -41,6 +41,7 @@ from .greatest import GreatestLowering
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .norm_comparisons import expand_norm_comparisons
+from .progressive_attention import ProgressiveLowering
 from .pruned_attention import PrunedAttentionLowering
 from .rates import Rates, planned_for
 from .recompute import recompute_norms, reduce_apart
@@ -316,6 +317,8 @@ def _lowering_of(kernel: Kernel) -> type[Lowering]:
     anchor = kernel.anchor
     if isinstance(anchor, sattn.AttentionOp) and anchor.form.pruning is not None:
         return PrunedAttentionLowering
+    if isinstance(anchor, sattn.AttentionOp) and anchor.form.progressive is not None:
+        return ProgressiveLowering
     return LOWERINGS[kernel.kind]
 
 
