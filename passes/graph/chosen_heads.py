@@ -6,7 +6,7 @@ from __future__ import annotations
 from math import prod
 
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import Operation, SSAValue
+from xdsl.ir import Attribute, Operation, SSAValue
 from xdsl.rewriter import Rewriter
 
 from ...dialects import nn, sattn
@@ -91,7 +91,7 @@ class Chosen:
         self.op = made
 
 
-def _with(value: SSAValue, place: Axis, heads: int) -> tensor:
+def _with(value: SSAValue, place: Axis, heads: int) -> Attribute:
     shape = list(shape_of(value))
     shape[place.axis] = heads * place.inner
     return tensor(element_type(value), *shape)

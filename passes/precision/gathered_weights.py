@@ -8,7 +8,7 @@ from math import prod
 from xdsl.ir import SSAValue
 
 from ...dialects import nn
-from ...dialects.constants import derived_key
+from ...dialects.constants import Array, derived_key
 from ...dialects.elements import shape_of
 from ...isa.frozen import frozen
 from ..builder import Builder
@@ -46,7 +46,11 @@ class GatheredWeights:
         if store.shape(key) == shape:
             return key
         name = derived_key("reshape", key, shape="x".join(map(str, shape)))
-        return store.derive(name, lambda array: array.reshape(shape), key, shape=shape, dtype=store.dtype(key))
+
+        def shown(array: Array) -> Array:
+            return array.reshape(shape)
+
+        return store.derive(name, shown, key, shape=shape, dtype=store.dtype(key))
 
     def rows(self, build: Builder, matrix: SSAValue) -> SSAValue:
         """The rows of [groups * inner, width] that are gathered, [kept * inner, width]."""

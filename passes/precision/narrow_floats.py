@@ -84,10 +84,12 @@ def _narrow_constant(build: Builder, constant: nn.ConstantOp, element: Element) 
 
 def _narrow_key(build: Builder, key: str, element: Element) -> SSAValue:
     """A constant of the store in the narrow format."""
+
+    def narrowed(array: Array) -> Array:
+        return _in(element, array)
+
     name, shape, dtype = derived_key("cast", key, to=str(element)), build.store.shape(key), dtype_of(element)
-    return build.named_constant(
-        build.store.derive(name, lambda array: _in(element, array), key, shape=shape, dtype=dtype)
-    )
+    return build.named_constant(build.store.derive(name, narrowed, key, shape=shape, dtype=dtype))
 
 
 def _in(element: Element, array: Array) -> Array:

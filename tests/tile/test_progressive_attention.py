@@ -58,9 +58,10 @@ class Case:
     def arrays(self):
         """Queries of which some attend to few keys, and others to many."""
         random = np.random.default_rng(5)
-        q = random.integers(-127, 128, (self.batch, self.heads, self.queries, self.width)) * np.array([[0.02], [1]])[
-            random.integers(0, 2, self.queries)
-        ]
+        q = (
+            random.integers(-127, 128, (self.batch, self.heads, self.queries, self.width))
+            * np.array([[0.02], [1]])[random.integers(0, 2, self.queries)]
+        )
         right = (self.batch, self.groups, self.keys, self.width)
         return [q.astype(np.int8), *(random.integers(-127, 128, right).astype(np.int8) for _ in range(2))]
 
