@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .columns import Column, ceiling
 from .formats import Array
 from .frozen import frozen
 
@@ -38,6 +39,12 @@ class RowPacking:
         padded[:rows, :columns] = mask
         kept = padded.reshape(strips, self.height, windows, self.window).sum(axis=(1, 3), dtype=np.int64)
         return int((-(-kept // self.width)).sum())
+
+    def expected(self, rows: Column, columns: Column, share: float) -> Column:
+        """Into how many masks of rows x columns that keep a share are reckoned to go: in each piece of a mask half a
+        row of the array is not full."""
+        pieces = ceiling(rows, self.height) * ceiling(columns, self.window)
+        return np.asarray(np.ceil(share * rows * columns / self.width + pieces / 2), np.int64)
 
     def most(self, rows: int, columns: int) -> int:
         """Into how many a mask of so many rows and columns goes that keeps all."""

@@ -7,7 +7,9 @@ from typing import Any
 
 from ...isa.formats import Format
 from ...isa.frozen import frozen
+from ...isa.matrix import MatrixMode
 from ...isa.packed import packed_bytes
+from ...isa.row_packing import RowPacking
 from .arithmetic import Arithmetic
 from .attention_sight import Sight
 from .rates import Column
@@ -74,6 +76,18 @@ class Matrix:
 
 
 @frozen
+class Kept:
+    """What a pruning is thought to keep: a `share` of the scores, which are predicted in the modes `predicted`.
+    `scores` and `values` say how products of what is kept go into rows of the array; None where all scores are made.
+    """
+
+    share: float
+    predicted: tuple[MatrixMode, ...]
+    scores: RowPacking | None
+    values: RowPacking
+
+
+@frozen
 class AttentionProblem:
     """`batches` x `groups` key heads, each shared by `share` query heads.
 
@@ -81,8 +95,7 @@ class AttentionProblem:
     over the output. `visible` is the number of keys that query 0 sees at most (None: every query may see all).
     `masked` bytes an element are loaded with each tile of scores; the output's are `loaded` and `stored`. `key_block`:
     pieces of so many keys make the weights (0: the whole row does). `forms`: those that there are. `sweeps`: how often
-    the last makes the scores. `staggered`: steps overlap. `scored` and `valued`: the part of the products that is
-    thought to be left of the scores and of those with the values, where a mask leaves some out when they run.
+    the last makes the scores. `staggered`: steps overlap. `kept`: what a pruning is thought to keep of the scores.
     """
 
     batches: int
@@ -109,8 +122,7 @@ class AttentionProblem:
     forms: tuple[ScoreForm, ...]
     sweeps: int
     staggered: bool
-    scored: float = 1.0
-    valued: float = 1.0
+    kept: Kept | None = None
 
     @property
     def heads(self) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...isa.errors import CapacityError
+from ...isa.instructions.masked_product import RESULT
 from .arithmetic import Arithmetic
 from .attention_memory import memory_of
 from .attention_plan import AttentionDecision, AttentionPlan, AttentionProblem, Candidates, Matrix, ScoreForm
@@ -138,15 +139,19 @@ def _array(problem: AttentionProblem, rates: Rates, c: Candidates, seen: Any) ->
 
     key_width, value_width = np.full_like(c.rows, problem.key_width), np.full_like(c.rows, problem.value_width)
     queries, keys = (problem.queries, c.rows), (problem.keys, c.keys)
-    scores = total(made(problem.scoring), queries, keys, (problem.key_width, key_width))
-    scores = scores * where(c.form == ScoreForm.SWEEPS, problem.sweeps, 1)
-    values = total(
-        made(problem.valuing),
-        queries,
-        (problem.value_width, value_width),
-        keys,
-    )
-    scores, values = seen * scores * problem.scored, seen * values * problem.valued
+    depth, across = (problem.key_width, key_width), (problem.value_width, value_width)
+    scoring, valuing, predicted = made(problem.scoring), made(problem.valuing), np.zeros_like(c.rows)
+    kept = problem.kept
+    if kept is not None:
+        valuing = rates.masked(problem.valuing.mode.label, kept.values, kept.share)
+        if kept.scores is not None:
+            first, *later = (mode.label for mode in kept.predicted)
+            rounds = [rates.products(first), *(rates.masked(mode, kept.scores, kept.share, RESULT) for mode in later)]
+            predicted = sum((total(cost, queries, keys, depth) for cost in rounds), predicted)
+            scoring = rates.masked(problem.scoring.mode.label, kept.scores, kept.share, RESULT)
+    scores = total(scoring, queries, keys, depth) * where(c.form == ScoreForm.SWEEPS, problem.sweeps, 1)
+    values = total(valuing, queries, across, keys)
+    scores, values = seen * (predicted + scores), seen * values
     return scores.astype(np.int64) * problem.heads, values.astype(np.int64) * problem.heads
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...isa.columns import ceiling
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.lanes import LaneProgram
 from ...isa.machine import Machine
 from ...isa.matrix import MatrixMode
 from ...isa.row_packing import RowPacking
-from .rates import MAXIMUM_EXTENT, Column
+from .rates import MAXIMUM_EXTENT
 
 EXPECTED = 0.5
 """The part of the values that tilings are chosen for, since what is kept is known when the program runs: AccelTran's
@@ -44,10 +43,3 @@ class Comparison:
     def largest(self) -> int:
         """How many elements a tile of the operand may have: its rows of the array are counted in 16 bits."""
         return MAXIMUM_EXTENT * min(self.packing.width, self.packing.window)
-
-    def expected_rows(self, rows: Column, depth: Column) -> Column:
-        """Into how many rows of the array tiles of rows x depth are reckoned to pack: in each piece of a mask half a
-        row of the array is not full."""
-        packing = self.packing
-        pieces = ceiling(rows, packing.height) * ceiling(depth, packing.window)
-        return np.asarray(np.ceil(EXPECTED * rows * depth / packing.width + pieces / 2), np.int64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...isa.errors import CapacityError
 from ...isa.frozen import frozen
 from ..tile_rules import FREE, TileChoice
+from .comparison import EXPECTED
 from .matmul_candidates import Candidates, candidates
 from .matmul_edges import Bodies, Edges, best_ends, possible_edges
 from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, sram_bytes
@@ -130,7 +131,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
     if comparison is None:
         products = rates.products(problem.mode, problem.left_values, problem.structure)
     else:
-        products = rates.masked(problem.mode, comparison)
+        products = rates.masked(problem.mode, comparison.packing, EXPECTED)
         # What is kept of the left operand is found as often as it is walked over; the SX engine counts beside copies.
         vector = vector + left_times * total(rates.vector, (m, c.m), (k, c.k))[tile]
         copies = np.maximum(copies, left_times * total(rates.counting, (m, c.m), (k, c.k))[tile])

@@ -24,12 +24,14 @@ from ...dialects.key_runs import KeyRuns
 from ...isa.errors import CapacityError
 from ...isa.formats import Format
 from ...isa.instructions.sparse import SELECTION_PASSES
+from ...isa.row_packing import RowPacking
 from .attention import AttentionLowering, AttentionTiling
 from .attention_graph import Graph
 from .attention_plan import (
     AttentionDecision,
     AttentionPart,
     AttentionProblem,
+    Kept,
     Passes,
     ScoreForm,
 )
@@ -148,13 +150,18 @@ class PrunedAttentionLowering(AttentionLowering):
         kept += sum(levels.form.width * self.key_width + 4 for levels in self.levels.values()) / self.keys
         joined = Passes(pieces.count + rounds * predicted.count, max(pieces.kept, predicted.kept))
         passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])
+        machine = self.scope.machine
         left = min(1.0, pruning.keep / self.keys) if pruning.keep else EXPECTED
         return replace(
             problem,
             passes=passes,
             over_rows=Passes(count, kept),
-            scored=left if rounds else 1.0,
-            valued=left,
+            kept=Kept(
+                left,
+                tuple(self.levels[bits].mode for bits in pruning.rounds if bits),
+                RowPacking.of(machine, machine.matrix.columns) if rounds else None,
+                RowPacking.of(machine, int(machine.matrix.depths[self.valuing.mode.code])),
+            ),
         )
 
     def _decide(self, part: AttentionPart, room: Budget) -> AttentionDecision:

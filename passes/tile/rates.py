@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil as whole
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,8 @@ from ...isa.instructions.masked_product import LEFT
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.machine import Machine
 from ...isa.matrix import MODE_BITS, MatrixMode, Values
+from ...isa.row_packing import RowPacking
 from ...isa.structures import Structure
-
-if TYPE_CHECKING:
-    from .comparison import Comparison
 
 Column = NDArray[np.int64]
 
@@ -103,23 +101,26 @@ class Rates:
 
         return cost
 
-    def masked(self, mode: str, comparison: Comparison) -> TileCost:
-        """Array cycles of products [m, k] by [k, n] of what a comparison is reckoned to leave of the left operand, of
-        columns of (m, n, k)."""
+    def masked(self, mode: str, packing: RowPacking, share: float, masked: int = LEFT) -> TileCost:
+        """Array cycles of products [m, k] by [k, n] of which a mask is reckoned to keep a share of the left operand, or
+        of the result, of columns of (m, n, k)."""
 
         def cost(*sizes: Column) -> Column:
-            return self._once(self._masked, sizes, mode, comparison)
+            return self._once(self._masked, sizes, mode, packing, share, masked)
 
         return cost
 
-    def _masked(self, m: Column, n: Column, k: Column, mode: str, comparison: Comparison) -> Column:
-        fields = {"m": m, "n": n, "k": k, "packed": comparison.expected_rows(m, k)}
+    def _masked(
+        self, m: Column, n: Column, k: Column, mode: str, packing: RowPacking, share: float, masked: int
+    ) -> Column:
+        packed = packing.expected(m, k if masked == LEFT else n, share)
+        fields = {"m": m, "n": n, "k": k, "packed": packed}
         record = MaskedProduct(
             mode=MatrixMode.parse(mode).code,
             acc=ACC_BIT,
-            masked=LEFT,
-            window=comparison.packing.window,
-            width=comparison.packing.width,
+            masked=masked,
+            window=packing.window,
+            width=packing.width,
             **fields,
         )
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
