@@ -27,7 +27,7 @@ def _graph(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.graph.lower.lower_onnx import LowerOnnx
     from ..passes.graph.pipeline import cleanup, recognition
 
-    passes = (LowerOnnx(), *recognition())
+    passes = (LowerOnnx(), *recognition(recipe.precision if recipe.detect_structure else None))
     if recipe.tokens:
         from ..passes.graph.keep_tokens import KeepTokens
 

@@ -45,6 +45,7 @@ PASSES = {
     "lower-linear": "attention.linear:LowerLinear",
     "lower-onnx": "graph.lower.lower_onnx:LowerOnnx",
     "lower-tile": "schedule.lower_tile:LowerTile",
+    "merge-butterflies": "graph.butterflies:MergeButterflies",
     "merge-duplicates": "graph.merge_duplicates:MergeDuplicates",
     "merge-products": "graph.merge_products:MergeProducts",
     "name-paths": "graph.paths:NamePaths",

@@ -72,7 +72,7 @@ def add_compilation_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detect-structure",
         action="store_true",
-        help="find weights that obey an N:M of the machine's array, and multiply them compressed",
+        help="find weights that obey an N:M of the machine's array, and multiply them compressed; merge butterfly stages",
     )
     parser.add_argument(
         "--sparsify",

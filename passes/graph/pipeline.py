@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xdsl.passes import ModulePass
 
+from .butterflies import MergeButterflies
 from .fold_constants import FoldConstants
 from .merge_duplicates import MergeDuplicates
 from .paths import NamePaths
@@ -32,8 +33,10 @@ def cleanup() -> tuple[ModulePass, ...]:
     )
 
 
-def recognition() -> tuple[ModulePass, ...]:
-    """From lowered operations to the recognised graph with structural paths."""
+def recognition(butterflies: str | None = None) -> tuple[ModulePass, ...]:
+    """From lowered operations to the recognised graph with structural paths. Chains of butterfly stages are merged to
+    products of the precision `butterflies`, where one is given."""
+    merged = () if butterflies is None else (MergeButterflies(butterflies), *cleanup())
     return (
         *cleanup(),
         RecognizeActivations(),
@@ -45,5 +48,6 @@ def recognition() -> tuple[ModulePass, ...]:
         *cleanup(),
         RecognizeGroupedHeads(),
         *cleanup(),
+        *merged,
         NamePaths(),
     )

@@ -164,6 +164,27 @@ class FlattenConcats(RewritePattern):
             supersede(rewriter, op, nn.ConcatOp(parts, op.axis.value.data), covered=inner)
 
 
+class SlicesOfConcats(RewritePattern):
+    """A slice that lies in one part of a join is a slice of that part."""
+
+    @rewrites(nn.SliceOp)
+    def match_and_rewrite(self, op: nn.SliceOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        join = producer(op.input, nn.ConcatOp)
+        if join is None or 0 in shape_of(op.result):
+            return
+        axis, begin = join.axis.value.data, 0
+        starts, steps = list(op.starts.get_values()), op.steps.get_values()
+        ends = (starts[axis], starts[axis] + (shape_of(op.result)[axis] - 1) * steps[axis])
+        for part in join.inputs:
+            end = begin + shape_of(part)[axis]
+            if begin <= min(ends) and max(ends) < end:
+                starts[axis] -= begin
+                supersede(rewriter, op, nn.SliceOp(part, starts, shape_of(op.result), steps))
+                return
+            begin = end
+
+
 class DropEmptyPads(RewritePattern):
     """A border of nothing is none."""
 
@@ -206,6 +227,7 @@ PATTERNS: tuple[RewritePattern, ...] = (
     MapsBeforeBroadcasts(),
     ComposeSlices(),
     FlattenConcats(),
+    SlicesOfConcats(),
     DropEmptyPads(),
     TransposeInProducts(),
 )

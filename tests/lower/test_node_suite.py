@@ -36,6 +36,7 @@ FAST = [
     "ArgMax",
     "OneHot",
     "CumSum",
+    "DFT",
 ]
 """Operators whose rules have the most to get wrong."""
 

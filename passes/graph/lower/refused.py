@@ -81,7 +81,6 @@ REASONS: Mapping[str, str] = {
     "RandomNormalLike": _RANDOM,
     "RandomUniform": _RANDOM,
     "RandomUniformLike": _RANDOM,
-    "DFT": _SPECTRUM,
     "STFT": _SPECTRUM,
     "MelWeightMatrix": _SPECTRUM,
     "NegativeLogLikelihoodLoss": _TRAINING,

@@ -27,6 +27,7 @@ from . import (
     runtime_quantization,
     scatter,
     shape,
+    spectrum,
 )
 from .lowering import Lowering, Rules
 
@@ -37,7 +38,7 @@ FAMILIES: Mapping[str, Rules] = {
     "Layout": layout.RULES,
     "Indexing": (*indexing.RULES, *scatter.RULES),
     "Shape": shape.RULES,
-    "Matrix product": (*matrix.RULES, *einsum.RULES),
+    "Matrix product": (*matrix.RULES, *einsum.RULES, *spectrum.RULES),
     "Convolution": convolution.RULES,
     "Pooling": pooling.RULES,
     "Normalization": normalization.RULES,
