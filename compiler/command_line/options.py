@@ -72,7 +72,8 @@ def add_compilation_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--detect-structure",
         action="store_true",
-        help="find weights that obey an N:M of the machine's array, and multiply them compressed; merge butterfly stages",
+        help="find weights that obey an N:M of the machine's array, and multiply them compressed; find butterfly"
+        " matrices written in stages, and merge these",
     )
     parser.add_argument(
         "--sparsify",
