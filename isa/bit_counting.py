@@ -13,6 +13,8 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba.extending import intrinsic
 
 WORD = 64
 """Bits that are counted at once."""
@@ -22,35 +24,46 @@ _SIGNATURE = "void(uint8[:, :], uint8[:, :], int64, int64, int64, boolean, uint6
 _Function = Callable[..., Any]
 
 # What numba exports has no types.
-_njit: Any = vars(numba)["njit"]
+_numba: Any = numba
+_intrinsic: Any = intrinsic
 
 
 def _compiled(function: _Function) -> _Function:
     """The function compiled, or as it was kept the last time."""
     try:
-        return _njit(_SIGNATURE, cache=True)(function)
+        return _numba.njit(_SIGNATURE, cache=True)(function)
     except RuntimeError:  # There is no place to keep it.
-        return _njit(_SIGNATURE)(function)
+        return _numba.njit(_SIGNATURE)(function)
 
 
-@_njit
-def _count(word: Any) -> Any:
-    # How compilers know the instruction that counts.
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+def _counting(context: Any, word: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(*arguments)
+
+    return _numba.int64(_numba.uint64), code
 
 
-@_njit
+def _loading(context: Any, address: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(builder.inttoptr(*arguments, ir.IntType(64).as_pointer()), align=1)
+
+    return _numba.uint64(_numba.uintp), code
+
+
+_count: _Function = _intrinsic(_counting)
+"""How many bits of a word are set."""
+
+_word_at: _Function = _intrinsic(_loading)
+"""The word at an address, which need not be a multiple of its bytes."""
+
+
+@_numba.njit
 def _word(packed: Any, row: int, index: int, k: int) -> Any:
-    """The `index`-th word of a row of k packed bits, zeros behind the last."""
+    """The `index`-th word of a row of k packed bits, whose bytes follow each other; zeros behind the last bit."""
     first, left = WORD // 8 * index, k - WORD * index
-    word = np.uint64(0)
     if left >= WORD:
-        for byte in range(WORD // 8):
-            word |= np.uint64(packed[row, first + byte]) << np.uint64(8 * byte)
-        return word
+        return _word_at(np.uint64(packed.ctypes.data) + np.uint64(row * packed.strides[0] + first))
+    word = np.uint64(0)
     for byte in range((left + 7) // 8):
         word |= np.uint64(packed[row, first + byte]) << np.uint64(8 * byte)
     return word & ((np.uint64(1) << np.uint64(left)) - np.uint64(1))
@@ -79,7 +92,7 @@ def multiply_bits(a: Any, b: Any, k: int, p: int, q: int, accumulate: bool, word
             ones += _count(word)
             for column in range(columns):
                 both[column] += _count(word & words[index, column])
-        start = p * q * k - (1 + p) * q * ones
+        start: int = p * q * k - (1 + p) * q * ones
         if accumulate:
             for column in range(columns):
                 acc[row, column] += (1 + p) * (1 + q) * both[column] - single[column] + start
