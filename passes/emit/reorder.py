@@ -115,20 +115,22 @@ class ListScheduler:
     def _next_queue(self) -> tuple[int, int]:
         """The queue that can take a row soonest, and when; (-1, ...) where none can before there is more room."""
         best, best_time, best_asked = -1, NEVER, NEVER
-        for queue, soon in enumerate(self._soon):
-            if self._now[queue]:
-                time = self._free[queue]
-            elif soon:
-                time = max(self._free[queue], soon[0][0])
-            else:
-                continue
-            if self._refused[queue] != NEVER:
-                if self._refused[queue] == self._settled:
+        channel_free = self._channel_free
+        state = zip(self._soon, self._now, self._free, self._refused, self.task.transfers, strict=True)
+        for queue, (soon, now, time, refused, transfers) in enumerate(state):
+            if not now:
+                if not soon:
                     continue
-                time = max(time, self._clock)
+                if soon[0][0] > time:
+                    time = soon[0][0]
+            if refused != NEVER:
+                if refused == self._settled:
+                    continue
+                if self._clock > time:
+                    time = self._clock
             asked = time
-            if self.task.transfers[queue]:
-                time = max(time, self._channel_free)
+            if transfers and channel_free > time:
+                time = channel_free
             if time < best_time or (time == best_time and asked < best_asked):
                 best, best_time, best_asked = queue, time, asked
         return best, best_time
@@ -175,8 +177,9 @@ class ListScheduler:
 
     def _admit(self, row: int) -> bool:
         """Whether all buffers of a row have their places. Those that found one keep it if others did not."""
+        memories = self.task.memories
         for number, buffer in self.task.touches[row]:
-            memory = self.task.memories[number]
+            memory = memories[number]
             if not memory.present[buffer] and not memory.admit(buffer, self._frontier):
                 return False
         return True
@@ -192,12 +195,13 @@ class ListScheduler:
         done = end + task.latency[row]
         self.finish = max(self.finish, done)
         self._refused[queue] = NEVER
+        memories = task.memories
         for memory, buffer in task.touches[row]:
-            task.memories[memory].use(buffer, done)
+            memories[memory].use(buffer, done)
         taken, waiting, ready = self._taken, self._waiting, self._ready
         taken[row] = 1
-        while taken[self._frontier]:
-            self._frontier += 1
+        if row == self._frontier:
+            self._frontier = taken.index(0, row)
         for follower in task.after[row]:
             if ready[follower] < done:
                 ready[follower] = done
