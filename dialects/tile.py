@@ -829,7 +829,8 @@ MASKED = ("result", "left")
 class MaskedProductOp(MatrixProduct):
     """A product of what a mask keeps (`mx.masked`): with `result`, acc is the product where mask[m, n] is set and 0
     elsewhere; with `left`, a[m, k] counts as 0 where mask[m, k] is clear. The array takes as many rows as `packed`
-    holds when it runs: `tile.pack` of the same mask and packing counts them, at most `limit`.
+    holds when it runs: `tile.pack` of the same mask and packing counts them, at most `limit`. Of a mask that is known to
+    the compiler there is no `packed`, and `limit` is what that would count.
 
     `tile.masked left f32 %a<...> by %b<...> into %c<...> mask %m<0 [8, 64] [64, 1]> rows %n<0 [1] [1]> limit 512
      window 128 width 4`
@@ -837,27 +838,41 @@ class MaskedProductOp(MatrixProduct):
 
     name = "tile.masked"
     mask = operand_def(BufferType)
-    packed = operand_def(BufferType)
+    packed = opt_operand_def(BufferType)
     masked = prop_def(StringAttr)
     mask_access = prop_def(AccessAttr)
-    packed_access = prop_def(AccessAttr)
+    packed_access = opt_prop_def(AccessAttr)
     limit = prop_def(IntegerAttr)
     window = prop_def(IntegerAttr)
     width = prop_def(IntegerAttr)
     height = prop_def(IntegerAttr)
 
     def __init__(
-        self, masked: str, product: Multiplication, mask: Place, packed: Place, limit: int, packing: RowPacking
+        self,
+        masked: str,
+        product: Multiplication,
+        mask: Place,
+        packed: Place | None,
+        limit: int,
+        packing: RowPacking,
     ) -> None:
         properties = {
             **product.properties,
             "masked": StringAttr(masked),
             "mask_access": AccessAttr(mask.access),
-            "packed_access": AccessAttr(packed.access),
+            "packed_access": None if packed is None else AccessAttr(packed.access),
             "limit": IntegerAttr(limit, i64),
             **_packing_properties(packing),
         }
-        super().__init__(operands=[mask.buffer, packed.buffer, *product.operands], properties=properties)
+        counted = () if packed is None else (packed.buffer,)
+        super().__init__(operands=[mask.buffer, *counted, *product.operands], properties=properties)
+
+    @property
+    def counted(self) -> tuple[SSAValue, Access] | None:
+        """Where the number of rows is found when it runs."""
+        if self.packed is None or self.packed_access is None:
+            return None
+        return self.packed, self.packed_access.data
 
     @property
     def packing(self) -> RowPacking:
@@ -866,12 +881,16 @@ class MaskedProductOp(MatrixProduct):
 
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
-        return (*super().places, (self.mask, self.mask_access.data), (self.packed, self.packed_access.data))
+        counted = () if self.counted is None else (self.counted,)
+        return (*super().places, (self.mask, self.mask_access.data), *counted)
 
     def verify_(self) -> None:
         super().verify_()
         _verify_mask(self.mask, self.mask_access.data)
-        _verify_words(self.packed, self.packed_access.data)
+        if (self.packed is None) != (self.packed_access is None):
+            raise VerifyException("packed and packed_access come together")
+        if self.counted is not None:
+            _verify_words(*self.counted)
         if self.masked.data not in MASKED:
             raise VerifyException(f"a mask is that of the {' or the '.join(MASKED)}, not of the {self.masked.data}")
         of = self.acc_access if self.masked.data == "result" else self.a_access
@@ -884,8 +903,7 @@ class MaskedProductOp(MatrixProduct):
         product = Multiplication.parse(parser)
         parser.parse_keyword("mask")
         mask = _parse_operand(parser)
-        parser.parse_keyword("rows")
-        packed = _parse_operand(parser)
+        packed = _parse_operand(parser) if parser.parse_optional_keyword("rows") else None
         parser.parse_keyword("limit")
         limit = parser.parse_integer(allow_boolean=False, allow_negative=False)
         op = cls(masked, product, mask, packed, limit, _parse_packing(parser))
@@ -897,8 +915,9 @@ class MaskedProductOp(MatrixProduct):
         self._print_product(printer)
         printer.print_string(" mask ")
         _print_place(printer, self.mask, self.mask_access.data)
-        printer.print_string(" rows ")
-        _print_place(printer, self.packed, self.packed_access.data)
+        if self.counted is not None:
+            printer.print_string(" rows ")
+            _print_place(printer, *self.counted)
         printer.print_string(f" limit {self.limit.value.data}")
         _print_packing(printer, self.packing)
         _tail(self, printer)

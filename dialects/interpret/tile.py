@@ -295,10 +295,11 @@ class _Runner:
             self._write(place, indices, scope, values)
 
     def _check_packed(self, op: MaskedProductOp, mask: Array, indices: tuple[int, ...], scope: _Scope) -> None:
-        (packed,) = self._read(op.places[4], indices, scope)
+        limit = op.limit.value.data
+        packed = limit if op.counted is None else int(self._read(op.counted, indices, scope)[0])
         rows = op.packing.count(mask)
-        if not rows <= packed <= op.limit.value.data:
-            raise Fault(f"the mask packs into {rows} rows, {packed} are taken, of at most {op.limit.value.data}")
+        if not rows <= packed <= limit:
+            raise Fault(f"the mask packs into {rows} rows, {packed} are taken, of at most {limit}")
 
     def _pack(self, op: PackOp, indices: tuple[int, ...], scope: _Scope) -> None:
         mask = self._read(op.places[0], indices, scope)

@@ -155,20 +155,23 @@ def structured_template(op: StructuredProductOp) -> InstructionOperation:
 
 
 def masked_templates(op: MaskedProductOp, register: int, queue: str) -> tuple[InstructionOperation, ...]:
-    """`mx.masked` of as many rows as an extent register says, and before it in its queue the `load.extent`."""
+    """`mx.masked`, of as many rows as an extent register says with the `load.extent` before it in its queue, or of as
+    many as are known."""
     addresses, values = _product_fields(op)
-    (mask, bits), (packed, counted) = op.places[3:]
+    mask, bits = op.places[3]
     addresses.append(("mask", mask, _bytes(bits.offset, Format.B1)))
     values |= {
         "mask_stride": _stride(bits.strides[0], bits.sizes[0], Format.B1),
         "masked": MASKED.index(op.masked.data),
-        "packed": -1 - register,
+        "packed": op.limit.value.data if op.counted is None else -1 - register,
         "window": op.window.value.data,
         "width": op.width.value.data,
         "height": op.height.value.data,
     }
-    load = _load_extent(packed, counted, register, op.limit.value.data, queue)
-    return load, operation_class("mx.masked")(addresses, values)
+    made = operation_class("mx.masked")(addresses, values)
+    if op.counted is None:
+        return (made,)
+    return _load_extent(*op.counted, register, op.limit.value.data, queue), made
 
 
 def _product_fields(op: MatrixProduct) -> tuple[Addresses, dict[str, FieldValue]]:

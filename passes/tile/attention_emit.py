@@ -14,9 +14,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
+from ...dialects.tile import MASKED
 from ...isa.formats import Format
 from ...isa.frozen import frozen
+from ...isa.instructions.masked_product import LEFT, RESULT
 from .attention_graph import Graph
+from .attention_masked import ORDINARY, MaskedTiles, masked_tiles, packing_of
 from .attention_masks import MaskTiles
 from .attention_plan import AttentionPart, AttentionPlan, ScoreForm
 from .attention_sight import BlockSight, PanelLoop, PanelSight, Shown, Stretch
@@ -94,9 +97,11 @@ class AttentionEmission:
         self.key: Held | None = None
         self.value: Held | None = None
         self.masks: MaskTiles | None = None
+        self.masked: MaskedTiles | None = None
         if isinstance(part.sight, Shown):
             layout = part.sight.layout(tiling.rows, tiling.blocks)
             self.masks = MaskTiles(lowering.scope, layout, builder)
+            self.masked = masked_tiles(lowering.problem.products, part.sight, tiling.rows, lowering.rates)
 
     def run(self) -> None:
         """All loops."""
@@ -327,7 +332,21 @@ class AttentionEmission:
 
     def scored(self, block: Block, piece: Piece) -> Held:
         """q k^T of a block and a piece of its keys, in ACC."""
-        return self.scores(block, piece.keys, self.keys(piece.keys, block.keys[piece.stretch.source]))
+        mask = self.pattern_mask(RESULT, block, piece.stretch)
+        return self.scores(block, piece.keys, self.keys(piece.keys, block.keys[piece.stretch.source]), mask)
+
+    def pattern_mask(self, masked: int, block: Block, stretch: Stretch) -> Mask | None:
+        """What a product of a whole stretch leaves out; None where it is an ordinary one."""
+        limit = stretch.keys.limit
+        if self.masks is None or self.masked is None or stretch.tile is None or limit > self.tiling.keys:
+            return None
+        rows = int((self.masked.scores if masked == RESULT else self.masked.values)[stretch.tile])
+        if rows == ORDINARY:
+            return None
+        arithmetic = self.kernel.scoring if masked == RESULT else self.kernel.valuing
+        packing = packing_of(masked, arithmetic.mode, self.kernel.scope.machine)
+        bits = self.masks.find(stretch.tile, ZERO, stretch.keys.size).full(block.rows.size, stretch.keys.size)
+        return Mask(MASKED[masked], bits, packing, rows, known=True)
 
     def make_weights(self, block: Block) -> None:
         """Scores of a block, and weights from them."""
@@ -359,12 +378,16 @@ class AttentionEmission:
         acc = self.accumulator(block.rows, kernel.value_width, kernel.valuing.mode.accumulator)
         if block.values[0] is None and not kernel.value.ready:
             for piece in self.pieces(sight.stretches, stage):
-                self.add_values(block, piece.keys, piece.place, self.values(piece.keys, None), acc, piece.number)
+                mask = self.pattern_mask(LEFT, block, piece.stretch)
+                self.add_values(
+                    block, piece.keys, piece.place, self.values(piece.keys, None), acc, piece.number, mask=mask
+                )
         else:
             for number, stretch in enumerate(sight.stretches):
                 value = self.values(stretch.keys, block.values[stretch.source])
                 place = AffineForm.of(stretch.place)
-                self.add_values(block, stretch.keys, place, value, acc, AffineForm.of(number), stage)
+                mask = self.pattern_mask(LEFT, block, stretch)
+                self.add_values(block, stretch.keys, place, value, acc, AffineForm.of(number), stage, mask)
         self.store(block.rows, {"acc": acc, "total": block.column}, stage)
 
     def add_values(
@@ -422,5 +445,6 @@ class AttentionEmission:
             acc = self.scored(block, piece)
             self.score_passes(last, block, piece, {"acc": acc, **given}, outputs, piece.number)
             value = self.values(piece.keys, block.values[piece.stretch.source])
-            self.add_values(block, piece.keys, ZERO, value, result, piece.number)
+            mask = self.pattern_mask(LEFT, block, piece.stretch)
+            self.add_values(block, piece.keys, ZERO, value, result, piece.number, mask=mask)
         self.store(block.rows, {"acc": result, "total": block.column}, 0)

@@ -137,8 +137,8 @@ class Maker:
 @frozen(eq=False)
 class AttentionGraphs:
     """Makes the graphs of one attention: `factors` are its stored values, `score_form` and `value_form` the formats of
-    the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that a tile named `shown`, of
-    `shown_form`, does not show are hidden."""
+    the two accumulators, `weight_form` that of the weights in between. `hiding`: scores that the bits of a tile named
+    `shown` do not show are hidden."""
 
     op: sattn.AttentionOp
     factors: Factors
@@ -147,7 +147,6 @@ class AttentionGraphs:
     weight_form: Format
     value_form: Format
     hiding: bool = False
-    shown_form: Format = Format.BOOL
 
     @property
     def _zero_nan(self) -> bool:
@@ -194,7 +193,7 @@ class AttentionGraphs:
 
     def shown(self, make: Maker, score: int) -> int:
         """A score, -inf where the tile named `shown` does not show it."""
-        shown = make.given("shown", self.shown_form, Extent.FULL)
+        shown = make.given("shown", Format.B1, Extent.FULL)
         return make.builder.apply("select", shown, score, make.builder.immediate(-math.inf))
 
     @property

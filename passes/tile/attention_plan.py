@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any
 
@@ -11,6 +12,7 @@ from ...isa.matrix import MatrixMode
 from ...isa.packed import packed_bytes
 from ...isa.row_packing import RowPacking
 from .arithmetic import Arithmetic
+from .attention_masked import Products
 from .attention_sight import Sight
 from .rates import Column
 from .search import ceil
@@ -128,6 +130,17 @@ class AttentionProblem:
     def heads(self) -> int:
         """Query heads in all."""
         return self.batches * self.groups * self.share
+
+    @property
+    def products(self) -> Products:
+        """Its two products."""
+        return Products(self.scoring, self.valuing, self.key_width, self.value_width)
+
+    @property
+    def without_residents(self) -> AttentionProblem:
+        """The same with every operand in DRAM."""
+        query, key, value = (replace(matrix, resident=False) for matrix in (self.query, self.key, self.value))
+        return replace(self, query=query, key=key, value=value, masked=0.0, loaded=0.0, stored=0.0)
 
     @property
     def grain(self) -> int:

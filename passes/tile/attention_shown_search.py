@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
 
-from ...dialects.key_runs import Ints
 from ...isa.errors import CapacityError
 from ...isa.frozen import frozen
+from .attention_masked import MOST_KEPT, array_cycles
 from .attention_masks import tiles_stay
 from .attention_plan import AT_ONCE, AttentionDecision, AttentionPlan, AttentionProblem, Matrix, ScoreForm
-from .attention_sight import Shown, ShownLayout
+from .attention_sight import Shown, tile_pitch
 from .rates import Column, Rates, TileCost
 from .search import ALIGNMENT, CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, pieces, row_pieces
+from .tile_counts import Counted
 
 MOST_BLOCKS = 8
 """The most blocks that a panel has."""
@@ -35,7 +37,7 @@ class _Choice:
     held: bool
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MOST_KEPT)
 def search_shown(
     problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, sram: int, acc: int
 ) -> AttentionDecision:
@@ -64,7 +66,11 @@ def search_shown(
 def _evaluated(
     problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, small: bool
 ) -> tuple[_Evaluation, ...]:
-    return tuple(_Evaluation(problem, sight, heads, rates, choice) for choice in _choices(problem, sight, rates, small))
+    anywhere = problem.without_residents
+    return tuple(
+        _Evaluation(problem, sight, heads, rates, choice, _work(anywhere, sight, choice, rates))
+        for choice in _choices(problem, sight, rates, small)
+    )
 
 
 def _row_sizes(count: int, least: int, small: bool) -> list[int]:
@@ -83,10 +89,12 @@ def _row_sizes(count: int, least: int, small: bool) -> list[int]:
 def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool) -> Iterator[_Choice]:
     count = sight.last - sight.first
     for rows in _row_sizes(count, rates.least_rows, small):
-        layout = sight.layout(rows, 1)
-        single = int(np.diff(layout.stretches.first).max()) == 1
-        widest = int((layout.stretches.stops - layout.stretches.starts).max())
-        cut = [size for size in pieces(widest, rates.columns) if size < widest and size % problem.grain == 0]
+        counts = _counted(sight, rows, 1)
+        single = counts.most_stretches == 1
+        widest = int(counts.stretches.columns.max())
+        # Pieces of mask tiles begin at whole bytes.
+        unit = math.lcm(problem.grain, 8)
+        cut = [size for size in pieces(widest, rates.columns) if size < widest and size % unit == 0]
         for blocks in (1, 2, 4, MOST_BLOCKS):
             if rows * blocks >= 2 * count and blocks > 1:
                 break
@@ -101,73 +109,96 @@ def _choices(problem: AttentionProblem, sight: Shown, rates: Rates, small: bool)
 
 
 @frozen(eq=False)
-class _Counted:
-    """Tiles of a layout: how often each (rows, columns) occurs."""
+class _Counts:
+    """A layout in numbers: the stretches of blocks, the rows of blocks as wide as all their stretches, and the
+    stretches of panels; the most stretches of a block, the most keys of a panel, and the bytes of all mask tiles."""
 
-    times: Ints
-    rows: Ints
-    columns: Ints
-
-    @staticmethod
-    def of(rows: Ints, columns: Ints) -> _Counted:
-        """From one pair of sizes a tile."""
-        sizes, times = np.unique(np.stack([rows, columns]), axis=1, return_counts=True)
-        return _Counted(times.astype(np.int64), sizes[0], sizes[1])
-
-    def cut(self, keys: int) -> _Counted:
-        """With columns in pieces of `keys`."""
-        whole, rest = self.columns // keys, self.columns % keys
-        times = np.concatenate([self.times * whole, self.times * (rest > 0)])
-        columns = np.concatenate([np.full_like(rest, keys), np.maximum(rest, 1)])
-        return _Counted(times, np.tile(self.rows, 2), columns)
-
-    def total(self, cost: Callable[[Column, Column], Column]) -> int:
-        """`cost(rows, columns)` over all tiles."""
-        return int((self.times * cost(self.rows, self.columns)).sum())
+    stretches: Counted
+    blocks: Counted
+    panels: Counted
+    most_stretches: int
+    most_held: int
+    tile_bytes: int
 
 
-@lru_cache(maxsize=512)
-def _counted(layout: ShownLayout) -> tuple[_Counted, _Counted, _Counted]:
-    """The stretches of blocks, the rows of blocks as wide as all their stretches, and the stretches of panels."""
+@lru_cache(maxsize=MOST_KEPT)
+def _counted(sight: Shown, rows: int, blocks: int) -> _Counts:
+    layout = sight.layout(rows, blocks)
     heights = np.diff(layout.bounds)
     stretches, panels = layout.stretches, layout.panel_stretches
-    widths = stretches.stops - stretches.starts
     fetched = panels.stops - panels.starts
-    return (
-        _Counted.of(heights[stretches.rows], widths),
-        _Counted.of(heights, stretches.counts),
-        _Counted.of(fetched, np.ones_like(fetched)),
+    return _Counts(
+        Counted.of(heights[stretches.rows], stretches.stops - stretches.starts),
+        Counted.of(heights, stretches.counts),
+        Counted.of(fetched, np.ones_like(fetched)),
+        int(np.diff(stretches.first).max()),
+        int(panels.counts.max()),
+        layout.tile_bytes if blocks == 1 else _counted(sight, rows, 1).tile_bytes,
     )
+
+
+@frozen(eq=False)
+class _Work:
+    """What a choice makes the engines do for one head, wherever operands lie: cycles of the array, of the vector engine
+    before and behind the product with the values, and numbers of blocks and instructions."""
+
+    array: int
+    vector: int
+    finish: int
+    blocks: int
+    instructions: int
+
+
+@lru_cache(maxsize=MOST_KEPT)
+def _work(problem: AttentionProblem, sight: Shown, choice: _Choice, rates: Rates) -> _Work:
+    """The work of a choice; of `problem` it matters not what is resident."""
+    counts = _counted(sight, choice.rows, choice.blocks)
+    blocks, form = counts.blocks, choice.form
+    tiles = counts.stretches.cut(choice.keys)
+    sweeps = problem.sweeps if form is ScoreForm.SWEEPS else 1
+    whole = choice.keys if form is not ScoreForm.MERGED else 0
+    scores, values = array_cycles(problem.products, sight, choice.rows, rates, choice.keys, whole)
+
+    def output(rows: Column, _: Column) -> Column:
+        return rates.vector(rows, np.full_like(rows, problem.value_width))
+
+    def column(rows: Column, _: Column) -> Column:
+        return rates.vector(np.ones_like(rows), rows)
+
+    softmax = tiles.total(rates.vector) * problem.passes[form].count
+    if form is ScoreForm.ROWS:
+        softmax += blocks.total(rates.vector) * problem.over_rows.count
+    finish = blocks.total(output) * problem.finish.count
+    if form is ScoreForm.MERGED:
+        softmax, finish = softmax + tiles.total(column), finish + tiles.total(output)
+    count = int(blocks.times.sum())
+    instructions = int(tiles.times.sum()) * (sweeps + 1 + problem.passes[form].count)
+    instructions += count * (problem.finish.count + 3) + int(counts.panels.times.sum()) * (0 if choice.held else 2)
+    return _Work(scores * sweeps + values, softmax, finish, count, instructions)
 
 
 class _Evaluation:
     """One choice: its cycles and its on-chip bytes."""
 
-    def __init__(self, problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, choice: _Choice) -> None:
+    def __init__(
+        self, problem: AttentionProblem, sight: Shown, heads: int, rates: Rates, choice: _Choice, work: _Work
+    ) -> None:
         self.problem = problem
         self.rates = rates
         self.choice = choice
         self.heads = heads
-        self.layout = sight.layout(choice.rows, choice.blocks)
-        self.stretches, self.blocks, self.panels = _counted(self.layout)
+        self.counts = _counted(sight, choice.rows, choice.blocks)
+        self.stretches, self.blocks, self.panels = self.counts.stretches, self.counts.blocks, self.counts.panels
         self.near = not choice.held and choice.form in (ScoreForm.WHOLE, ScoreForm.ROWS)
         self.widest = int(self.blocks.columns.max())
         self.piece = min(choice.keys, int(self.stretches.columns.max()))
         self.queries = sight.last - sight.first
         self.keys = sight.runs.keys
-
-        tiles = self.stretches.cut(choice.keys)
         self.sweeps = problem.sweeps if choice.form is ScoreForm.SWEEPS else 1
-        array = self._array(tiles)
-        vector, finish = self._vector(tiles)
-        self.busy = tuple(heads * part for part in (array, self._channel(), vector + finish))
-        blocks = int(self.blocks.times.sum())
+        self.busy = tuple(heads * part for part in (work.array, self._channel(), work.vector + work.finish))
         # Where a run of panels begins and ends, nothing else covers the vector passes of one block.
-        self.idle = (vector // blocks + finish // blocks + rates.fill) * RUNS * heads
-        passes = problem.passes[choice.form].count
-        instructions = int(tiles.times.sum()) * (self.sweeps + 1 + passes) + blocks * (problem.finish.count + 3)
-        instructions += int(self.panels.times.sum()) * (0 if choice.held else 2)
-        self.burden = int(CHANNEL_SHARE * self.busy[1]) + INSTRUCTION_CYCLES * instructions * heads
+        self.idle = (work.vector // work.blocks + work.finish // work.blocks + rates.fill) * RUNS * heads
+        self.burden = int(CHANNEL_SHARE * self.busy[1]) + INSTRUCTION_CYCLES * work.instructions * heads
         self.single, self.double = self._sram()
 
     def plan(self, sram: int, acc: int) -> AttentionPlan:
@@ -191,41 +222,6 @@ class _Evaluation:
             burden=self.burden,
             near=self.near,
         )
-
-    def _array(self, tiles: _Counted) -> int:
-        """Array cycles of one head."""
-        problem, rates = self.problem, self.rates
-
-        def scores(rows: Column, keys: Column) -> Column:
-            mode = problem.scoring.mode
-            return rates.product(
-                mode.label, rows, keys, np.full_like(rows, problem.key_width), left=problem.scoring.left
-            )
-
-        def values(rows: Column, keys: Column) -> Column:
-            mode = problem.valuing.mode
-            columns = np.full_like(rows, problem.value_width)
-            return rates.product(mode.label, rows, columns, keys, left=problem.valuing.left)
-
-        return tiles.total(scores) * self.sweeps + tiles.total(values)
-
-    def _vector(self, tiles: _Counted) -> tuple[int, int]:
-        """Vector cycles of one head between the scores and the product with the values, and behind it."""
-        problem, rates, form = self.problem, self.rates, self.choice.form
-
-        def output(rows: Column, _: Column) -> Column:
-            return rates.vector(rows, np.full_like(rows, problem.value_width))
-
-        def column(rows: Column, _: Column) -> Column:
-            return rates.vector(np.ones_like(rows), rows)
-
-        softmax = tiles.total(rates.vector) * problem.passes[form].count
-        if form is ScoreForm.ROWS:
-            softmax += self.blocks.total(rates.vector) * problem.over_rows.count
-        finish = self.blocks.total(output) * problem.finish.count
-        if form is ScoreForm.MERGED:
-            softmax, finish = softmax + tiles.total(column), finish + tiles.total(output)
-        return softmax, finish
 
     def _channel(self) -> int:
         """DRAM cycles of one head."""
@@ -255,8 +251,8 @@ class _Evaluation:
         if problem.masked:
             cost = rates.copies(self.keys, problem.masked)
             total += self.sweeps * self.stretches.total(lambda m, n: cost(m, n)[0])
-        if not tiles_stay(self.layout, rates.sram_bytes):
-            total += self.sweeps * self.layout.tile_bytes // rates.machine.dram.bytes_per_cycle
+        if not tiles_stay(self.counts.tile_bytes, rates.sram_bytes):
+            total += self.sweeps * self.counts.tile_bytes // rates.machine.dram.bytes_per_cycle
         for size in (problem.loaded, problem.stored):
             if size:
                 cost = rates.copies(problem.value_width, size)
@@ -264,14 +260,14 @@ class _Evaluation:
         return int(total)
 
     @property
-    def stretches_by_keys(self) -> _Counted:
+    def stretches_by_keys(self) -> Counted:
         """The stretches of blocks as rows of keys."""
-        return _Counted(self.stretches.times, self.stretches.columns, np.ones_like(self.stretches.columns))
+        return Counted(self.stretches.times, self.stretches.columns, np.ones_like(self.stretches.columns))
 
     def _sram(self) -> tuple[int, int]:
         """Bytes with one and with two of what changes while the kernel runs."""
-        problem, choice, layout = self.problem, self.choice, self.layout
-        held = int(layout.panel_stretches.counts.max()) if self.near else self.keys if choice.held else self.piece
+        problem, choice, tile_bytes = self.problem, self.choice, self.counts.tile_bytes
+        held = self.counts.most_held if self.near else self.keys if choice.held else self.piece
         single = double = 0
         for matrix, width in ((problem.key, problem.key_width), (problem.value, problem.value_width)):
             if not matrix.resident:
@@ -291,10 +287,10 @@ class _Evaluation:
         if choice.form is ScoreForm.ROWS:
             kept += _aligned(choice.rows * self.widest * (4 + problem.over_rows.kept))
         masks = _aligned(choice.rows * self.piece * problem.masked)
-        if tiles_stay(layout, self.rates.sram_bytes):
-            single, double = single + _aligned(layout.tile_bytes), double + _aligned(layout.tile_bytes)
+        if tiles_stay(tile_bytes, self.rates.sram_bytes):
+            single, double = single + _aligned(tile_bytes), double + _aligned(tile_bytes)
         else:
-            masks += _aligned(choice.rows * self.piece)
+            masks += _aligned(choice.rows * tile_pitch(self.piece) // 8)
         single, double = single + kept + masks, double + kept + 2 * masks
         at_once = merged and panel * problem.value_width * problem.stored <= AT_ONCE
         tile = (panel if at_once else choice.rows) * problem.value_width

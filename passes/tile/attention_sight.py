@@ -159,7 +159,12 @@ def zones(runs: KeyRuns) -> list[int]:
     return [0, *(cuts.tolist() if len(cuts) <= MOST_CUTS else []), runs.queries]
 
 
-@lru_cache(maxsize=256)
+def tile_pitch(columns: int) -> int:
+    """The distance between rows of a mask tile: bits are stored in whole bytes."""
+    return -(-columns // 8) * 8
+
+
+@lru_cache(maxsize=512)
 def _layout(sight: Shown, rows: int, blocks: int) -> ShownLayout:
     return ShownLayout(sight, rows, blocks)
 
@@ -257,22 +262,25 @@ class ShownLayout:
 
     @cached_property
     def tile_bytes(self) -> int:
-        """Bytes of all mask tiles."""
-        return sum(rows * columns for rows, columns, _ in self.tile_of[1])
+        """Bytes of all mask tiles, of a bit for each score."""
+        return sum(rows * tile_pitch(columns) for rows, columns, _ in self.tile_of[1]) // 8
 
     @cached_property
     def tile_starts(self) -> tuple[int, ...]:
         """Where each tile begins in `tiles`."""
-        sizes = [rows * columns for rows, columns, _ in self.tile_of[1]]
+        sizes = [rows * tile_pitch(columns) for rows, columns, _ in self.tile_of[1]]
         return tuple(np.cumsum([0, *sizes[:-1]]).tolist()) if sizes else ()
 
-    @cached_property
+    @property
+    def masks(self) -> tuple[Bools, ...]:
+        """All mask tiles [rows, keys]: which scores are seen."""
+        return tuple(KeyRuns.of(rows, columns, *runs).mask() for rows, columns, runs in self.tile_of[1])
+
+    @property
     def tiles(self) -> Bools:
-        """All mask tiles, each row-major, one after the other: which scores are seen."""
-        found: list[Bools] = []
-        for rows, columns, (row, start, stop) in self.tile_of[1]:
-            found.append(KeyRuns.of(rows, columns, row, start, stop).mask().reshape(-1))
-        return np.concatenate(found) if found else np.zeros(0, np.bool_)
+        """All mask tiles as they are stored: each row-major, its rows padded, one after the other."""
+        padded = [np.pad(mask, ((0, 0), (0, tile_pitch(mask.shape[1]) - mask.shape[1]))) for mask in self.masks]
+        return np.concatenate([mask.reshape(-1) for mask in padded]) if padded else np.zeros(0, np.bool_)
 
     @cached_property
     def loops(self) -> Sequence[ShownLoop]:

@@ -77,13 +77,14 @@ def tile_span(extent: int, size: int, index: AffineForm) -> Span:
 class Mask:
     """What a product leaves out: `masked` says whether the bits are those of the `result` or of the `left` operand.
     Their `packing` takes no more than `limit` rows of the array; `count` is where their number lies, if it was counted
-    before."""
+    before. Bits that the compiler knows (`known`) take `limit` rows, and nobody counts them."""
 
     masked: str
     bits: Place
     packing: RowPacking
     limit: int
     count: Place | None = None
+    known: bool = False
 
 
 @cache
@@ -236,7 +237,7 @@ class TileBuilder:
             self.insert(ProductOp(product), stage)
             return
         count = mask.count
-        if count is None:
+        if count is None and not mask.known:
             count = Place(self.alloc("sram", (1,), Format.I32), Access.of(0, (1,), (1,)))
             if any(size.constant is None for size in mask.bits.access.sizes):
                 # Where a size is cut to nothing nobody counts, and the count is read all the same.

@@ -69,7 +69,6 @@ class PrunedAttentionLowering(AttentionLowering):
             known.score_form,
             known.weight_form,
             known.value_form,
-            shown_form=Format.B1,
         )
         self.hiding_graphs = self.pruned_hiding_graphs = replace(self.pruned_graphs, hiding=True)
         self.levels = self._levels()

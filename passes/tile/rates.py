@@ -93,6 +93,16 @@ class Rates:
             record = StructuredProduct(mode=code, kept=structure.kept, group=structure.group_code, **fields)
         return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
 
+    def masked_product(self, mode: str, m: Column, n: Column, k: Column, packed: Column, masked: int) -> Column:
+        """Array cycles of products [m, k] by [k, n] of which a mask of the result or of the left operand (`masked`, as
+        in `mx.masked`) keeps what packs into so many rows."""
+        return self._once(self._masked_product, (m, n, k, packed), mode, masked)
+
+    def _masked_product(self, m: Column, n: Column, k: Column, packed: Column, mode: str, masked: int) -> Column:
+        code = MatrixMode.parse(mode).code
+        record = MaskedProduct(mode=code, acc=ACC_BIT, m=m, n=n, k=k, packed=packed, masked=masked)
+        return np.asarray(record.cost(self.machine).busy, dtype=np.int64)
+
     def products(self, mode: str, left: Values = Values.OWN, structure: Structure | None = None) -> TileCost:
         """`product` in a mode, of columns of (m, n, k)."""
 
