@@ -68,7 +68,7 @@ def _precision(recipe: Recipe) -> tuple[ModulePass, ...]:
 def _attention(recipe: Recipe) -> tuple[ModulePass, ...]:
     from ..passes.attention.pipeline import attention
 
-    return attention(recipe.attentions, recipe.schedule.fuse_attention)
+    return attention(recipe.attentions, recipe.schedule.order_tokens, recipe.schedule.fuse_attention)
 
 
 def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:

@@ -52,6 +52,7 @@ PASSES = {
     "narrow-products": "precision.narrow_floats:NarrowProducts",
     "narrow-residuals": "precision.residuals:NarrowResiduals",
     "narrow-tables": "precision.narrow_tables:NarrowTables",
+    "order-tokens": "attention.order_tokens:OrderTokens",
     "pack-operands": "precision.pack_operands:PackOperands",
     "prune-activations": "precision.sparsify:PruneActivations",
     "prune-weights": "graph.prune_weights:PruneWeights",

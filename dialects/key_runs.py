@@ -125,6 +125,17 @@ class KeyRuns:
         """What is seen here and there."""
         return self.inverse().union(other.inverse()).inverse()
 
+    def ordered(self, order: Ints) -> KeyRuns:
+        """The same where queries and keys both stand in another order: place i holds token `order[i]`."""
+        place = np.empty(self.keys, np.int64)
+        place[order] = np.arange(self.keys)
+        lengths = self.stops - self.starts
+        # Every key that is seen, one by one.
+        ends = np.cumsum(lengths)
+        keys = np.arange(self.pairs) - np.repeat(ends - lengths, lengths) + np.repeat(self.starts, lengths)
+        seen = place[keys]
+        return KeyRuns.of(self.queries, self.keys, place[np.repeat(self.rows, lengths)], seen, seen + 1)
+
     def part(self, start: int, stop: int) -> KeyRuns:
         """Of the queries from `start` to `stop` only."""
         low, high = self.first[start], self.first[stop]

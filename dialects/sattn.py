@@ -139,7 +139,9 @@ class AttentionOp(NnOperation):
 
     `form` is that of all heads, or one a head. What a pattern does not show is absent from the softmax, whatever masks
     and `fill` say; a row to which it shows nothing gives zeros, NaN where `empty_row` is `nan`. i1 `pattern`
-    [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows. What a pruning (`forms.pruning`) does not keep is
+    [1, 1 or H, Lq, Lk] is the constant that the form `bitmap` shows. With `order` i32 [L], where L = Lq = Lk, tokens
+    stand in another order than the one that patterns and their constant speak of: place i holds token order[i]; no mask
+    and no `causal` then hides scores by their places. What a pruning (`forms.pruning`) does not keep is
     absent likewise, or has weights of zero after the softmax; `q_scale` and `k_scale` apply to predicted scores too.
 
     The form progressive goes with int8 queries and keys. Without `k_low`, k is whole; with it, k holds the high bits
@@ -189,6 +191,7 @@ class AttentionOp(NnOperation):
     v = operand_def(OPERAND)
     mask = opt_operand_def(MASK)
     pattern = opt_operand_def(tensors_of(i1))
+    order = opt_operand_def(tensors_of(i32))
     q_scale = opt_operand_def(FACTOR)
     k_scale = opt_operand_def(FACTOR)
     v_scale = opt_operand_def(FACTOR)
@@ -216,7 +219,8 @@ class AttentionOp(NnOperation):
     irdl_options = (AttrSizedOperandSegments(as_property=True),)
     assembly_format = (
         "`q` $q `k` $k `v` $v (`mask` $mask^ `:` type($mask))?"
-        " (`pattern` $pattern^ `:` type($pattern))? (`q_scale` $q_scale^ `:` type($q_scale))?"
+        " (`pattern` $pattern^ `:` type($pattern))? (`order` $order^ `:` type($order))?"
+        " (`q_scale` $q_scale^ `:` type($q_scale))?"
         " (`k_scale` $k_scale^ `:` type($k_scale))? (`v_scale` $v_scale^ `:` type($v_scale))?"
         " (`p_scale` $p_scale^ `:` type($p_scale))? (`p_zero_point` $p_zero_point^)?"
         " (`p_thresholds` $p_thresholds^ `:` type($p_thresholds))? (`p_levels` $p_levels^)?"
@@ -260,12 +264,13 @@ class AttentionOp(NnOperation):
         key_block: int = 0,
         form: Sequence[Union] = (DENSE,),
         pattern: Value | None = None,
+        order: Value | None = None,
         element: Element | None = None,
         importance: bool = False,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
         factors = (q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
-        optional = [None if x is None else SSAValue.get(x) for x in (mask, pattern, *factors, k_low)]
+        optional = [None if x is None else SSAValue.get(x) for x in (mask, pattern, order, *factors, k_low)]
         if element is None:
             element = element_type(queries) if is_float(element_type(queries)) else f32
         along, across = (3, 2) if is_packed(element_type(values)) else (2, 3)
@@ -391,10 +396,11 @@ class AttentionOp(NnOperation):
         pattern: SSAValue | None,
         mask: SSAValue | None,
         empty_row: EmptyRow,
+        order: SSAValue | None = None,
         planes: tuple[SSAValue, SSAValue] | None = None,
     ) -> AttentionOp:
-        """The same attention of another form and mask, without a `key_block`: what a pattern shows is in one piece.
-        With `planes`, of keys by their high and low bits."""
+        """The same attention of another form, mask and order, without a `key_block`: what a pattern shows is in one
+        piece. With `planes`, of keys by their high and low bits."""
         k, k_low = (self.k, self.k_low) if planes is None else planes
         return AttentionOp(
             self.q,
@@ -423,6 +429,7 @@ class AttentionOp(NnOperation):
             v_zero_point=self.v_zero_point.value.data,
             form=form,
             pattern=pattern,
+            order=order,
             element=element_type(self.result),
             importance=self.importance is not None,
         )
@@ -453,6 +460,11 @@ class AttentionOp(NnOperation):
             raise VerifyException("the operand `pattern` comes with the form bitmap, and only with it")
         if self.pattern is not None and shape_of(self.pattern)[2:] != (queries, keys):
             raise VerifyException(f"pattern {shapes.dims(shape_of(self.pattern))} has no bit for each query and key")
+        if self.order is not None:
+            if shape_of(self.order) != (queries,) or queries != keys:
+                raise VerifyException(f"order {shapes.dims(shape_of(self.order))} has no place for each token")
+            if self.causal is not None or self.mask is not None:
+                raise VerifyException("tokens in another order go with patterns, not with a mask or causal")
 
     def _verify_pruning(self) -> None:
         """A pruning is that of all heads, and of weights that the row makes itself."""
@@ -499,9 +511,9 @@ class AttentionOp(NnOperation):
             return "queries or keys that have a zero point"
         return None
 
-    def runs(self, pattern: Array | None) -> tuple[KeyRuns, ...] | None:
-        """The keys that each query sees by the form, of all heads alike or of each, given the value of `pattern`; None
-        where the forms are no patterns."""
+    def runs(self, pattern: Array | None, order: Array | None = None) -> tuple[KeyRuns, ...] | None:
+        """The keys that each query sees by the form, of all heads alike or of each, given the values of `pattern` and
+        `order`; None where the forms are no patterns."""
         forms = self.form.data
         if not all(form.patterns for form in forms):
             return None
@@ -512,7 +524,8 @@ class AttentionOp(NnOperation):
         found: list[KeyRuns] = []
         for head in range(1 if alike else heads):
             shown = None if pattern is None else pattern[0, head % pattern.shape[1]]
-            found.append(forms[head % len(forms)].runs(Tokens(head, queries, keys, shown)))
+            runs = forms[head % len(forms)].runs(Tokens(head, queries, keys, shown))
+            found.append(runs if order is None else runs.ordered(order))
         return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
 
     def work(self, pattern: Array | None) -> tuple[Work, ...]:

@@ -100,7 +100,7 @@ def _all_scores(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[Arra
             shown = shown - (offset.swapaxes(-1, -2) if turned else offset)
     scores, form = masked(shown), op.form.pruning
     if form is None:
-        return *_shown(op, scores, operand(op.pattern)), None
+        return *_shown(op, scores, operand(op.pattern), operand(op.order)), None
     kept = form.kept(lambda bits: masked(_predicted(arguments[0], keys, bits)) if bits else scores)
     if form.within_softmax:
         return np.where(kept, scores, np.float32(-np.inf)), kept, None
@@ -175,9 +175,11 @@ def _masked(op: sattn.AttentionOp, scores: Array, mask: Array | None) -> Array:
     return scores
 
 
-def _shown(op: sattn.AttentionOp, scores: Array, pattern: Array | None) -> tuple[Array, Array | None]:
+def _shown(
+    op: sattn.AttentionOp, scores: Array, pattern: Array | None, order: Array | None
+) -> tuple[Array, Array | None]:
     """Scores without those that the form does not show, and which it shows (None: all)."""
-    runs = None if op.form.is_dense else op.runs(pattern)
+    runs = None if op.form.is_dense else op.runs(pattern, order)
     if runs is None:
         return scores, None
     shown = np.stack([each.mask() for each in runs])

@@ -12,6 +12,7 @@ from ..graph.fold_constants import FoldConstants
 from ..graph.remove_unused import RemoveUnused
 from .choose import ChooseForms
 from .linear import LowerLinear
+from .order_tokens import OrderTokens
 from .recognize import RecognizePatterns
 from .split_keys import SplitKeys
 from .split_products import SplitProducts
@@ -19,15 +20,17 @@ from .turn_operands import TurnOperands
 from .unfuse import UnfuseAttention
 
 
-def attention(rules: Sequence[AttentionRule], fused: bool = True) -> tuple[ModulePass, ...]:
-    """The recipe's patterns and prunings first: what is left of the model's masks are patterns after that. What then is
-    dense is written out where it is not to be `fused`."""
+def attention(rules: Sequence[AttentionRule], order_tokens: bool = True, fused: bool = True) -> tuple[ModulePass, ...]:
+    """The recipe's patterns and prunings first: what is left of the model's masks are patterns after that. Then, unless
+    `order_tokens` is off, the order in which they cost least. What then is dense is written out where it is not to be
+    `fused`."""
     asked = tuple(str(rule) for rule in rules if not rule.is_linear)
     chosen = (ChooseForms(asked),) if asked else ()
     by_bits = any(isinstance(form, Progressive) for rule in rules for form in rule.form.forms)
     split = (SplitKeys(), RemoveUnused()) if by_bits else ()
+    ordered = (OrderTokens(),) if order_tokens else ()
     unfused = () if fused else (UnfuseAttention(),)
-    return (*chosen, *split, RecognizePatterns(), *unfused, RemoveUnused())
+    return (*chosen, *split, RecognizePatterns(), *ordered, *unfused, RemoveUnused())
 
 
 def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:

@@ -24,7 +24,7 @@ import numpy as np
 from xdsl.ir import SSAValue
 
 from ...dialects import nn, sattn
-from ...dialects.constants import RefAttr
+from ...dialects.constants import Array, RefAttr
 from ...dialects.elements import element_of, element_type, format_of, shape_of, tensor
 from ...dialects.key_runs import KeyRuns
 from ...isa.errors import Blocking, UnsupportedError
@@ -159,10 +159,7 @@ class AttentionLowering(Lowering):
         op = self.op
         if op.form.is_dense:
             return None
-        made = None if op.pattern is None else op.pattern.owner
-        if made is not None and not isinstance(made, nn.ConstantOp):
-            raise self.refused("pattern", "the pattern is no constant", "a bitmap that is known to the compiler")
-        runs = op.runs(None if made is None else self.scope.store.array(made.data))
+        runs = op.runs(*(self._known(value) for value in (op.pattern, op.order)))
         if runs is None:
             raise self.refused(op.form.text, f"attention form '{op.form.text}' has no lowering", "another form")
         if op.causal is not None and math.isinf(op.fill.value.data):
@@ -178,6 +175,14 @@ class AttentionLowering(Lowering):
                 "the form dense, or weights with a zero point of 0 as int8",
             )
         return runs
+
+    def _known(self, value: SSAValue | None) -> Array | None:
+        made = None if value is None else value.owner
+        if made is None:
+            return None
+        if not isinstance(made, nn.ConstantOp):
+            raise self.refused("pattern", "the pattern is no constant", "a bitmap that is known to the compiler")
+        return self.scope.store.array(made.data)
 
     def refused(self, subject: str, reason: str, remedy: str) -> UnsupportedError:
         """The error of an attention that cannot be lowered."""
