@@ -396,8 +396,8 @@ class AttentionOp(NnOperation):
         pattern: SSAValue | None,
         mask: SSAValue | None,
         empty_row: EmptyRow,
-        order: SSAValue | None = None,
         planes: tuple[SSAValue, SSAValue] | None = None,
+        order: SSAValue | None = None,
     ) -> AttentionOp:
         """The same attention of another form, mask and order, without a `key_block`: what a pattern shows is in one
         piece. With `planes`, of keys by their high and low bits."""

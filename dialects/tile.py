@@ -829,8 +829,8 @@ MASKED = ("result", "left")
 class MaskedProductOp(MatrixProduct):
     """A product of what a mask keeps (`mx.masked`): with `result`, acc is the product where mask[m, n] is set and 0
     elsewhere; with `left`, a[m, k] counts as 0 where mask[m, k] is clear. The array takes as many rows as `packed`
-    holds when it runs: `tile.pack` of the same mask and packing counts them, at most `limit`. Of a mask that is known to
-    the compiler there is no `packed`, and `limit` is what that would count.
+    holds when it runs: `tile.pack` of the same mask and packing counts them, at most `limit`. Of a mask that is known
+    to the compiler there is no `packed`, and `limit` is what that would count.
 
     `tile.masked left f32 %a<...> by %b<...> into %c<...> mask %m<0 [8, 64] [64, 1]> rows %n<0 [1] [1]> limit 512
      window 128 width 4`

@@ -37,8 +37,8 @@ class ScheduleOptions:
     split_heads: bool = True
     reorder: bool = True
     row_blocks: bool = True
-    order_tokens: bool = True
     tile_search: bool = True
+    order_tokens: bool = True
     fuse_attention: bool = True
     merge_products: bool = False
 
