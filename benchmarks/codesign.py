@@ -89,6 +89,7 @@ TECHNIQUES = (
     Technique("SpAtten, cascade of tokens", DEIT, {"tokens": CASCADE}, "DRAM bytes 1.8x (BERT) to 3.8x (GPT-2)"),
     Technique("SpAtten, cascade of heads", DEIT, {"heads": HEADS}, "DRAM bytes 1.1x"),
     Technique("SpAtten, local values, 32", DEIT, form("values:32"), "part of 10x DRAM bytes"),
+    Technique("SpAtten, 4 of 8 bits first", DEIT, form("progressive:0.1"), "DRAM bytes 5x (GPT-2), with static bits"),
     Technique(
         "SpAtten, tokens, heads, values",
         DEIT,
@@ -112,6 +113,8 @@ STRENGTHS = (
     *(f"window:{reach},global:1" for reach in (6, 4, 2, 1)),
     *(f"topk:{count}" for count in (8, 4, 2)),
     *(f"threshold:{least}" for least in (0.02, 0.05, 0.1)),
+    *(f"values:{count}" for count in (8, 4, 2)),
+    *(f"progressive:{least}" for least in (0.0, 0.1, 0.3, 1.0)),
     *(f"sanger:theta={theta}" for theta in (0.02, 0.05, 0.1)),
     "energon",
     "taylor",
