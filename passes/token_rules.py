@@ -9,7 +9,9 @@ from ..isa.errors import UsageError
 from ..isa.frozen import frozen
 
 MEASURES = ("class", "norm", "cascade")
-RULE = re.compile(r"(?P<before>.+?)=(?P<keep>[^,]+),(?P<by>\w+),(?P<always>\d+),(?P<package>true|false)")
+RULE = re.compile(
+    r"(?P<before>.+?)=(?P<keep>[^,]+),(?P<by>\w+),(?P<always>\d+),(?P<package>true|false),(?P<restore>true|false)"
+)
 
 
 @frozen
@@ -20,7 +22,8 @@ class TokenRule:
     by: what they are worth: "class", the attention that the first token pays them in the layer before, mean over heads;
     "norm", the sum of their squares; "cascade", the attention that all tokens paid them in all layers before, summed
     over heads (Wang et al., "SpAtten", HPCA 2021). package: those that do not go on are joined into one token, their
-    mean weighted by what they are worth (Kong et al., "SPViT", ECCV 2022), which stands last.
+    mean weighted by what they are worth (Kong et al., "SPViT", ECCV 2022), which stands last. restore: behind the last
+    layer all tokens stand in their places again, those that did not go on as they were.
     """
 
     before: str
@@ -28,6 +31,7 @@ class TokenRule:
     by: str = "class"
     always: int = 1
     package: bool = False
+    restore: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
@@ -36,11 +40,14 @@ class TokenRule:
             raise UsageError(f"`by` of [[tokens]] is one of {', '.join(MEASURES)}, not {self.by!r}")
         if self.by == "cascade" and self.package:
             raise UsageError('a package has no attention of layers before: by = "cascade" drops tokens')
+        if self.package and self.restore:
+            raise UsageError("[[tokens]] that are joined in a package are not restored: leave one of the two out")
         if self.by == "class" and not self.always:
             raise UsageError('by = "class" measures what the first token attends to: `always` keeps at least one')
 
     def __str__(self) -> str:
-        return f"{self.before}={self.keep},{self.by},{self.always},{str(self.package).lower()}"
+        flags = ",".join(str(flag).lower() for flag in (self.package, self.restore))
+        return f"{self.before}={self.keep},{self.by},{self.always},{flags}"
 
     def kept(self, tokens: int) -> int:
         """How many of the model's `tokens` go on, those that always do among them (Rao et al., "DynamicViT", NeurIPS
@@ -55,12 +62,13 @@ class TokenRule:
             "by": self.by,
             "always": self.always,
             "package": self.package,
+            **({"restore": True} if self.restore else {}),
         }
 
     @staticmethod
     def of(table: Mapping[str, object]) -> TokenRule:
         """From a recipe's table. Raises UsageError for what is unknown or out of range."""
-        known = {"before": str, "keep": float, "by": str, "always": int, "package": bool}
+        known = {"before": str, "keep": float, "by": str, "always": int, "package": bool, "restore": bool}
         unknown = sorted(set(table) - set(known))
         if unknown:
             raise UsageError(f"[[tokens]] has no key {unknown[0]!r}", f"it knows {', '.join(known)}")
@@ -82,9 +90,10 @@ class TokenRule:
         """From its text. Raises UsageError."""
         found = RULE.fullmatch(text)
         if found is None:
-            raise UsageError(f"{text!r} is no token rule", "write path=keep,by,always,package")
+            raise UsageError(f"{text!r} is no token rule", "write path=keep,by,always,package,restore")
         try:
             keep = float(found["keep"])
         except ValueError:
             raise UsageError(f"{found['keep']!r} is no share of tokens") from None
-        return TokenRule(found["before"], keep, found["by"], int(found["always"]), found["package"] == "true")
+        flags = [found[name] == "true" for name in ("package", "restore")]
+        return TokenRule(found["before"], keep, found["by"], int(found["always"]), *flags)

@@ -7,7 +7,7 @@ order, and what is computed behind is the same with fewer tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -23,13 +23,14 @@ from xdsl.rewriter import Rewriter
 from ...dialects import nn, sattn
 from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
-from ...dialects.elements import element_type, shape_of, tensor
+from ...dialects.elements import element_type, is_bool, shape_of, tensor
 from ...dialects.onnx_interface import main_of
 from ...isa.errors import Blocking, UnsupportedError, UsageError
 from ..builder import Builder
 from ..refusal import RefusalError
 from ..token_rules import TokenRule
 from .cascade import Cascade
+from .restore_tokens import end_of_layers, restore
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,22 @@ class KeepTokens(ModulePass):
         block = main_of(op).body.block
         whole: int | None = None
         rules = [TokenRule.parse(text) for text in self.rules]
+        if len({rule.restore for rule in rules}) > 1:
+            raise UsageError("all tables of [[tokens]] restore what they drop, or none does")
         cascade = Cascade(block)
+        end = end_of_layers(block, rules[0].before) if rules and rules[0].restore else None
+        dropped: list[tuple[SSAValue, SSAValue]] = []
         for place, rule in enumerate(rules):
             first = first_of(block, rule.before, "[[tokens]]")
             try:
-                stream = _stream(block, first)
+                stream, masks = _stream(first, end)
                 # Shares are of the tokens that there were before the first rule.
                 whole = shape_of(stream)[1] if whole is None else whole
                 carried = cascade if any(later.by == "cascade" for later in rules[place:]) else None
-                _keep(block, first, stream, rule, rule.kept(whole), carried, store)
+                ids = _keep(block, first, stream, masks, rule, rule.kept(whole), carried, end, store)
+                dropped.append((stream, ids))
+                if end is not None and place == len(rules) - 1:
+                    restore(end, dropped, store)
             except RefusalError as error:
                 blocking = Blocking(rule.before, "tokens", error.reason, error.remedy)
                 raise UnsupportedError((blocking,)) from None
@@ -73,40 +81,44 @@ def first_of(block: Block, layer: str, table: str) -> Operation:
     raise UsageError(f"{table} before {layer!r} matches no layer of the model", "`attnc check` lists the paths")
 
 
-def _stream(block: Block, first: Operation) -> SSAValue:
-    """The one value that passes into the operations from `first` on."""
+def _stream(first: Operation, end: Operation | None) -> tuple[SSAValue, list[SSAValue]]:
+    """The one value that passes into the operations from `first` on, up to `end`, and the masks of attentions beside
+    it."""
     behind: set[Operation] = set()
     op: Operation | None = first
-    while op is not None:
+    while op is not None and op is not end:
         behind.add(op)
         op = op.next_op
-    crossing: dict[SSAValue, None] = {}
+    crossing: dict[SSAValue, bool] = {}
     for op in behind:
         for value in op.operands:
-            made = value.owner
-            if made not in behind and not isinstance(made, nn.ConstantOp):
-                crossing[value] = None
-    if len(crossing) != 1:
+            if value.owner not in behind and not isinstance(value.owner, nn.ConstantOp):
+                masks = isinstance(op, sattn.AttentionOp) and value is op.mask
+                crossing[value] = crossing.get(value, True) and masks
+    streams = [value for value, masks in crossing.items() if not masks]
+    if len(streams) != 1:
         raise RefusalError(
-            f"{len(crossing)} values pass into this layer and those behind it, tokens can be dropped from one",
-            "take a layer of an encoder without a mask that is computed from inputs",
+            f"{len(streams)} values pass into this layer and those behind it, tokens can be dropped from one",
+            "take a layer of an encoder",
         )
-    (stream,) = crossing
-    shape = shape_of(stream)
+    shape = shape_of(streams[0])
     if len(shape) != 3 or shape[0] != 1:
         raise RefusalError(f"what passes into this layer is {list(shape)}, not [1, tokens, width]", "a batch of one")
-    return stream
+    return streams[0], [value for value, masks in crossing.items() if masks]
 
 
 def _keep(
     block: Block,
     first: Operation,
     stream: SSAValue,
+    masks: Sequence[SSAValue],
     rule: TokenRule,
     kept: int,
     cascade: Cascade | None,
+    end: Operation | None,
     store: ConstantStore,
-) -> None:
+) -> SSAValue:
+    """Let the tokens that a rule keeps into the operations from `first` on, up to `end`; gives their places."""
     tokens = shape_of(stream)[1]
     if kept > tokens:
         raise RefusalError(f"{kept} tokens cannot be kept of {tokens}", "give later layers smaller shares")
@@ -130,11 +142,39 @@ def _keep(
             raise RefusalError("a package has no attention of layers before", "no package before a cascade")
         cascade.carry(build, ids)
     if rule.package:
+        if masks:
+            raise RefusalError("masks of attentions behind say nothing of a package", "no package")
         chosen = build.concat([chosen, _package(build, worth, table, ids, chosen, rule)], 1)
-    for use in list(stream.uses):
-        if not use.operation.is_before_in_block(first):
-            use.operation.operands[use.index] = chosen
-    _shrink(first, {chosen: 1}, tokens, shape_of(chosen)[1], rule.always)
+    axes = {chosen: 1}
+    _exchange(stream, chosen, first, end)
+    for mask in masks:
+        seen = _gathered(build, mask, ids, tokens)
+        _exchange(mask, seen, first, end)
+        axes[seen] = MASKED_KEYS
+    _shrink(first, end, axes, tokens, shape_of(chosen)[1], rule.always)
+    return ids
+
+
+def _exchange(old: SSAValue, new: SSAValue, first: Operation, end: Operation | None) -> None:
+    """Let what reads a value from `first` on, up to `end`, read another one."""
+    for use in list(old.uses):
+        if not use.operation.is_before_in_block(first) and (end is None or use.operation.is_before_in_block(end)):
+            use.operation.operands[use.index] = new
+
+
+def _gathered(build: Builder, mask: SSAValue, ids: SSAValue, tokens: int) -> SSAValue:
+    """A mask of the queries and keys at `ids`."""
+    kept = shape_of(ids)[1]
+    rank = len(shape_of(mask))
+    for axis in range(max(rank - 2, 0), rank):
+        if shape_of(mask)[axis] == tokens:
+            turned = build.move_axis(mask, axis, 0)
+            shape = shape_of(turned)
+            rows = build.gather_rows(build.reshape(turned, (tokens, prod(shape[1:]))), build.reshape(ids, (kept,)))
+            mask = build.move_axis(build.reshape(rows, (kept, *shape[1:])), 0, axis)
+        elif shape_of(mask)[axis] != 1:
+            raise RefusalError("a mask of an attention behind is of other tokens", "a layer of an encoder")
+    return mask
 
 
 def _worth(build: Builder, block: Block, first: Operation, stream: SSAValue, rule: TokenRule) -> SSAValue:
@@ -153,9 +193,17 @@ def _worth(build: Builder, block: Block, first: Operation, stream: SSAValue, rul
     batch, heads, groups = found.extents[:3]
     if heads != groups or batch != 1:
         raise RefusalError("heads share keys in the attention before this layer", 'by = "norm"')
+    if found.causal is not None or found.softcap is not None:
+        raise RefusalError("the attention before this layer is causal or caps its scores", 'by = "cascade"')
     query = build.slice_axis(build.widen(found.q), 2, 0, 1)
     keys = build.swap_last(build.widen(found.k))
     scores = build.map("mul", build.matmul(query, keys), float(found.scale.value.data))
+    if found.mask is not None:
+        shape = shape_of(found.mask)
+        mask = build.slice_axis(build.reshape(found.mask, (1,) * (4 - len(shape)) + shape), 2, 0, 1)
+        fill = found.fill.value.data
+        seen = is_bool(element_type(mask))
+        scores = build.map("select", mask, scores, fill) if seen else build.map("add", scores, build.widen(mask))
     return build.reshape(build.reduce("mean", build.softmax(scores, 3), (1,)), (1, tokens))
 
 
@@ -180,12 +228,15 @@ def _package(
 Axes = dict[SSAValue, int]
 """The axis along which a value has the tokens."""
 
+MASKED_KEYS = 3
+"""That of a mask's keys."""
 
-def _shrink(first: Operation, axes: Axes, before: int, after: int, always: int) -> None:
-    """Give every result from `first` on that has the tokens along an axis its new extent."""
+
+def _shrink(first: Operation, end: Operation | None, axes: Axes, before: int, after: int, always: int) -> None:
+    """Give every result from `first` on, up to `end`, that has the tokens along an axis its new extent."""
     op: Operation | None = first
     changed: set[SSAValue] = set(axes)
-    while op is not None:
+    while op is not None and op is not end:
         following = op.next_op
         touched = [value for value in op.operands if value in axes]
         if any(value in changed for value in op.operands):
@@ -202,7 +253,9 @@ def _shrink(first: Operation, axes: Axes, before: int, after: int, always: int) 
                 axes[op.results[0]] = axis
                 changed.add(op.results[0])
         elif touched:
-            raise RefusalError("an output of the model has all tokens", "prune models whose output is of one token")
+            raise RefusalError(
+                "an output of the model has all tokens", "`restore`, or prune models whose output is of one token"
+            )
         op = following
 
 
@@ -253,7 +306,7 @@ def _matmul(op: nn.MatmulOp, axes: Axes, _: int, __: int) -> int:
 
 
 def _attention(op: sattn.AttentionOp, axes: Axes, _: int, __: int) -> int:
-    if op.mask is not None or op.causal is not None:
+    if op.causal is not None or (op.mask is not None and axes.get(op.mask) != MASKED_KEYS):
         raise RefusalError("an attention behind has a mask, which names tokens by their places")
     if any(value not in axes or axes[value] != 2 for value in (op.q, op.k, op.v)):
         raise RefusalError("an attention behind has keys or values of other tokens")

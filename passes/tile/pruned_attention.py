@@ -48,6 +48,9 @@ from .tiles import tile_bytes
 BITS = 1 / 8
 """Bytes of a bit of a mask."""
 
+SPARE = 4096
+"""Bytes left free where the importance of keys is summed up: it stays while blocks of many sizes come and go."""
+
 EXPECTED = 0.25
 """The part of the scores that tilings are chosen for where it is known only when they are made: published densities are
 0.08 to 0.27 (Lu et al., 2021, Sanger)."""
@@ -187,7 +190,8 @@ class PrunedAttentionLowering(AttentionLowering):
             for levels in self.levels.values()
         )
         batch, groups, _ = self.outer
-        return super().whole_bytes + held * (2 if batch * groups > 1 else 1)
+        spare = SPARE if self.importance is not None else 0
+        return super().whole_bytes + held * (2 if batch * groups > 1 else 1) + spare
 
     @property
     def shape(self) -> Hashable:

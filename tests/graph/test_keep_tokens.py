@@ -37,8 +37,9 @@ def softmax(x):
     return weights / weights.sum(-1, keepdims=True)
 
 
-def in_numpy(weights, x, rules):
-    """The answer where `rules` has, by layer: how many tokens go on, the measure, and whether there is a package."""
+def in_numpy(weights, x, rules, mask=0, restored=False):
+    """The answer where `rules` say by layer: how many tokens go on, the measure, and whether there is a package. `mask`
+    is added to the scores of each key. `restored`: of all tokens, those that are dropped as they were."""
 
     def linear(x, name):
         return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
@@ -54,6 +55,7 @@ def in_numpy(weights, x, rules):
         return x.reshape(len(x), SIZE.heads, HEAD).transpose(1, 0, 2)
 
     erf = np.vectorize(math.erf)
+    steps = []
     x, attended, cascade = x[0].astype(np.float64), None, np.zeros(x.shape[1])
     for layer in range(SIZE.layers):
         if layer in rules:
@@ -62,20 +64,26 @@ def in_numpy(weights, x, rules):
             best = sorted(range(1, len(x)), key=lambda token: (-worth[token], token))[: kept - 1]
             chosen = [0, *sorted(best)]
             dropped = [token for token in range(len(x)) if token not in chosen]
-            cascade = cascade[chosen]
+            steps.append((x.copy(), chosen))
+            cascade, mask = cascade[chosen], mask[chosen] if np.ndim(mask) else mask
             mean = (worth[dropped, None] * x[dropped]).sum(0) / worth[dropped].sum()
             x = np.concatenate([x[chosen], mean[None]]) if package else x[chosen]
         name = f"layer.{layer}.attention"
         normal = norm(x, f"{name}.norm")
         query, key, value = (heads(linear(normal, f"{name}.{part}")) for part in ("query", "key", "value"))
-        probabilities = softmax(query @ key.swapaxes(1, 2) * HEAD**-0.5)
+        probabilities = softmax(query @ key.swapaxes(1, 2) * HEAD**-0.5 + mask)
         attended = probabilities[:, 0].mean(0)
         cascade = np.append(cascade, np.zeros(len(x) - len(cascade))) + probabilities.sum((0, 1))
         x = x + linear((probabilities @ value).transpose(1, 0, 2).reshape(len(x), -1), f"{name}.out")
         name = f"layer.{layer}.feed_forward"
         hidden = linear(norm(x, f"{name}.norm"), f"{name}.up")
         x = x + linear(hidden * (1 + erf(hidden / np.sqrt(2))) / 2, f"{name}.down")
-    return x[:1]
+    if not restored:
+        return x[:1]
+    for before, chosen in reversed(steps):
+        before[chosen] = x
+        x = before
+    return x[None]
 
 
 @pytest.mark.parametrize("by", ["class", "norm"])
@@ -113,6 +121,25 @@ def test_to_keep_all_changes_nothing(encoder, by):
     np.testing.assert_allclose(result.outputs["answer"], in_numpy(weights, x, {}), rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.parametrize("by", ["class", "cascade"])
+def test_masks_of_keys_go_with_the_tokens_they_show(tmp_path, by):
+    graph = Graph(seed=3)
+    x = layers(graph, "hidden", SIZE, "mask")
+    graph.node("Gather", [x, graph.constant("first", np.array(0, np.int64))], "answer", axis=1)
+    shape = [1, SIZE.tokens, SIZE.width]
+    model = graph.model("encoder", ("hidden", TensorProto.FLOAT, shape), ("answer", TensorProto.FLOAT, [1, SIZE.width]))
+    model.graph.input.append(onnx.helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1, 1, 1, SIZE.tokens]))
+    onnx.save(model, tmp_path / "encoder.onnx")
+    weights = {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    mask = np.where(np.arange(SIZE.tokens) < 15, 0, -1e9).astype(np.float32)[None, None, None]
+    tables = [{"before": f"encoder.{layer}", "keep": keep, "by": by} for layer, keep in ((1, 0.5), (2, 0.2))]
+    program = attnc.compile(tmp_path / "encoder.onnx", recipe=Recipe.of({"tokens": tables})).program
+    result = attnc.Session(program).run({"hidden": x, "mask": mask}, check=True)
+    wanted = in_numpy(weights, x, {1: (11, by, False), 2: (5, by, False)}, mask[0, 0, 0])
+    np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
+
+
 def test_shares_are_of_the_models_tokens():
     # DynamicViT at 0.7 of 196 patches: 137, 96 and 67, beside the class token.
     assert [TokenRule("x", 0.7**stage).kept(197) - 1 for stage in (1, 2, 3)] == [137, 96, 67]
@@ -135,11 +162,29 @@ def test_rules_that_say_nothing_possible_are_refused(encoder, table, reason):
         attnc.compile(encoder[0], recipe=Recipe.of({"tokens": [table]}))
 
 
-def test_a_model_that_answers_for_every_token_is_refused_by_name(tmp_path):
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """An encoder that answers for every token."""
     graph = Graph(seed=3)
     graph.node("Identity", [layers(graph, "hidden", SIZE)], "answers")
     shape = [1, SIZE.tokens, SIZE.width]
-    path = tmp_path / "answers.onnx"
+    path = tmp_path_factory.mktemp("answers") / "answers.onnx"
     onnx.save(graph.model("encoder", ("hidden", TensorProto.FLOAT, shape), ("answers", TensorProto.FLOAT, shape)), path)
+    return path
+
+
+@pytest.mark.parametrize("by", ["norm", "cascade"])
+def test_tokens_that_are_dropped_can_answer_as_they_were(answers, encoder, by):
+    _, weights, x = encoder
+    tables = [
+        {"before": f"encoder.{layer}", "keep": keep, "by": by, "restore": True} for layer, keep in ((1, 0.5), (2, 0.2))
+    ]
+    program = attnc.compile(answers, recipe=Recipe.of({"tokens": tables})).program
+    wanted = in_numpy(weights, x, {1: (11, by, False), 2: (5, by, False)}, restored=True)
+    got = attnc.Session(program).run({"hidden": x}, check=True).outputs["answers"]
+    np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+
+
+def test_a_model_that_answers_for_every_token_is_refused_by_name(answers):
     with pytest.raises(UnsupportedError, match=r"tokens 'encoder\.1': an output of the model has all tokens"):
-        attnc.compile(path, recipe=Recipe.of({"tokens": [{"before": "encoder.1", "keep": 0.5}]}))
+        attnc.compile(answers, recipe=Recipe.of({"tokens": [{"before": "encoder.1", "keep": 0.5}]}))
