@@ -91,8 +91,7 @@ class _Cascade:
             raise RefusalError(f"{kept} heads cannot be kept of {left}", "give later layers smaller shares")
         worth = self._worth
         for attention in before:
-            magnitude = build.map("abs", build.widen(attention.op.result))
-            told = build.reshape(build.reduce("sum", magnitude, (2, 3)), (1, left))
+            told = build.reshape(self._magnitude(attention.op), (1, left))
             worth = told if worth is None else build.map("add", worth, told)
         assert worth is not None
         self._worth = worth
@@ -102,6 +101,11 @@ class _Cascade:
         self._worth = build.reshape(_picked(build, worth, chosen), (1, kept))
         # Numbers among those that were left become numbers among the model's.
         self._ids = chosen if self._ids is None else _picked(build, self._ids, chosen)
+
+    def _magnitude(self, attention: sattn.AttentionOp) -> SSAValue:
+        """Of each head's output, [1, heads, 1, 1]: found where it is made, so that it need not wait for it."""
+        build = Builder.after(attention.result, self._store, attention)
+        return build.reduce("sum", build.map("abs", build.widen(attention.result)), (2, 3))
 
     def apply(self, attention: Chosen) -> None:
         """Let an attention have the heads that are left."""

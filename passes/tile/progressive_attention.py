@@ -38,9 +38,6 @@ from .tiles import tile_bytes
 BITS = 1 / 8
 """Bytes of a bit of a mask."""
 
-EXPECTED = 0.25
-"""The part of the rows that tilings are chosen for, which is known only when they are made."""
-
 
 @frozen(eq=False)
 class ProgressiveGraphs(AttentionGraphs):
@@ -126,14 +123,15 @@ class ProgressiveLowering(AttentionLowering):
 
     @property
     def problem(self) -> AttentionProblem:
-        """As of dense attention, with passes and memory for the bits, and for products with low bits."""
+        """As of dense attention, with passes and memory for the bits; products with low bits, of rows that only the run
+        knows, are left out."""
         problem = super().problem
         again, whole = self._passes(self.bit_graphs.again()), self._passes(self.bit_graphs.whole_keys())
         pieces, rows = problem.passes[ScoreForm.ROWS], problem.over_rows
         joined = Passes(pieces.count + whole.count, max(pieces.kept, whole.kept))
         passes = (*problem.passes[: ScoreForm.ROWS], joined, *problem.passes[ScoreForm.ROWS + 1 :])
         kept = max(rows.kept, again.kept) + 2 * BITS + (0 if self.in_place else Format.F32.bytes)
-        return replace(problem, passes=passes, over_rows=Passes(rows.count + again.count, kept), scored=1 + EXPECTED)
+        return replace(problem, passes=passes, over_rows=Passes(rows.count + again.count, kept))
 
     @property
     def whole_bytes(self) -> int:
