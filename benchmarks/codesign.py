@@ -55,6 +55,11 @@ def form(text: str) -> Tables:
     return {"attention": [{"match": "*", "form": text}]}
 
 
+def structured(text: str) -> Tables:
+    """A recipe of one structure for all weights."""
+    return {"prune": [{"match": "*", "structure": text}]}
+
+
 def polarized(heads: int, tokens: int, removed: float) -> np.ndarray:
     """Maps as ViTCoD leaves them: a few columns that every query sees, in front, and a band of what is left."""
     columns = round(tokens * (1 - removed) / 2)
@@ -86,6 +91,8 @@ TECHNIQUES = (
     Technique("Sanger, above 0.008", DEIT, form("sanger:theta=0.008"), "core 3-10x, layer 1.2-1.65x (its simulator)"),
     Technique("Energon, 2 and 4 bits", DEIT, form("energon"), "1.7x SpAtten"),
     Technique("top-k, 32", DEIT, form("topk:32"), "linear in tokens"),
+    Technique("STA, weights of 2:4", DEIT, structured("2:4"), "M / N of a product's cycles"),
+    Technique("S2TA, weights of 4:8", DEIT, structured("4:8"), "8 / nnz of a product's cycles"),
     Technique("SpAtten, cascade of tokens", DEIT, {"tokens": CASCADE}, "DRAM bytes 1.8x (BERT) to 3.8x (GPT-2)"),
     Technique("SpAtten, cascade of heads", DEIT, {"heads": HEADS}, "DRAM bytes 1.1x"),
     Technique("SpAtten, local values, 32", DEIT, form("values:32"), "part of 10x DRAM bytes"),

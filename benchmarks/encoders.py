@@ -6,6 +6,7 @@ python benchmarks/encoders.py bert-base bert_base.onnx
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,11 +118,12 @@ class Graph:
         return helper.make_model(proto, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def layers(graph: Graph, x: str, size: Encoder, mask: str = "") -> str:
-    """The layers of a Transformer on `x` [1, tokens, width]; `mask` is added to the scores of every head."""
+def attention_of(graph: Graph, size: Encoder, mask: str = "", gain: float = 1.0) -> Callable[[str, str], str]:
+    """What makes an attention of a value, under a name; `mask` is added to the scores of every head, which `gain`
+    multiplies."""
     split = graph.constant("split", np.array([1, size.tokens, size.heads, size.width // size.heads], np.int64))
     merge = graph.constant("merge", np.array([1, size.tokens, size.width], np.int64))
-    scale = graph.constant("scale", np.array((size.width // size.heads) ** -0.5, np.float32))
+    scale = graph.constant("scale", np.array(gain * (size.width // size.heads) ** -0.5, np.float32))
 
     def attention(x: str, name: str) -> str:
         def heads(part: str, order: list[int]) -> str:
@@ -138,6 +140,13 @@ def layers(graph: Graph, x: str, size: Encoder, mask: str = "") -> str:
         tokens = graph.node("Transpose", [context], f"{name}.tokens", perm=[0, 2, 1, 3])
         merged = graph.node("Reshape", [tokens, merge], f"{name}.merged")
         return graph.linear(merged, f"{name}.out", size.width, size.width)
+
+    return attention
+
+
+def layers(graph: Graph, x: str, size: Encoder, mask: str = "") -> str:
+    """The layers of a Transformer on `x` [1, tokens, width]; `mask` is added to the scores of every head."""
+    attention = attention_of(graph, size, mask)
 
     def feed_forward(x: str, name: str) -> str:
         up = graph.linear(x, f"{name}.up", size.width, size.hidden)

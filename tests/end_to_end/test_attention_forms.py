@@ -190,3 +190,13 @@ def test_masks_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
         rule = {"match": "*", "form": "bitmap", "masks": str(tmp_path / f"{file}.npz")}
         with pytest.raises(InputError, match=told):
             attnc.compile(built.model(), recipe=Recipe.of({"attention": [rule]}))
+
+
+@pytest.mark.parametrize("form", ["window:5", "window:3,dilation=2,global:1", "block:16", "bitmap"])
+def test_a_causal_model_stays_causal_with_a_pattern(tmp_path: Path, form: str) -> None:
+    causal = np.tri(70, 70, dtype=np.bool_)[None, None]
+    built = attention(70, 70, np.broadcast_to(causal, (1, HEADS, 70, 70)))
+    masked = attention(70, 70, causal & shown(form, 70, 70))
+    expected = next(iter(reference(masked.model(), masked.feed).values()))
+    got, _, _ = compiled(built.model(), built.feed, recipe=recipe(tmp_path, form, 70, 70))
+    assert difference(got, expected, 1e-5) is None

@@ -44,7 +44,7 @@ def test_int8_too(form: str) -> None:
     assert difference(got, expected, 1e-5) is None
 
 
-@pytest.mark.parametrize("form", ["topk:45", "threshold:0", "sanger:0", "energon:-1"])
+@pytest.mark.parametrize("form", ["topk:45", "topk:45,bits=4", "values:45", "threshold:0", "sanger:0", "energon:-1"])
 def test_what_keeps_all_is_dense(form: str) -> None:
     built = attention(45, 45, None)
     assert difference(run(built, form)[0], run(built, None)[0], 1e-5) is None
