@@ -66,6 +66,11 @@ class Pruning(Form):
         """How many of each row's greatest scores a round keeps; 0 where `selected` says which."""
         return 0
 
+    def entering(self, lanes: Lanes[Node], score: Node) -> Node:
+        """A score, scaled and not yet masked, as rounds and softmax see it."""
+        del lanes
+        return score
+
     def selected(self, lanes: Lanes[Node], score: Node) -> Node:
         """Which scores a round keeps."""
         raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import ClassVar
 
 from ...isa.frozen import frozen
@@ -10,14 +11,23 @@ from .pruning import Lanes, Node, Pruning, probability
 
 @frozen
 class Threshold(Pruning):
-    """A probability of the softmax that is not above `least` becomes zero; the others stay what they are."""
+    """A probability of the softmax that is not above `least` becomes zero; the others stay what they are. Before it a
+    score whose magnitude is not above `scores` becomes zero, where that is more than 0."""
 
     label = "threshold"
     within_softmax: ClassVar[bool] = False
     least: float
+    scores: float = 0.0
 
     def __post_init__(self) -> None:
         self.refuse(not 0 <= self.least < 1, "probabilities are compared with a number from 0 up to 1")
+        self.refuse(not 0 <= self.scores < inf, "magnitudes of scores are compared with a number from 0 on")
+
+    def entering(self, lanes: Lanes[Node], score: Node) -> Node:
+        if not self.scores:
+            return score
+        small = lanes.apply("le", lanes.apply("abs", score), lanes.immediate(self.scores))
+        return lanes.apply("select", small, lanes.immediate(0.0), score)
 
     def selected(self, lanes: Lanes[Node], score: Node) -> Node:
         return lanes.apply("gt", probability(lanes, score), lanes.immediate(self.least))

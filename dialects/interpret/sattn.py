@@ -90,6 +90,8 @@ def _all_scores(op: sattn.AttentionOp, arguments: Sequence[Array]) -> tuple[Arra
 
     def masked(shown: Array) -> Array:
         scores = _scores(op, shown, operand(op.q_scale), _shared(operand(op.k_scale), share))
+        if op.form.pruning is not None:
+            scores = op.form.pruning.entering(NumpyLanes(), scores)
         return _masked(op, scores, operand(op.mask))
 
     if op.form.progressive is not None:

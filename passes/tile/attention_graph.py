@@ -179,6 +179,8 @@ class AttentionGraphs:
         if self.op.softcap is not None:
             cap = b.immediate(self.op.softcap.value.data)
             score = b.apply("mul", b.apply("tanh", divided(b, score, cap)), cap)
+        if self.op.form.pruning is not None:
+            score = self.op.form.pruning.entering(b, score)
         hidden = b.immediate(self.op.fill.value.data)
         if factors.mask is not None:
             mask = make.stored(factors.mask)

@@ -17,7 +17,14 @@ from attnc.dialects.tile import ForOp, MaskedProductOp, ProductOp
 from attnc.isa.errors import UnsupportedError
 from attnc.passes.tile.tile import TileKernels
 
-FORMS = ["topk:5", "topk:3,bits=4", "threshold:0.03", "sanger:theta=0.03", "sanger:theta=0.03,bits=8"]
+FORMS = [
+    "topk:5",
+    "topk:3,bits=4",
+    "threshold:0.03",
+    "threshold:0.03,scores=0.5",
+    "sanger:theta=0.03",
+    "sanger:theta=0.03,bits=8",
+]
 FORMS += ["energon:0.1", "energon:-0.5,bits=3", "values:5"]
 SOME = ["topk:4", "threshold:0.05", "sanger:0.02", "energon", "values:3"]
 TOLERANCE = {f32: 2e-5, i8: 1e-5, f16: 3e-3, bf16: 2e-2}
