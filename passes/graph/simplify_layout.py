@@ -11,7 +11,8 @@ from xdsl.passes import ModulePass
 from xdsl.pattern_rewriter import PatternRewriter, RewritePattern
 
 from ...dialects import nn, shapes
-from ...dialects.elements import shape_of
+from ...dialects.elements import element_type, shape_of
+from ..constant_operand import ConstantOperand
 from ..rewrite import accounted, bypass, rewrite, rewrites, supersede
 from .matching import last_axes_swapped, producer
 
@@ -185,6 +186,40 @@ class SlicesOfConcats(RewritePattern):
             begin = end
 
 
+class SlicesOfProducts(RewritePattern):
+    """Columns of a product by a constant that alone are read are the product by these columns."""
+
+    @rewrites(nn.SliceOp)
+    def match_and_rewrite(self, op: nn.SliceOp, rewriter: PatternRewriter, /) -> None:
+        """See the class."""
+        shown = producer(op.input, nn.ReshapeOp)
+        product = producer(op.input if shown is None else shown.input, nn.MatmulOp)
+        if product is None or product.structure or not product.result.has_one_use():
+            return
+        *outer, columns = shape_of(op.result)
+        *whole, all_columns = shape_of(op.input)
+        starts, steps = op.starts.get_values(), op.steps.get_values()
+        same_columns = shown is None or (shown.result.has_one_use() and shape_of(product.result)[-1] == all_columns)
+        if outer != whole or any(starts[:-1]) or columns >= all_columns or steps[-1] != 1 or not same_columns:
+            return
+        if ConstantOperand.of(product.rhs) is None or any(step != 1 for step in steps[:-1]):
+            return
+        transposed = product.transpose_rhs is not None
+        begin, sizes = [0] * len(shape_of(product.rhs)), list(shape_of(product.rhs))
+        axis = -2 if transposed else -1
+        begin[axis], sizes[axis] = starts[-1], columns
+        weights = nn.SliceOp(product.rhs, begin, sizes)
+        made = nn.MatmulOp(product.lhs, weights, transposed, element_type(product.result))
+        made.threshold = product.threshold
+        made.attributes |= {name: value for name, value in product.attributes.items() if name != "value"}
+        covered = (product,) if shown is None else (product, shown)
+        if shown is None:
+            supersede(rewriter, op, made, before=(weights,), covered=covered)
+            return
+        result = nn.ReshapeOp(made.result, shape_of(op.result))
+        supersede(rewriter, op, result, before=(weights, made), covered=covered)
+
+
 class DropEmptyPads(RewritePattern):
     """A border of nothing is none."""
 
@@ -228,6 +263,7 @@ PATTERNS: tuple[RewritePattern, ...] = (
     ComposeSlices(),
     FlattenConcats(),
     SlicesOfConcats(),
+    SlicesOfProducts(),
     DropEmptyPads(),
     TransposeInProducts(),
 )
