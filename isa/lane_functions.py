@@ -258,6 +258,7 @@ _DECLARED: tuple[tuple[str, int, bool, str, tuple[_Form, ...]], ...] = (
         "a > b; a fault where they are equal or either is NaN: the one bit of a sign has no zero",
         (_compare(values.strictly_above, _F), _compare(values.strictly_above, _I)),
     ),
+    ("prune", 63, False, "a, but 0 where its magnitude is not above b", (_float(values.filled(values.prune), 2),)),
 )
 
 LANE_FUNCTIONS: Mapping[str, LaneFunction] = {

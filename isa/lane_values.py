@@ -229,6 +229,11 @@ def select(condition: Array, a: Array, b: Array) -> Array:
     return np.where(condition, a, b)
 
 
+def prune(a: Array, b: Array) -> Array:
+    """a, but 0 where its magnitude is not above b; NaN stays."""
+    return np.where(np.abs(a) <= b, np.float32(0), a)
+
+
 def integer_divide(a: Array, b: Array) -> Array:
     """a / b truncated toward zero; anything by 0 is 0."""
     wide_a, wide_b = np.asarray(a, dtype=np.int64), np.asarray(b, dtype=np.int64)

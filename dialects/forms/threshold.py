@@ -24,10 +24,7 @@ class Threshold(Pruning):
         self.refuse(not 0 <= self.scores < inf, "magnitudes of scores are compared with a number from 0 on")
 
     def entering(self, lanes: Lanes[Node], score: Node) -> Node:
-        if not self.scores:
-            return score
-        small = lanes.apply("le", lanes.apply("abs", score), lanes.immediate(self.scores))
-        return lanes.apply("select", small, lanes.immediate(0.0), score)
+        return lanes.apply("prune", score, lanes.immediate(self.scores)) if self.scores else score
 
     def selected(self, lanes: Lanes[Node], score: Node) -> Node:
         return lanes.apply("gt", probability(lanes, score), lanes.immediate(self.least))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, f32, i1
+from xdsl.dialects.builtin import ModuleOp, f32
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -127,8 +127,6 @@ def _prune(
     if (value, threshold) not in made:
         source, steps = above_layout(value)
         build = Builder.after(source, store, product)
-        wide = build.cast(source, f32)
-        small = build.map("le", build.map("abs", wide), threshold, to=i1)
-        pruned = build.cast(build.map("select", small, 0.0, wide), element_type(source))
+        pruned = build.cast(build.map("prune", build.cast(source, f32), threshold), element_type(source))
         made[value, threshold] = through_layout(Builder.before(product, store), pruned, steps)
     product.operands[index] = made[value, threshold]

@@ -79,6 +79,7 @@ def ints(*values):
         ("shift_right", (ints(-16, 16, 1, 5), ints(2, 2, 40, -1)), [-4, 4, 0, 0]),
         ("to_int", (np.array([1.9, -1.9, math.nan, 1e10], np.float32),), [1, -1, 0, 2**31 - 1]),
         ("bit_not", (ints(0, 5),), [-1, -6]),
+        ("prune", (np.array([0.5, -0.5, 0.75, -math.inf], np.float32), np.float32(0.5)), [0, 0, 0.75, -math.inf]),
         ("sign", (np.array([-3.0, 0.0, 2.0], np.float32),), [-1, 0, 1]),
         ("select", (np.array([True, False]), ints(1, 2), ints(3, 4)), [1, 4]),
         ("is_inf", (np.array([math.inf, 1, math.nan], np.float32),), [True, False, False]),

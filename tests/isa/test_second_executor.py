@@ -84,6 +84,7 @@ def lane(name, operands):
         "lt": lambda: a < b,
         "ge": lambda: a >= b,
         "above": lambda: a > b,
+        "prune": lambda: 0.0 if abs(a) <= b else a,
         "eq": lambda: a == b,
         "and": lambda: a and b,
         "not": lambda: not a,
