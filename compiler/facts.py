@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -56,12 +56,11 @@ def graph_facts(module: ModuleOp, store: ConstantStore) -> ModelFacts:
         binary=frozenset(binary),
         paths=paths,
         batchable=batch_dependence(module, store).is_batchable,
-        forms={
-            node.name: form.text
+        forms=_forms(
+            (operation, form.text)
             for operation in module.walk()
             if isinstance(form := operation.attributes.get(sattn.LOWERED_FORM), sattn.FormAttr)
-            for node in nodes_of(operation)
-        },
+        ),
     )
 
 
@@ -83,9 +82,22 @@ def with_formats(
 
 def with_forms(facts: ModelFacts, module: ModuleOp) -> ModelFacts:
     """The facts and the form of every attention that is one in a module of the attention level."""
-    attentions = [operation for operation in module.walk() if isinstance(operation, sattn.AttentionOp)]
-    forms = {node.name: operation.form.text for operation in attentions for node in nodes_of(operation)}
-    return replace(facts, forms={**facts.forms, **forms})
+    found = ((op, op.form.text) for op in module.walk() if isinstance(op, sattn.AttentionOp))
+    return replace(facts, forms=_forms(found, facts.forms))
+
+
+def _forms(found: Iterable[tuple[Operation, str]], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """By node the form of what stands for it, added to what is `known`."""
+    forms = dict(known or {})
+    for operation, text in found:
+        for node in nodes_of(operation):
+            forms[node.name] = _joined(forms[node.name], text) if node.name in forms else text
+    return forms
+
+
+def _joined(known: str, form: str) -> str:
+    """The forms of attentions of some heads each, every one once."""
+    return "; ".join(dict.fromkeys((*known.split("; "), *form.split("; "))))
 
 
 def _macs(operation: Operation) -> int:

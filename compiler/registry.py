@@ -71,6 +71,7 @@ PASSES = {
     "simplify-casts": "graph.simplify_casts:SimplifyCasts",
     "simplify-layout": "graph.simplify_layout:SimplifyLayout",
     "skip-zeros": "precision.sparsify:SkipZeros",
+    "split-forms": "attention.split_forms:SplitForms",
     "split-keys": "attention.split_keys:SplitKeys",
     "split-products": "attention.split_products:SplitProducts",
     "split-rotary": "graph.recognize.rotary:SplitRotary",

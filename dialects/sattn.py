@@ -12,7 +12,7 @@ from math import isfinite
 from typing import TypeAlias
 
 import numpy as np
-from xdsl.dialects.builtin import UnitAttr, bf16, f16, f32, i1, i8, i32
+from xdsl.dialects.builtin import DenseArrayBase, IntegerType, UnitAttr, bf16, f16, f32, i1, i8, i32, i64
 from xdsl.dialects.utils import EnumAttribute
 from xdsl.ir import Data, Dialect, Operation, SpacedOpaqueSyntaxAttribute, SSAValue
 from xdsl.irdl import (
@@ -59,8 +59,17 @@ DENSE = Union((Dense(),))
 MEAN_MAP = "mean_map"
 """The attribute, a `RefAttr` to float32 [heads, Lq, Lk], of an attention whose weights were averaged over samples."""
 
+HEADS = "heads"
+"""The attribute, a `DenseArrayBase` of two numbers, of an attention of some of the heads that the model's has: the
+first of them, and how many there are in all."""
+
 LOWERED_FORM = "form"
 """The attribute, a `FormAttr`, of the operation that gives the result of an attention of a linear form."""
+
+
+def heads_attribute(first: int, count: int) -> DenseArrayBase[IntegerType]:
+    """The value of `HEADS`."""
+    return DenseArrayBase.from_list(i64, [first, count])
 
 
 @irdl_attr_definition
@@ -308,6 +317,15 @@ class AttentionOp(NnOperation):
         return batch, heads, groups, queries, keys, key_width, value_width
 
     @property
+    def model_heads(self) -> tuple[int, int]:
+        """Which head of the model's attention its first one is, and how many that has."""
+        told = self.attributes.get(HEADS)
+        if not isinstance(told, DenseArrayBase):
+            return 0, self.extents[1]
+        first, count = told.get_values()
+        return int(first), int(count)
+
+    @property
     def has_packed_values(self) -> bool:
         """Whether values lie along tokens, several in a byte."""
         return is_packed(element_type(self.v))
@@ -522,9 +540,10 @@ class AttentionOp(NnOperation):
         if pattern is not None:
             alike = len(forms) == 1 and forms[0].patterns == (Bitmap(),) and pattern.shape[1] == 1
         found: list[KeyRuns] = []
+        first, _ = self.model_heads
         for head in range(1 if alike else heads):
             shown = None if pattern is None else pattern[0, head % pattern.shape[1]]
-            runs = forms[head % len(forms)].runs(Tokens(head, queries, keys, shown))
+            runs = forms[head % len(forms)].runs(Tokens(first + head, queries, keys, shown))
             found.append(runs if order is None else runs.ordered(order))
         return (found[0],) if all(runs == found[0] for runs in found) else tuple(found)
 

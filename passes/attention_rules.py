@@ -43,8 +43,6 @@ class AttentionRule:
                 f"the attention rule for {self.match!r} has constants, which form '{self.form}' does not take",
                 "leave `constants` out",
             )
-        if self.heads and self.is_linear:
-            raise UsageError(f"attention form '{self.form}' is that of all heads", "leave `heads` out")
 
     @property
     def is_linear(self) -> bool:

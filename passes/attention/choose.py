@@ -129,11 +129,11 @@ def _pattern(
     if not asked and not made:
         return None
     _, count, _, queries, keys, _, _ = attention.extents
-    path = path_of(attention)
-    files = {rule.masks: _read(rule.masks, path, (count, queries, keys)) for rule in asked.values()}
+    path, (first, every) = path_of(attention), attention.model_heads
+    files = {rule.masks: _read(rule.masks, path, (every, queries, keys)) for rule in asked.values()}
     bits = np.zeros((1, count, queries, keys), np.bool_)
     for head, rule in asked.items():
-        bits[0, head] = files[rule.masks][head]
+        bits[0, head] = files[rule.masks][first + head]
     for head, mask in made.items():
         bits[0, head] |= mask
     alike = (bits == bits[:, :1]).all() and len(asked.keys() | made.keys()) == count

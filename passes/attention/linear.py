@@ -71,7 +71,11 @@ def _lower(attention: sattn.AttentionOp, rule: AttentionRule, store: ConstantSto
     scale = attention.scale.value.data
     constants = dict(form.constants(extents))
     if rule.constants:
-        constants |= _given(rule, path_of(attention), constants, heads if groups == heads else 0)
+        first, every = attention.model_heads
+        given = _given(rule, path_of(attention), constants, every if groups == heads else 0)
+        # Of an axis of heads, those that are here.
+        here = slice(first, first + heads)
+        constants |= {k: found[here] if found.ndim > constants[k].ndim else found for k, found in given.items()}
     made = form.lower(build, Heads(q, k, v, scale, constants, extents, element_type(v), f32))
     made = build.cast(build.reshape(made, (batch, heads, queries, value_width)), element_type(attention.result))
     _replace(attention, made, rule.form)

@@ -14,6 +14,7 @@ from .choose import ChooseForms
 from .linear import LowerLinear
 from .order_tokens import OrderTokens
 from .recognize import RecognizePatterns
+from .split_forms import SplitForms
 from .split_keys import SplitKeys
 from .split_products import SplitProducts
 from .turn_operands import TurnOperands
@@ -34,9 +35,11 @@ def attention(rules: Sequence[AttentionRule], order_tokens: bool = True, fused: 
 
 
 def linear_attention(rules: Sequence[AttentionRule]) -> tuple[ModulePass, ...]:
-    """The recipe's linear forms, which are ordinary operations before number formats are decided."""
-    asked = any(rule.is_linear for rule in rules)
-    if not asked:
-        return ()
-    lowered = (LowerLinear(tuple(map(str, rules))), RemoveUnused())
-    return (*lowered, SplitProducts(), RemoveUnused(), FoldConstants(), TurnOperands(), RemoveUnused())
+    """Heads whose forms do not go together, each by themselves; and the recipe's linear forms, which are ordinary
+    operations before number formats are decided."""
+    asked = tuple(map(str, rules))
+    split = (SplitForms(asked), RemoveUnused()) if any(rule.heads for rule in rules) else ()
+    if not any(rule.is_linear for rule in rules):
+        return split
+    lowered = (LowerLinear(asked), RemoveUnused())
+    return (*split, *lowered, SplitProducts(), RemoveUnused(), FoldConstants(), TurnOperands(), RemoveUnused())

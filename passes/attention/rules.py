@@ -30,12 +30,13 @@ def rules_of_heads(
         if not matched:
             raise UsageError(f"recipe attention {rule.match!r} matches no attention", remedy)
         for op in matched:
-            count = op.extents[1]
+            first, count = op.model_heads
             if rule.heads and max(rule.heads) >= count:
                 raise UsageError(f"{path_of(op)} has no head {max(rule.heads)}", f"its heads are 0 to {count - 1}")
-            heads = found.setdefault(op, [None] * count)
-            for head in rule.heads or range(count):
-                heads[head] = heads[head] or rule
+            heads = found.setdefault(op, [None] * op.extents[1])
+            for head in range(len(heads)):
+                if not rule.heads or first + head in rule.heads:
+                    heads[head] = heads[head] or rule
     return {op: tuple(found[op]) for op in attentions if op in found}
 
 

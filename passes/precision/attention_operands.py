@@ -58,8 +58,9 @@ def integer_attention(
         element=element_type(attention.result),
         importance=attention.importance is not None,
     )
-    if sattn.MEAN_MAP in attention.attributes:
-        made.attributes[sattn.MEAN_MAP] = attention.attributes[sattn.MEAN_MAP]
+    for name in (sattn.MEAN_MAP, sattn.HEADS):
+        if name in attention.attributes:
+            made.attributes[name] = attention.attributes[name]
     return made
 
 
