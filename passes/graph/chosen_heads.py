@@ -3,6 +3,7 @@ slices of their weights that belong to these heads."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 from xdsl.dialects.func import ReturnOp
@@ -23,37 +24,38 @@ REMEDY = "take layers whose projections are products with constants"
 
 @frozen
 class Axis:
-    """Where a value has its heads: along `axis`, each `inner` adjacent places of it."""
+    """Where a value has its heads: along `axis` from its place `first` on, each `inner` adjacent places of it."""
 
     axis: int
     inner: int
+    first: int = 0
 
     def before(self, op: nn.TransposeOp | nn.ReshapeOp) -> Axis:
         """Where the operand of a layout operation has them, of whose result this says it."""
         if isinstance(op, nn.TransposeOp):
-            return Axis(op.permutation.get_values()[self.axis], self.inner)
+            return replace(self, axis=op.permutation.get_values()[self.axis])
         return self._moved(shape_of(op.result), shape_of(op.input))
 
     def behind(self, op: nn.TransposeOp | nn.ReshapeOp) -> Axis:
         """Where the result has them, of whose operand this says it."""
         if isinstance(op, nn.TransposeOp):
-            return Axis(list(op.permutation.get_values()).index(self.axis), self.inner)
+            return replace(self, axis=list(op.permutation.get_values()).index(self.axis))
         return self._moved(shape_of(op.input), shape_of(op.result))
 
     def _moved(self, old: tuple[int, ...], new: tuple[int, ...]) -> Axis:
-        outside, each = prod(old[: self.axis]), self.inner * prod(old[self.axis + 1 :])
-        heads = old[self.axis] // self.inner
+        outside, under = prod(old[: self.axis]), prod(old[self.axis + 1 :])
         for axis, extent in enumerate(new):
             rest = prod(new[axis + 1 :])
-            if prod(new[:axis]) == outside and each % rest == 0 and extent * rest == heads * each:
-                return Axis(axis, each // rest)
+            same = prod(new[:axis]) == outside and extent * rest == old[self.axis] * under
+            if same and not self.inner * under % rest and not self.first * under % rest:
+                return Axis(axis, self.inner * under // rest, self.first * under // rest)
         raise RefusalError("a reshape joins the heads with another axis in front of them", REMEDY)
 
     def aligned(self, value: SSAValue, result: SSAValue) -> Axis | None:
         """Where an operand of an elementwise operation has them; None where it repeats for all."""
         shape = shape_of(value)
         axis = self.axis - len(shape_of(result)) + len(shape)
-        return None if axis < 0 or shape[axis] == 1 else Axis(axis, self.inner)
+        return None if axis < 0 or shape[axis] == 1 else replace(self, axis=axis)
 
 
 class Chosen:
@@ -91,6 +93,13 @@ class Chosen:
         self.op = made
 
 
+def _is_along(op: nn.SliceOp, axis: int) -> bool:
+    """Whether a slice takes adjacent places of an axis, and all of the others."""
+    shapes = zip(shape_of(op.input), shape_of(op.result), strict=True)
+    cut = [place for place, (before, after) in enumerate(shapes) if before != after]
+    return cut == [axis] and op.steps.get_values()[axis] == 1
+
+
 def _with(value: SSAValue, place: Axis, heads: int) -> Attribute:
     shape = list(shape_of(value))
     shape[place.axis] = heads * place.inner
@@ -123,6 +132,8 @@ class _Slices:
                 return self._product(op, place)
             case nn.LayerNormOp() | nn.RmsNormOp() if op.axis.value.data > place.axis:
                 return self._copied(op, [self.value(op.input, place), *op.operands[1:]], place)
+            case nn.SliceOp() if _is_along(op, place.axis):
+                return self.value(op.input, replace(place, first=place.first + op.starts.get_values()[place.axis]))
             case nn.SliceOp() if shape_of(op.input)[place.axis] == shape_of(value)[place.axis]:
                 return self._copied(op, [self.value(op.input, place)], place)
             case nn.MapOp() | nn.CastOp():
@@ -160,18 +171,19 @@ class _Slices:
             raise RefusalError("its queries, keys or values are made by no product with a constant", REMEDY)
         build = Builder.before(op, self._store)
         rows = op.rhs if op.transpose_rhs is not None else build.swap_last(op.rhs)
-        return build.insert(nn.MatmulOp(op.lhs, self._rows(build, rows, place.inner), True, element_type(op.result)))
+        return build.insert(nn.MatmulOp(op.lhs, self._rows(build, rows, place), True, element_type(op.result)))
 
-    def _rows(self, build: Builder, rows: SSAValue, inner: int) -> SSAValue:
-        """Of [heads * inner, width] the rows of the heads."""
+    def _rows(self, build: Builder, rows: SSAValue, place: Axis) -> SSAValue:
+        """Of [rows, width] those of the heads, which lie as `place` says."""
         width = prod(shape_of(rows)[1:])
-        table = build.reshape(rows, (self._heads, inner * width))
-        return build.reshape(build.gather_rows(table, self._ids), (self.kept * inner, *shape_of(rows)[1:]))
+        mine = build.slice_axis(rows, 0, place.first, self._heads * place.inner)
+        table = build.reshape(mine, (self._heads, place.inner * width))
+        return build.reshape(build.gather_rows(table, self._ids), (self.kept * place.inner, *shape_of(rows)[1:]))
 
     def _constant(self, op: Operation, value: SSAValue, place: Axis) -> SSAValue:
         build = Builder.before(op, self._store)
         turned = build.move_axis(value, place.axis, 0)
-        return build.move_axis(self._rows(build, turned, place.inner), 0, place.axis)
+        return build.move_axis(self._rows(build, turned, place), 0, place.axis)
 
     def pass_on(self, old: SSAValue, new: SSAValue, place: Axis) -> None:
         """Let what reads `old`, up to the products that sum over the heads, read `new` with their rows of weights."""
@@ -207,7 +219,7 @@ class _Slices:
             raise RefusalError("no product with a constant takes its output", REMEDY)
         build = Builder.before(op, self._store)
         rows = build.swap_last(op.rhs) if op.transpose_rhs is not None else op.rhs
-        made = nn.MatmulOp(new, self._rows(build, rows, place.inner), False, element_type(op.result))
+        made = nn.MatmulOp(new, self._rows(build, rows, place), False, element_type(op.result))
         carry(op, made)
         made.attributes.pop("value", None)
         build.insert(made)

@@ -1,6 +1,8 @@
 """Heads pruned by recipe, against an encoder in numpy that leaves the same heads out."""
 
+import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -153,3 +155,26 @@ def test_rules_that_say_nothing_possible_are_refused(encoder, table, reason):
 def test_a_first_layer_has_no_heads_to_choose_by(encoder):
     with pytest.raises(UnsupportedError, match=r"heads 'encoder\.0': no attention precedes this layer"):
         run(encoder, [(0, 0.5)])
+
+
+def test_queries_keys_and_values_may_be_one_product(tmp_path):
+    # GPT-2: to prune heads is to multiply what they give by zeros.
+    model = Path(__file__).parents[1] / "models" / "gpt2_dynamo"
+    with np.load(model.with_suffix(".npz")) as archive:
+        inputs = {name.removeprefix("in."): archive[name] for name in archive.files if name.startswith("in.")}
+
+    def answer(path, **more):
+        return attnc.Session(attnc.compile(path, **more).program).run(inputs).outputs["output"]
+
+    recipe = Recipe.of({"heads": [{"before": "decoder.1", "keep": 0.5}]})
+    pruned, found = answer(model.with_suffix(".onnx"), recipe=recipe), []
+    graph = onnx.load(model.with_suffix(".onnx"))
+    (weight,) = (item for item in graph.graph.initializer if item.name.endswith("h.1.attn.c_proj.weight"))
+    whole = numpy_helper.to_array(weight)
+    for kept in itertools.combinations(range(4), 2):
+        rows = np.isin(np.arange(len(whole)) * 4 // len(whole), kept)
+        weight.CopyFrom(numpy_helper.from_array(np.where(rows[:, None], whole, 0), weight.name))
+        onnx.save(graph, tmp_path / "zeros.onnx")
+        found.append(np.abs(answer(tmp_path / "zeros.onnx") - pruned).max() / np.abs(pruned).max())
+    assert min(found) < 1e-5
+    assert sorted(found)[1] > 1e-3

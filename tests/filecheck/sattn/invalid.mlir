@@ -123,3 +123,9 @@
 // CHECK: importance is 4, not one of 1x4
 %q = "test.op"() : () -> tensor<1x2x4x8xf32>
 %0, %1 = sattn.attention q %q k %q v %q scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32> importance tensor<4xf32>
+
+// -----
+
+// CHECK: the form progressive does not go with queries and keys that are not int8 (--precision int8 makes them so)
+%q = "test.op"() : () -> tensor<1x2x4x8xf32>
+%0 = sattn.attention q %q k %q v %q form "progressive" scale 1.0 : (tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>, tensor<1x2x4x8xf32>) -> tensor<1x2x4x8xf32>

@@ -16,6 +16,10 @@ func.func @main() {
       // A size that is cut short stays affine; offsets and strides become bytes.
       // CHECK: isa.ld.block element 2, dram %x<4096 * d0>, chip %a<0>, n2 min(32, -32 * d0 + 100), n3 64, dram_stride2 128, dram_stride3 2, chip_stride2 128, chip_stride3 2
       tile.copy %x<2048 * d0 [min(32, -32 * d0 + 100), 64] [64, 1]> to %a<0 [min(32, -32 * d0 + 100), 64] [64, 1]>
+      // What a register holds of the outermost extent is loaded.
+      // CHECK: isa.load.extent queue "ld" register 0, address %i<0>, maximum 32
+      // CHECK: isa.ld.block element 2, dram %x<0>, chip %a<0>, n2 -1, n3 64, dram_stride2 128, dram_stride3 2, chip_stride2 128, chip_stride3 2
+      tile.copy %x<0 [32, 64] [64, 1]> to %a<0 [32, 64] [64, 1]> count %i<0 [1] [1]>
       // CHECK: isa.ld.gather table %x<0>, pitch 128, limit 100, ids %i<0>, count 16, row_bytes 128, chip %b<128>, chip_stride 256
       tile.gather ids %i<0 [16] [1]> table %x<0 [100, 64] [64, 1]> rows %b<64 [16, 64] [128, 1]> limit 100
       // CHECK: isa.mx.product mode bf16, acc %c<0>, a %a<0>, b %b<0>, m min(32, -32 * d0 + 100), n 64, k 64, acc_stride 256, a_stride 128, b_stride 128, transpose_b 1

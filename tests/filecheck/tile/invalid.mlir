@@ -42,6 +42,14 @@ func.func @main(%a: !tile.buffer<dram, 4xf32>, %b: !tile.buffer<sram, 4xbf16>) {
 
 // -----
 
+// CHECK: a count is that of a load whose outermost extent is fixed
+func.func @main(%a: !tile.buffer<dram, 4xf32>, %b: !tile.buffer<sram, 4xf32>, %n: !tile.buffer<sram, 1xi32>) {
+  tile.copy %b<0 [4] [1]> to %a<0 [4] [1]> count %n<0 [1] [1]>
+  func.return
+}
+
+// -----
+
 // CHECK: needs 1 loops, 0 enclose it
 func.func @main(%a: !tile.buffer<dram, 4xf32>, %b: !tile.buffer<sram, 4xf32>) {
   tile.copy %a<d0 [4] [1]> to %b<0 [4] [1]>

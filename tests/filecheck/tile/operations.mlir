@@ -25,6 +25,8 @@ func.func @main() {
       %r = tile.alloc : !tile.buffer<sram, 64xf32>
       // CHECK: tile.copy %x<8192 * d0 [min(64, -64 * d0 + 100), 128] [128, 1]> to %a<0 [min(64, -64 * d0 + 100), 128] [128, 1]>
       tile.copy %x<8192 * d0 [min(64, -64 * d0 + 100), 128] [128, 1]> to %a<0 [min(64, -64 * d0 + 100), 128] [128, 1]>
+      // CHECK: tile.copy %x<0 [64, 128] [128, 1]> to %a<0 [64, 128] [128, 1]> count %ids<0 [1] [1]>
+      tile.copy %x<0 [64, 128] [128, 1]> to %a<0 [64, 128] [128, 1]> count %ids<0 [1] [1]>
       // CHECK: tile.gather ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       tile.gather ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       // CHECK: tile.top 8 of %a<0 [64, 128] [128, 1]> into %bits<0 [64, 128] [128, 1]>
