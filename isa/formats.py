@@ -194,13 +194,12 @@ def _packing(target: Format, kind: Kind) -> Convert:
     pack = packing(target.bits)
     if kind != "float" or target.kind != "int":
         return pack
-    truncate = _truncating(Format.I8)
-    least, greatest = target.limits
+    truncate = _truncating(target)
 
     def truncate_and_pack(values: Array, out: Array) -> None:
         whole = np.empty(values.shape, np.int8)
         truncate(values, whole)
-        pack(whole.clip(least, greatest), out)
+        pack(whole, out)
 
     return truncate_and_pack
 

@@ -54,12 +54,13 @@ def packing(bits: int) -> Callable[[Array, Array], None]:
     each = 8 // bits
 
     def pack_bits(values: Array, out: Array) -> None:
-        out[...] = np.packbits(values.astype(np.bool_), axis=-1, bitorder="little")
+        out[...] = np.packbits(values.astype(np.bool_, copy=False), axis=-1, bitorder="little")
 
     def pack_fields(values: Array, out: Array) -> None:
-        fields = np.zeros((*out.shape, each), dtype=np.uint8)
-        fields.reshape(*out.shape[:-1], -1)[..., : values.shape[-1]] = values & ((1 << bits) - 1)
-        fields <<= np.arange(0, 8, bits, dtype=np.uint8)
-        np.bitwise_or.reduce(fields, axis=-1, out=out)
+        fields = (values & ((1 << bits) - 1)).astype(np.uint8, copy=False)
+        out[...] = fields[..., ::each]
+        for place in range(1, each):
+            part = fields[..., place::each]
+            out[..., : part.shape[-1]] |= part << place * bits
 
     return pack_bits if bits == 1 else pack_fields
