@@ -31,7 +31,7 @@ from .retype import above_layout, through_layout
 
 Product = nn.MatmulOp | bnn.MatmulOp | sattn.AttentionOp
 
-REMEDY = "leave it out by `match`, or say threshold = 0"
+LEFT_OUT = "leave it out by `match`"
 
 
 def matched(module: ModuleOp, rules: Sequence[SparsityRule]) -> Iterator[tuple[Product, float]]:
@@ -78,7 +78,7 @@ class PruneActivations(ModulePass):
             asked = "model" if isinstance(product, bnn.MatmulOp) else precisions[product]
             if not is_float(element_type(product.operands[0])):
                 reason = "the model quantizes what enters it: a threshold would be one of levels"
-                blocking.append(_blocking(product, reason))
+                blocking.append(_blocking(product, reason, f"{LEFT_OUT}, or say threshold = 0"))
             elif isinstance(product, sattn.AttentionOp):
                 for index in range(3):
                     _prune(store, product, index, threshold, made)
@@ -103,16 +103,16 @@ class SkipZeros(ModulePass):
         blocking: list[Blocking] = []
         for product, threshold in matched(op, list(map(SparsityRule.parse, self.rules))):
             if isinstance(product, bnn.MatmulOp):
-                blocking.append(_blocking(product, "the array takes no mask of packed operands"))
+                blocking.append(_blocking(product, "the array takes no mask of packed operands", LEFT_OUT))
             elif isinstance(product, nn.MatmulOp):
                 product.threshold = nn.real(threshold if is_float(element_type(product.lhs)) else 0.0)
         if blocking:
             raise UnsupportedError(tuple(blocking))
 
 
-def _blocking(product: Operation, reason: str) -> Blocking:
+def _blocking(product: Operation, reason: str, remedy: str) -> Blocking:
     node = next(iter(nodes_of(product)), None)
-    return Blocking("?" if node is None else node.name, "MatMul" if node is None else node.operator, reason, REMEDY)
+    return Blocking("?" if node is None else node.name, "MatMul" if node is None else node.operator, reason, remedy)
 
 
 def _prune(
