@@ -4,13 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from ablation import cells, title
 from codesign import error, polarized, write
 from encoders import ENCODERS, build
+from fabnet import FabNet, fabnet
 from measuring import array_bound, markdown, samples_of
 from sweep import rises
 from whole_models import deit_tiny
+
+import attnc
 
 
 @pytest.mark.parametrize(
@@ -78,3 +82,16 @@ def test_errors_are_relative_to_what_is_expected() -> None:
 def test_polarized_maps_have_about_the_density_asked_for() -> None:
     for removed in (0.9, 0.95):
         assert polarized(3, 197, removed).mean() == pytest.approx(1 - removed, abs=0.015)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_encoder_of_the_kind_of_fabnet_has_the_values_of_its_nodes(asked: bool) -> None:
+    model = fabnet(FabNet(layers=2, width=16, heads=2, tokens=12, hidden=32))
+    onnx.checker.check_model(model, full_check=True)
+    values = np.random.default_rng(1).normal(size=(1, 12, 16)).astype(np.float32)
+    wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"hidden": values})[0]
+    program = attnc.compile(model, detect_structure=asked).program
+    assert program is not None
+    found = attnc.Session(program).run({"hidden": values}, check=True).outputs["output"]
+    # ONNX Runtime turns by angles in float32: its transform is right to 2e-5.
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-4)
