@@ -25,7 +25,7 @@ precision = "bf16"
 
 [[prune]]                       # the first rule that matches a product decides
 match = "encoder.*.ffn.*"       # likewise
-structure = "2:4"               # of four consecutive values along K the two of greatest magnitude stay
+structure = "2:4"               # of four consecutive values along K the two of greatest magnitude stay; or threshold
 
 [[sparsity]]                    # the first rule that matches a product or an attention decides
 match = "encoder.*"             # likewise
@@ -143,7 +143,7 @@ class Recipe:
     @property
     def finds_structure(self) -> bool:
         """Whether weights are looked at for their structure."""
-        return self.detect_structure or bool(self.prunings)
+        return self.detect_structure or any(rule.structure is not None for rule in self.prunings)
 
     @property
     def few_bit_formats(self) -> tuple[str, ...]:
@@ -153,7 +153,7 @@ class Recipe:
     @property
     def untrained(self) -> tuple[str, ...]:
         """What is asked for that models need to be trained in, for their answers to mean something."""
-        structures = dict.fromkeys(f"{rule.structure} weights" for rule in self.prunings)
+        structures = dict.fromkeys(rule.untrained for rule in self.prunings)
         return (*self.few_bit_formats, *structures)
 
     @staticmethod

@@ -1,7 +1,7 @@
-"""Weights pruned to a structure by magnitude: what sparser weights would cost, before anyone has trained them.
+"""Weights pruned by magnitude: what sparser weights would cost, before anyone has trained them.
 
-Of every M consecutive values along K of a product's constant operand the N greatest magnitudes stay, the rest become
-zero. Answers are no longer those of the model, and the program says so.
+Of every M consecutive values along K of a product's constant operand the N greatest magnitudes stay, or all magnitudes
+above a threshold; the rest become zero. Answers are no longer those of the model, and the program says so.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from ...dialects.constants import Array, ConstantStore, RefAttr, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_float, tensor
 from ...dialects.provenance import nodes_of
+from ...dialects.sparsity import sparse
 from ...isa.errors import UsageError
-from ...isa.structures import Structure, pruned
+from ...isa.structures import pruned
 from ..builder import Builder
 from ..constant_operand import ConstantOperand
 from ..structure_rules import PruneRule
@@ -29,7 +30,8 @@ from ..structure_rules import PruneRule
 
 @dataclass(frozen=True)
 class PruneWeights(ModulePass):
-    """Prune the float weights of the products that a rule of `rules` (`match=2:4`) matches; the first one decides."""
+    """Prune the float weights of the products that a rule of `rules` (`match=2:4`, `match=0.02`) matches; the first one
+    decides."""
 
     name = "prune-weights"
 
@@ -50,7 +52,7 @@ class PruneWeights(ModulePass):
                 )
             for product in matched:
                 if product not in decided:
-                    _prune(store, product, rule.structure)
+                    _prune(store, product, rule)
             decided.update(matched)
 
 
@@ -71,19 +73,22 @@ def matching(products: Sequence[nn.MatmulOp], pattern: str) -> list[nn.MatmulOp]
     ]
 
 
-def _prune(store: ConstantStore, product: nn.MatmulOp, structure: Structure) -> None:
+def _prune(store: ConstantStore, product: nn.MatmulOp, rule: PruneRule) -> None:
     operand = ConstantOperand.of(product.rhs)
     assert operand is not None
     transposed = product.transpose_rhs is not None
 
     def prune(array: Array) -> Array:
-        seen = operand.seen(array)
+        seen, structure = operand.seen(array), rule.structure
+        if structure is None:
+            return sparse(seen, rule.threshold or 0.0)
         if not transposed:
             return pruned(seen, structure)
         return np.ascontiguousarray(pruned(seen.swapaxes(-1, -2), structure).swapaxes(-1, -2))
 
     key = operand.key(store)
-    name = derived_key("prune", key, structure=structure, steps=operand.spelled, transposed=transposed)
+    told = {"threshold": rule.threshold} if rule.structure is None else {"structure": rule.structure}
+    name = derived_key("prune", key, **told, steps=operand.spelled, transposed=transposed)
     store.derive(name, prune, key, shape=operand.shape, dtype=store.dtype(key))
     build = Builder.before(product, store)
     build.location = operand.constant.location

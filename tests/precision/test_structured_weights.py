@@ -95,12 +95,26 @@ def test_a_recipe_prunes_and_the_answer_is_said_to_be_untrained() -> None:
     assert "2:4 weights without training: accuracy unknown" in summary_text(result.report)
 
 
+def test_small_weights_are_zero_where_a_recipe_says_so() -> None:
+    model, inputs = layer("3:4"), {"x": np.random.default_rng(1).normal(size=(128, 512)).astype(np.float32)}
+    recipe = Recipe.of({"prune": [{"match": "*", "threshold": 0.5}]})
+    assert Recipe.of(recipe.to_dict()) == recipe
+    program = compiled(model, recipe=recipe, machine="acceltran-edge", precision="int8")
+    assert program.untrained == ("weights above 0.5",)
+    weight = numpy_helper.to_array(model.graph.initializer[0])
+    found = attnc.Session(compiled(model, recipe=recipe)).run(inputs).outputs["y"]
+    wanted = inputs["x"] @ np.where(np.abs(weight) > 0.5, weight, 0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("tables", "reason"),
     [
         ({"prune": [{"match": "nothing", "structure": "2:4"}]}, "matches no product with constant float weights"),
         ({"prune": [{"match": "*", "structure": "4:2"}]}, "4:2 is no structure"),
         ({"prune": [{"match": "*"}]}, "each .*prune.* needs `match` and `structure`"),
+        ({"prune": [{"match": "*", "structure": "2:4", "threshold": 0.1}]}, "needs `structure` or `threshold`, one"),
+        ({"prune": [{"match": "*", "threshold": -0.1}]}, "a threshold from 0 on"),
         ({"prune": [{"match": "*", "structure": "2:4", "keep": 1}]}, "has no key 'keep'"),
         ({"detect_structure": "yes"}, "`detect_structure` is true or false"),
     ],
