@@ -57,11 +57,11 @@ class PruneRule:
         if unknown:
             raise UsageError(f"[[prune]] has no key {unknown[0]!r}", f"it knows {', '.join(KEYS)}")
         match, structure, threshold = (table.get(key) for key in KEYS)
-        number = type(threshold) in (int, float)
-        if not isinstance(match, str) or not (number or isinstance(structure, str)):
+        known = isinstance(structure, str | None) and type(threshold) in (int, float, type(None))
+        if not isinstance(match, str) or not known or (structure is None and threshold is None):
             raise UsageError("each [[prune]] needs `match` and `structure`, both text, or `threshold`, a number")
-        kept = Structure.parse(structure) if isinstance(structure, str) else None
-        return PruneRule(match, kept, float(threshold) if number else None)
+        kept = None if structure is None else Structure.parse(structure)
+        return PruneRule(match, kept, None if threshold is None else float(threshold))
 
     @staticmethod
     def parse(text: str) -> PruneRule:
