@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import groupby, pairwise
 
 from xdsl.context import Context
@@ -62,15 +63,19 @@ def _parts(heads: Sequence[AttentionRule | None], share: int) -> list[tuple[int,
 def _split(attention: sattn.AttentionOp, parts: Sequence[tuple[int, int]], store: ConstantStore) -> None:
     build = Builder.before(attention, store)
     share = attention.extents[1] // attention.extents[2]
-    results = [_part(attention, first, end, share, build) for first, end in parts]
-    joined = build.concat(results, 1)
+    made = [_part(attention, first, end, share, build) for first, end in parts]
+    joined = build.concat([part.result for part in made], 1)
     carry(attention, joined.owner)  # pyright: ignore[reportArgumentType] - an operation of the builder
     attention.result.replace_all_uses_with(joined)
+    if attention.importance is not None:
+        # What a key is worth is a sum over heads.
+        told = [part.importance for part in made if part.importance is not None]
+        attention.importance.replace_all_uses_with(reduce(lambda total, more: build.map("add", total, more), told))
     attention.detach()
     attention.erase()
 
 
-def _part(attention: sattn.AttentionOp, first: int, end: int, share: int, build: Builder) -> SSAValue:
+def _part(attention: sattn.AttentionOp, first: int, end: int, share: int, build: Builder) -> sattn.AttentionOp:
     def cut(value: SSAValue, low: int, high: int, whole: int) -> SSAValue:
         axis = len(shape_of(value)) - 3
         if axis < 0 or shape_of(value)[axis] != whole:
@@ -90,6 +95,8 @@ def _part(attention: sattn.AttentionOp, first: int, end: int, share: int, build:
         fill=attention.fill.value.data,
         softcap=None if attention.softcap is None else attention.softcap.value.data,
         empty_row=attention.empty_row.data,
+        importance=attention.importance is not None,
     )
     made.attributes[sattn.HEADS] = sattn.heads_attribute(first, heads)
-    return build.insert(made)
+    build.insert(made)
+    return made

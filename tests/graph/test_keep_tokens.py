@@ -113,6 +113,21 @@ def test_importance_is_carried_over_layers(encoder, first):
     np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
 
 
+def test_importance_is_summed_over_heads_of_different_forms(encoder):
+    path, weights, x = encoder
+    tables = {
+        "tokens": [{"before": "encoder.1", "keep": 0.5, "by": "cascade"}],
+        # Forms that keep all: the values are those of dense attention.
+        "attention": [
+            {"match": "*", "form": "topk:21", "heads": [0]},
+            {"match": "*", "form": "values:21", "heads": [1]},
+        ],
+    }
+    result = attnc.Session(attnc.compile(path, recipe=Recipe.of(tables)).program).run({"hidden": x})
+    wanted = in_numpy(weights, x, {1: (11, "cascade", False)})
+    np.testing.assert_allclose(result.outputs["answer"], wanted, rtol=2e-4, atol=2e-4)
+
+
 @pytest.mark.parametrize("by", ["class", "cascade"])
 def test_to_keep_all_changes_nothing(encoder, by):
     path, weights, x = encoder
