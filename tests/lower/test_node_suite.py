@@ -36,7 +36,6 @@ FAST = [
     "ArgMax",
     "OneHot",
     "CumSum",
-    "DFT",
 ]
 """Operators whose rules have the most to get wrong."""
 
