@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp, bf16, f32, i8
 from xdsl.dialects.func import ReturnOp
-from xdsl.ir import SSAValue, Use
+from xdsl.ir import Operation, SSAValue, Use
 from xdsl.passes import ModulePass
 
 from ...dialects import nn
@@ -26,7 +26,7 @@ from .calibrate import NORMS, known_range
 from .integer_products import contracted_axis
 from .layers import Product, layer_precisions
 from .narrow_floats import NARROW, matrices
-from .retype import LAYOUT
+from .retype import LAYOUT, through_layout
 from .scales import quantize_dynamic, quantize_static
 
 
@@ -132,7 +132,8 @@ def _readers(value: SSAValue) -> list[Use]:
 
 def _store_narrow(store: ConstantStore, value: SSAValue, element: Element) -> None:
     """Round `value` once where it is made. Operations that can read the narrow format do; for others it is widened
-    again."""
+    again, behind layout that shows it to products and others: kernels store what they hand on, and products hand on
+    other formats than those that others read."""
     readers = _readers(value)
     build = Builder.after(value, store, readers[0].operation)
     narrow = build.cast(value, element)
@@ -141,9 +142,36 @@ def _store_narrow(store: ConstantStore, value: SSAValue, element: Element) -> No
     for use in readers:
         if isinstance(use.operation, takes_any):
             use.operation.operands[use.index] = narrow
+        elif isinstance(use.operation, LAYOUT) and _is_shared(use.operation):
+            _shown_narrow(store, narrow, use.operation)
         else:
             wide = wide or build.cast(narrow, f32)
             use.operation.operands[use.index] = wide
+
+
+def _ends(value: SSAValue) -> Iterator[Use]:
+    """What reads a value, directly or through layout."""
+    for use in value.uses:
+        if isinstance(use.operation, LAYOUT):
+            yield from _ends(use.operation.results[0])
+        else:
+            yield use
+
+
+def _is_shared(layout: Operation) -> bool:
+    """Whether a product reads what layout shows, and something else does too."""
+    return len({isinstance(use.operation, Product) for use in _ends(layout.results[0])}) == 2
+
+
+def _shown_narrow(store: ConstantStore, narrow: SSAValue, layout: Operation) -> None:
+    """Show `narrow` as a layout operation shows the wide value, and widen it behind the last of them."""
+    shown = through_layout(Builder.before(layout, store), narrow, (layout,))
+    users = [use.operation for use in layout.results[0].uses]
+    if all(isinstance(user, LAYOUT) for user in users):
+        for user in users:
+            _shown_narrow(store, shown, user)
+    else:
+        layout.results[0].replace_all_uses_with(Builder.before(layout, store).cast(shown, f32))
 
 
 def _store_quantized(store: ConstantStore, value: SSAValue, largest: Array | None, readers: list[Use]) -> None:
