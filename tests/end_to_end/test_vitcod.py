@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,7 @@ import pytest
 import attnc
 from attnc.compiler.recipe import Recipe
 from attnc.dialects.forms.registry import Union
+from attnc.dialects.tile import MaskedProductOp
 from attnc.isa.errors import UsageError
 
 from .against_runtime import difference, reference
@@ -70,6 +73,23 @@ def test_single_heads_are_pruned_each_in_its_way() -> None:
     got, forms, _ = compiled(plain.model(), plain.feed, recipe=Recipe.of({"attention": rules}), calibrate=samples)
     assert difference(got, expected, 1e-5) is None
     assert forms == {"bitmap; dense; bitmap"}
+
+
+def test_of_a_scattered_rest_the_array_takes_what_is_shown(tmp_path: Path) -> None:
+    bits = np.random.default_rng(2).random((3, 96, 96)) < 0.06
+    bits[:, :, :8] = True
+    np.savez(tmp_path / "masks.npz", masks=bits)
+    rule = {"match": "*", "form": "bitmap", "masks": str(tmp_path / "masks.npz")}
+    plain, masked = attention(96, 96, None), attention(96, 96, bits[None])
+    expected = next(iter(reference(masked.model(), masked.feed).values()))
+    got, _, cycles = compiled(plain.model(), plain.feed, recipe=Recipe.of({"attention": [rule]}))
+    assert difference(got, expected, 1e-5) is None
+    _, _, dense = compiled(plain.model(), plain.feed)
+    assert cycles < 0.8 * dense
+    tiled = attnc.compile(plain.model(), recipe=Recipe.of({"attention": [rule]}), stop_after="tile")
+    products = [op for op in tiled.module.walk() if isinstance(op, MaskedProductOp)]
+    assert len(products) >= 6
+    assert all(op.counted is None for op in products)
 
 
 def test_without_calibration_data_it_is_refused() -> None:

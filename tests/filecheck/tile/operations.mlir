@@ -37,6 +37,8 @@ func.func @main() {
       tile.pack %bits<0 [64, 128] [128, 1]> into %ids<0 [1] [1]> window 128 width 4
       // CHECK: tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0> mask %bits<0 [64, 128] [128, 1]> rows %ids<0 [1] [1]> limit 2048 window 128 width 4
       tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0> mask %bits<0 [64, 128] [128, 1]> rows %ids<0 [1] [1]> limit 2048 window 128 width 4
+      // CHECK: tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> mask %bits<0 [64, 128] [128, 1]> limit 300 window 128 width 4
+      tile.masked left f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> mask %bits<0 [64, 128] [128, 1]> limit 300 window 128 width 4
       // CHECK: tile.scatter ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       tile.scatter ids %ids<0 [64] [1]> table %table<0 [1000, 128] [128, 1]> rows %a<0 [64, 128] [128, 1]> limit 1000
       // CHECK: tile.product f32 %a<0 [64, 128] [128, 1]> by %b<0 [128, 32] [32, 1]> into %c<0 [64, 32] [32, 1]> accumulate<d0>
