@@ -32,7 +32,7 @@ from attnc.runtime.report import Performance
 RUNS = 5
 """Timed repetitions, of which the median counts; one more before them does not."""
 
-PACKAGES = ("attnc", "numpy", "onnx", "onnxruntime", "xdsl", "zigzag-dse", "ethos-u-vela")
+PACKAGES = ("attnc", "numpy", "numba", "onnx", "onnxruntime", "xdsl", "zigzag-dse", "ethos-u-vela")
 
 
 @dataclass(frozen=True)
