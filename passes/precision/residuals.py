@@ -142,9 +142,9 @@ def _store_narrow(store: ConstantStore, value: SSAValue, element: Element) -> No
     for use in readers:
         if isinstance(use.operation, takes_any):
             use.operation.operands[use.index] = narrow
-        elif isinstance(use.operation, LAYOUT) and _is_shared(use.operation):
-            _shown_narrow(store, narrow, use.operation)
         else:
+            if isinstance(use.operation, LAYOUT) and _is_shared(use.operation):
+                _show_narrow(store, narrow, use.operation)
             wide = wide or build.cast(narrow, f32)
             use.operation.operands[use.index] = wide
 
@@ -163,15 +163,16 @@ def _is_shared(layout: Operation) -> bool:
     return len({isinstance(use.operation, Product) for use in _ends(layout.results[0])}) == 2
 
 
-def _shown_narrow(store: ConstantStore, narrow: SSAValue, layout: Operation) -> None:
-    """Show `narrow` as a layout operation shows the wide value, and widen it behind the last of them."""
-    shown = through_layout(Builder.before(layout, store), narrow, (layout,))
-    users = [use.operation for use in layout.results[0].uses]
-    if all(isinstance(user, LAYOUT) for user in users):
-        for user in users:
-            _shown_narrow(store, shown, user)
-    else:
-        layout.results[0].replace_all_uses_with(Builder.before(layout, store).cast(shown, f32))
+def _show_narrow(store: ConstantStore, narrow: SSAValue, layout: Operation) -> None:
+    """Let what reads a layout of the wide value, but for products, read that layout of `narrow`, widened behind it."""
+    build = Builder.before(layout, store)
+    shown, wide = through_layout(build, narrow, (layout,)), None
+    for use in list(layout.results[0].uses):
+        if isinstance(use.operation, LAYOUT):
+            _show_narrow(store, shown, use.operation)
+        elif not isinstance(use.operation, Product):
+            wide = wide or build.cast(shown, f32)
+            use.operation.operands[use.index] = wide
 
 
 def _store_quantized(store: ConstantStore, value: SSAValue, largest: Array | None, readers: list[Use]) -> None:
