@@ -20,7 +20,9 @@ class ScheduleOptions:
     split_heads: an attention whose softmax outlasts its products goes in groups of heads, each with projections of its
     own. reorder: every engine takes what is ready, not only the next instruction of the loops.
     row_blocks: products begin and end in blocks of rows, so that rows pass from kernel to kernel one block after the
-    other. tile_search: loop orders and tile sizes of products are chosen by cost, not the same for all.
+    other. row_statistics: the mean and variance of rows that a product makes come with its tiles and are merged; floats
+    may differ in their last places. tile_search: loop orders and tile sizes of products are chosen by cost, not the
+    same for all.
     order_tokens: the tokens of an encoder with static patterns stand in the order in which these cost least.
     fuse_attention: scores and weights of a dense attention stay on chip from one product to the other, instead of being
     tensors of their own; without it, int8 weights are levels of the greatest score of the whole row.
@@ -37,6 +39,7 @@ class ScheduleOptions:
     split_heads: bool = True
     reorder: bool = True
     row_blocks: bool = True
+    row_statistics: bool = True
     tile_search: bool = True
     order_tokens: bool = True
     fuse_attention: bool = True

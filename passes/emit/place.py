@@ -35,7 +35,7 @@ WINDOW = 64
 TRIES = 4
 """So many rows of a queue are tried when there is no room for the first."""
 
-TRIAL = 1500
+TRIAL = 2500
 """So many rows at the beginning decide between several ways to choose."""
 
 

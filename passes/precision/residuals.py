@@ -100,18 +100,28 @@ def _stands_for_bytes(value: SSAValue) -> bool:
 
 
 def _in_stream(value: SSAValue) -> bool:
-    """Whether a norm normalizes the value, or a product multiplies it while something else reads it too;
-    directly or through layout."""
+    """Whether a norm normalizes the value, or a product multiplies it, itself or in few levels, while something else
+    reads it too; directly or through layout."""
     shared = value.has_more_than_one_use()
     for use in value.uses:
         user = use.operation
         if isinstance(user, NORMS) and use.index == 0:
             return True
-        if shared and _multiplies(use, value):
+        if shared and (_multiplies(use, value) or _in_few_levels(user)):
             return True
         if isinstance(user, LAYOUT) and _in_stream(user.results[0]):
             return True
     return False
+
+
+def _in_few_levels(operation: Operation) -> bool:
+    """Whether an elementwise operation, alone or with others behind it, makes whole numbers or bits of its operand."""
+    if not isinstance(operation, nn.MapOp | nn.CastOp):
+        return False
+    if not is_float(element_type(operation.results[0])):
+        return True
+    uses = list(operation.results[0].uses)
+    return len(uses) == 1 and _in_few_levels(uses[0].operation)
 
 
 def _multiplies(use: Use, value: SSAValue) -> bool:

@@ -29,6 +29,10 @@ SPARE = 0.8
 """Merged steps overlap where two of everything take up to this part of the SRAM: the rest lets the next panel's
 queries and keys come early."""
 
+OWN = 0.75
+"""Where passes outlast products, the array goes on with those of other kernels, if no more than this part of ACC is
+taken."""
+
 
 def _row_sizes(problem: AttentionProblem, rates: Rates) -> list[int]:
     queries = problem.queries
@@ -99,6 +103,9 @@ def search_attention(problem: AttentionProblem, rates: Rates, sram: int, acc: in
     busy = np.maximum(np.maximum(array, vector), channel) + idle
     cycles = where(doubled, busy, array + vector + channel) + rates.start
     burden = CHANNEL_SHARE * channel + INSTRUCTION_CYCLES * _instructions(problem, c, steps)
+    # What it would wait otherwise counts beside the kernel's own cycles.
+    alone = (vector > array) & (memory.acc_double > OWN * acc)
+    burden = burden + where(alone, vector - array, 0)
     feasible = (memory.single <= sram) & (memory.acc_single <= acc)
     if not np.any(feasible):
         least = int(np.argmin(memory.single))

@@ -47,7 +47,7 @@ def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Coll
         return lowering if isinstance(lowering, MatmulLowering) else None
 
     for index, down in enumerate(lowerings):
-        if not isinstance(down, MatmulLowering):
+        if not isinstance(down, MatmulLowering) or down.epilogue.statistics:
             continue
         up = maker(down.left.main.root, index)
         if up is None or not _follow(up, down):

@@ -66,10 +66,15 @@ class _Group:
         return 1 << self.number
 
 
-def form_kernels(block: Block, layout: Layout, again: frozenset[Operation] = frozenset()) -> tuple[Kernel, ...]:
+def form_kernels(
+    block: Block,
+    layout: Layout,
+    again: frozenset[Operation] = frozenset(),
+    statistics: frozenset[Operation] = frozenset(),
+) -> tuple[Kernel, ...]:
     """The kernels of a block, in an order that respects what each reads. Elementwise operations of `again` run in the
-    kernel of their reader."""
-    former = _Former(layout, _live(block), again)
+    kernel of their reader, reductions of `statistics` in that of the product whose result they are of."""
+    former = _Former(layout, _live(block), again, statistics)
     for op in block.ops:
         former.take(op)
     return former.kernels()
@@ -85,8 +90,11 @@ def _live(block: Block) -> frozenset[Operation]:
 
 
 class _Former:
-    def __init__(self, layout: Layout, live: frozenset[Operation], again: frozenset[Operation]) -> None:
+    def __init__(
+        self, layout: Layout, live: frozenset[Operation], again: frozenset[Operation], statistics: frozenset[Operation]
+    ) -> None:
         self._again = again
+        self._statistics = statistics
         self._layout = layout
         self._live = live
         self._groups: list[_Group | None] = []
@@ -105,6 +113,11 @@ class _Former:
                 return
         for value in op.operands:
             self._settle(value)
+        if op in self._statistics:
+            group = self._producer(op.operands[0])
+            assert group is not None
+            self._add(group, op)
+            return
         if type(op) in EXPANSIONS:
             self._join_cluster(op)
             return
@@ -151,7 +164,8 @@ class _Former:
         if group.tail is not None:
             # What prepares an operand is read through views by the anchor alone.
             others = (result for result in anchor.results[1:] if self._read_outside(result, inside))
-            results = (group.tail, *others)
+            statistics = (op.results[0] for op in members if op in self._statistics)
+            results = (group.tail, *others, *statistics)
         return Kernel(group.kind, anchor, members, tuple(operands), results)
 
     def _read_outside(self, value: SSAValue, inside: set[Operation]) -> bool:

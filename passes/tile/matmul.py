@@ -26,13 +26,14 @@ from .build import TileBuilder
 from .cluster import Cluster, make_cluster
 from .comparison import Comparison
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
-from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, rebuilt
+from .lane_graph import Extent, LaneGraph, LaneGraphBuilder, Leaf, Reduce, rebuilt
 from .loop_order import dataflow
 from .matmul_emit import MatmulEmission
 from .matmul_plan import Decision, MatmulPlan
 from .matmul_problem import MatmulProblem, Operand, Seam
 from .matmul_search import search, unsearched
 from .product_operand import PackedOperand, ProductOperand, compose
+from .row_statistics import Statistic
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
 from .tiles import Spread
@@ -85,7 +86,8 @@ class MatmulLowering(Lowering):
         left = self._side(anchor.lhs, before_left, (*outer, rows, self.depth), False)
         right = self._side(anchor.rhs, before_right, (*outer, self.depth, columns), self.arithmetic.transposed)
         views = [None if leaf.view is None else leaf.view for leaf in cluster.leaves]
-        folded = _Folded(outer, rows, left, right, views, cluster.outputs[0].view.broadcast(shape))
+        results = [output.view.broadcast(shape if output.full else (*shape[:-1], 1)) for output in cluster.outputs]
+        folded = _Folded(outer, rows, left, right, views, results)
         self.outer = folded.outer
         self.rows, self.columns = folded.rows, columns
         self.left = ProductOperand.of(
@@ -109,9 +111,19 @@ class MatmulLowering(Lowering):
             None if view is None else Spread.of(view, leaf.form)
             for view, leaf in zip(folded.epilogue, cluster.leaves, strict=True)
         )
-        output = Spread.of(folded.output, cluster.outputs[0].form)
+        output, *statistics = (
+            Spread.of(view, result.form) for view, result in zip(folded.results, cluster.outputs, strict=True)
+        )
         leaves = TileLeaves(scope, tuple(leaf for leaf in spreads if leaf is not None), self.rows, self.columns)
-        self.epilogue = TileEpilogue(cluster.graph, spreads, leaves, output)
+        asked = [cluster.graph.nodes[output.node] for output in cluster.graph.outputs]
+        kinds = [node.reduction for node in asked if isinstance(node, Reduce)]
+        self.epilogue = TileEpilogue(
+            cluster.graph,
+            spreads,
+            leaves,
+            output,
+            statistics=tuple(map(Statistic, kinds, statistics)),
+        )
         self.rates = scope.rates
 
     @cached_property
@@ -211,7 +223,8 @@ class MatmulLowering(Lowering):
     @property
     def spreads(self) -> tuple[Spread, ...]:
         """All that is read and written."""
-        return (*self.left.leaves, *self.right.leaves, *self.epilogue.leaves.leaves, self.epilogue.output)
+        results = (self.epilogue.output, *(one.spread for one in self.epilogue.statistics))
+        return (*self.left.leaves, *self.right.leaves, *self.epilogue.leaves.leaves, *results)
 
     @property
     def shape(self) -> Hashable:
@@ -221,6 +234,8 @@ class MatmulLowering(Lowering):
     def may_overwrite(self, operand: SSAValue, result: SSAValue) -> bool:
         root = self.scope.view(operand).root
         if any(leaf.root is root for side in (self.left, self.right) for leaf in side.leaves):
+            return False
+        if result is not self.kernel.results[0]:
             return False
         return self.epilogue.may_overwrite(root)
 
@@ -285,8 +300,10 @@ class MatmulLowering(Lowering):
 
     def accepts_resident(self, value: SSAValue) -> bool:
         root = self.scope.view(value).root
-        if value in self.kernel.results:
+        if value is self.kernel.results[0]:
             return self.epilogue.output_usable
+        if value in self.kernel.results:
+            return all(one.spread.row <= 1 for one in self.epilogue.statistics)
         spreads = [leaf for leaf in self.epilogue.leaves.leaves if leaf.root is root]
         if not all(leaf.usable_in_place for leaf in spreads):
             return False
@@ -338,13 +355,13 @@ class _Folded:
         left: _Side,
         right: _Side,
         epilogue: Sequence[View | None],
-        output: View,
+        results: Sequence[View],
     ) -> None:
         self.outer = tuple(outer)
         self.rows = rows
         self.left, self.right = left, right
         self.epilogue = tuple(epilogue)
-        self.output = output
+        self.results = tuple(results)
         for axis in reversed(range(len(outer))):
             if outer[axis] == 1:
                 self._drop(axis)
@@ -361,12 +378,12 @@ class _Folded:
         self.left = replace(self.left, views=tuple(map(without, self.left.views)))
         self.right = replace(self.right, views=tuple(map(without, self.right.views)))
         self.epilogue = tuple(None if view is None else without(view) for view in self.epilogue)
-        self.output = without(self.output)
+        self.results = tuple(map(without, self.results))
 
     def _folds(self) -> bool:
         if any(view.strides[-3] for view in self.right.views):
             return False
-        walked = (*self.left.views, *(view for view in self.epilogue if view is not None), self.output)
+        walked = (*self.left.views, *(view for view in self.epilogue if view is not None), *self.results)
         return self.rows == 1 or all(view.strides[-3] == self.rows * view.strides[-2] for view in walked)
 
     def _fold(self) -> None:
@@ -384,5 +401,5 @@ class _Folded:
         self.left = replace(self.left, views=tuple(map(as_rows, self.left.views)))
         self.right = replace(self.right, views=tuple(map(once, self.right.views)))
         self.epilogue = tuple(None if view is None else as_rows(view) for view in self.epilogue)
-        self.output = as_rows(self.output)
+        self.results = tuple(map(as_rows, self.results))
         self.outer, self.rows = self.outer[:-1], self.rows * count

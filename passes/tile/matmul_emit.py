@@ -23,6 +23,7 @@ from .matmul_masks import MaskPanel, mask_panel
 from .matmul_plan import MatmulPlan, Rest
 from .product_operand import PackedOperand
 from .product_panel import Chunk, Panel, Side
+from .row_statistics import StatisticsRun
 from .tile_epilogue import EpilogueRun, Gathered, strips_of
 from .tiles import hold
 
@@ -82,7 +83,12 @@ class MatmulEmission:
         self.builder = builder
         away = plan.rest > Rest.ACC
         epilogue = lowering.resumed_epilogue if away else lowering.epilogue
-        self.epilogue = EpilogueRun(epilogue.by_tile if plan.by_tile else epilogue, builder)
+        self.statistics: StatisticsRun | None = None
+        if epilogue.statistics:
+            extents = (lowering.outer, lowering.rows, lowering.columns)
+            self.statistics = StatisticsRun(epilogue.statistics, lowering.scope, builder, extents, plan)
+        chosen = epilogue.by_tile if plan.by_tile else epilogue
+        self.epilogue = EpilogueRun(chosen, builder, statistics=self.statistics)
 
     def run(self) -> None:
         """All loops; of a plan with edges, the first columns, those between, and the last."""
@@ -99,25 +105,23 @@ class MatmulEmission:
                 step = plan.block if plan.lead else plan.rows
                 panels["left"] = left.panel(self.builder, (), here.rows, here.chunks, step)
         edge = replace(plan, order="bjik", rows=plan.block, holds=plan.holds | {"right"})
-        begin = plan.lead
-        if plan.lead and plan.gathered:
-            # The first columns that are stored at once are those of the edge, and the next.
-            begin = plan.gathered
-            gathered = self.epilogue.gather(Span.of(0, self.kernel.rows), Span.of(0, begin))
-            self._section(replace(edge, columns=plan.lead), 0, plan.lead, panels, gathered)
-            self._section(plan, plan.lead, begin - plan.lead, panels, gathered)
+        gathered: Gathered | None = None
+        for section in plan.sections(columns):
+            at_edge = section.start < plan.lead or section.start >= columns - plan.tail
+            if plan.lead and plan.gathered and not section.start:
+                gathered = self.epilogue.gather(Span.of(0, self.kernel.rows), Span.of(0, plan.gathered))
+            elif gathered is not None and section.start >= plan.gathered:
+                self.epilogue.store((), gathered)
+                gathered = None
+            if self.statistics is not None:
+                self.statistics.enter(section)
+            here = self._whole(section.start, section.width, plan.depth, panels)
+            chosen = replace(edge, columns=section.columns) if at_edge else plan
+            _Nest(self, chosen, section.start, section.width).run(replace(here, gathered=gathered))
+        if gathered is not None:
             self.epilogue.store((), gathered)
-        else:
-            self._section(replace(edge, columns=plan.lead), 0, plan.lead, panels)
-        self._section(plan, begin, columns - begin - plan.tail, panels)
-        self._section(replace(edge, columns=plan.tail), columns - plan.tail, plan.tail, panels)
-
-    def _section(
-        self, plan: MatmulPlan, start: int, width: int, panels: dict[str, Panel], gathered: Gathered | None = None
-    ) -> None:
-        if width:
-            here = replace(self._whole(start, width, plan.depth, panels), gathered=gathered)
-            _Nest(self, plan, start, width).run(here)
+        if self.statistics is not None:
+            self.statistics.finish()
 
     def _whole(self, start: int, width: int, depth: int, panels: dict[str, Panel]) -> _Here:
         chunks = None

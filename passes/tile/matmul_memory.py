@@ -64,6 +64,12 @@ def panels_of(
     )
 
 
+def parts_bytes(problem: MatmulProblem, c: Candidates) -> Column:
+    """Bytes of the parts of rows' statistics, of which every tile of columns has one and edges may add two."""
+    tiles = c.turns["j"][c.tile] + 2
+    return aligned(tiles * problem.batch * problem.m * 4 * problem.epilogue.statistics)
+
+
 def sram_bytes(
     problem: MatmulProblem, c: Candidates, strip: Column, rest: Column, panels: tuple[Panels, ...], gathered: int
 ) -> tuple[Column, Column]:

@@ -18,13 +18,34 @@ class Rest(IntEnum):
 
 
 @frozen
+class Section:
+    """Columns of a product that are tiled alike: from `start`, `width` of them, in tiles of `columns` (at most)."""
+
+    start: int
+    width: int
+    columns: int
+
+    @property
+    def tiles(self) -> int:
+        """How many tiles its columns are."""
+        return -(-self.width // self.columns)
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """Whether the last tile is narrower (1 or 0), and its columns."""
+        rest = self.width % self.columns
+        return int(rest > 0), rest
+
+
+@frozen
 class MatmulPlan:
     """A tiling: loops of `order` over tiles of rows x columns x depth, each finished in strips of `strip` rows.
 
     `holds` has the operands ("left", "right") that stay on chip across a loop that does not index them. The first
     `lead` and the last `tail` columns are done apart, in blocks of `block` rows, so that rows pass from kernel to
     kernel one block after the other. `gathered` columns of the result are stored at once (0: those of a tile). With
-    `by_tile`, what repeats for every row comes with the columns that it is for. Cycles are the estimate and its parts,
+    `by_tile`, what repeats for every row comes with the columns that it is for; with `parts_in_acc`, parts of rows'
+    statistics wait in ACC for the others. Cycles are the estimate and its parts,
     of which `seam` is what the array waits for at both ends; `sram` and `acc` are bytes, with two of each streamed
     buffer if `doubled`; `burden` is what counted beside the cycles.
     """
@@ -41,6 +62,7 @@ class MatmulPlan:
     block: int = 0
     gathered: int = 0
     by_tile: bool = False
+    parts_in_acc: bool = False
     cycles: int = 0
     array: int = 0
     channel: int = 0
@@ -55,6 +77,18 @@ class MatmulPlan:
     def score(self) -> int:
         """By what plans are compared."""
         return self.cycles + self.burden
+
+    def sections(self, columns: int) -> tuple[Section, ...]:
+        """The `columns` of a product as they are tiled, from the first on."""
+        # The first columns that are stored at once are those of the edge, and the next.
+        begin = self.gathered if self.lead and self.gathered else self.lead
+        found = (
+            Section(0, self.lead, self.lead),
+            Section(self.lead, begin - self.lead, self.columns),
+            Section(begin, columns - begin - self.tail, self.columns),
+            Section(columns - self.tail, self.tail, self.tail),
+        )
+        return tuple(section for section in found if section.width)
 
     @property
     def text(self) -> str:

@@ -38,7 +38,8 @@ class Operand:
 @frozen
 class Epilogue:
     """What happens to a finished tile: vector passes, bytes an element loaded (from DRAM), stored, and kept between
-    passes; `rows` bytes a column that are kept beside it, of which `row_loads` are loaded with every column tile."""
+    passes; `rows` bytes a column that are kept beside it, of which `row_loads` are loaded with every column tile; and
+    how many `statistics` of rows it leaves a part of with every column tile."""
 
     passes: int = 1
     loaded: float = 0
@@ -46,6 +47,7 @@ class Epilogue:
     kept: float = 0
     rows: float = 0
     row_loads: float = 0
+    statistics: int = 0
 
 
 @frozen

@@ -22,7 +22,7 @@ from ..tile_rules import FREE, TileChoice
 from .comparison import EXPECTED
 from .matmul_candidates import Candidates, candidates
 from .matmul_edges import Bodies, Edges, best_ends, possible_edges
-from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, sram_bytes
+from .matmul_memory import PARTIAL_BYTES, Panels, acc_bytes, panels_of, parts_bytes, sram_bytes
 from .matmul_plan import Decision, MatmulPlan, Rest
 from .matmul_problem import MatmulProblem, Operand, Seam
 from .rates import Column, Rates, TileCost
@@ -55,6 +55,7 @@ class _Table:
     double: Column
     panels: tuple[Panels, Panels]
     acc: Column
+    parts_in_acc: NDArray[np.bool_]
     bodies: Bodies
 
 
@@ -144,6 +145,9 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
     )
     single, double = sram_bytes(problem, c, strip, rest, panels, gathered)
     acc, sets = acc_bytes(c, rest, batch)
+    parts = parts_bytes(problem, c)
+    parts_in_acc = 2 * acc + parts <= rates.acc_bytes
+    single, double = (size + where(parts_in_acc, 0, parts) for size in (single, double))
     # The array waits for the epilogue of every set of accumulators where there is room for one only.
     stall = where(rest == Rest.ACC, sets * (last + rates.fill), vector + sets * rates.fill)
     row_work = array / (turns["i"] * c.turned("b", [way.runs_inside("i", "b") for way in ways]))
@@ -167,6 +171,7 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
         double=double,
         panels=panels,
         acc=acc,
+        parts_in_acc=parts_in_acc,
         bodies=Bodies(
             candidates=c,
             rows=np.minimum(tile_m, m),
@@ -259,6 +264,7 @@ def _cheapest(problem: MatmulProblem, rates: Rates, table: _Table, gathered: int
             tail=min(int(tail.columns[index]), problem.n - first),
             block=block if lead.columns[index] or tail.columns[index] else 0,
             gathered=gathered,
+            parts_in_acc=bool(table.parts_in_acc[index]),
             cycles=int(cycles[index]),
             array=int(table.array[index]),
             channel=int(table.channel[index]),

@@ -46,6 +46,7 @@ from .pruned_attention import PrunedAttentionLowering
 from .rates import Rates, planned_for
 from .recompute import recompute_norms, reduce_apart
 from .residency import choose_residents
+from .row_statistics import made_by_products
 from .rowwise import RowwiseLowering
 from .seams import find_ends
 from .split_heads import split_heads
@@ -89,6 +90,7 @@ class TileKernels(ModulePass):
     stagger_heads: bool = True
     split_heads: bool = True
     row_blocks: bool = True
+    row_statistics: bool = True
     tile_search: bool = True
     tiles: tuple[str, ...] = ()
 
@@ -151,10 +153,9 @@ class _Tiler:
         self._scope = Scope(machine, context.store, self._layout.views, options=options)
         self._buffers = Buffers(self._target, context.store, self._scope.residents)
         self._scope.buffers = self._buffers
-        kernels = form_kernels(self._block, self._layout, again)
-        self._lowerings: list[Lowering] = _lowerings_of(kernels, self._scope)
-        if options.fuse_feed_forward:
-            self._lowerings = pair_feed_forward(self._lowerings, self._scope, self._outputs())
+        self._lowerings = self._lowered(again)
+        if options.row_statistics and (statistics := made_by_products(self._lowerings)):
+            self._lowerings = self._lowered(again, statistics)
         self._kernels = [lowering.kernel for lowering in self._lowerings]
         self._scope.tile_choices = tile_choices(self._kernels, rules)
         if options.row_blocks:
@@ -181,6 +182,14 @@ class _Tiler:
         outer.insert_op_before(new, self._function)
         self._function.detach()
         self._function.erase()
+
+    def _lowered(self, again: frozenset[Operation], statistics: frozenset[Operation] = frozenset()) -> list[Lowering]:
+        """The lowerings of the kernels that the block's operations form."""
+        kernels = form_kernels(self._block, self._layout, again, statistics)
+        lowerings = _lowerings_of(kernels, self._scope)
+        if self._scope.options.fuse_feed_forward:
+            return pair_feed_forward(lowerings, self._scope, self._outputs())
+        return lowerings
 
     def _budgets(self) -> list[Budget]:
         """Decide what stays on chip and what takes over another's storage; the on-chip bytes that each kernel has for

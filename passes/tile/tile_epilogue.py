@@ -15,13 +15,15 @@ from .lane_graph import Extent, LaneGraph
 from .lane_passes import Held, emit_passes
 from .matmul_problem import Epilogue
 from .pack import Packing, Slot, pack, reads_before_writing
+from .row_statistics import Statistic, StatisticsRun
 from .tile_leaves import LeafRun, TileLeaves
 from .tiles import Spread, hold, tile_place
 
 
 @frozen(eq=False)
 class TileEpilogue:
-    """A lane graph over tiles of a domain; its one output is stored as `output` says.
+    """A lane graph over tiles of a domain; its first output is stored as `output` says, the others are parts of the
+    `statistics` of rows.
 
     `sources` has the stored value behind each leaf, None where the caller gives it; `given` is what those vary with,
     in order, and `accs` are the leaves that lie in ACC.
@@ -33,6 +35,7 @@ class TileEpilogue:
     output: Spread
     given: tuple[Extent, ...] = (Extent.FULL,)
     accs: frozenset[int] = frozenset({0})
+    statistics: tuple[Statistic, ...] = ()
 
     @cached_property
     def packing(self) -> Packing:
@@ -76,6 +79,7 @@ class TileEpilogue:
             kept=sum(temporary.form.width for temporary in kept if temporary.extent is Extent.FULL),
             row_loads=leaves.with_each(Extent.ROW),
             rows=leaves.with_each(Extent.ROW) + sum(t.form.width for t in kept if t.extent is Extent.ROW),
+            statistics=len(self.statistics),
         )
 
 
@@ -96,8 +100,15 @@ class Gathered:
 class EpilogueRun:
     """An epilogue while its kernel is emitted. Several that read the same values may share `leaves`."""
 
-    def __init__(self, epilogue: TileEpilogue, builder: TileBuilder, leaves: LeafRun | None = None) -> None:
+    def __init__(
+        self,
+        epilogue: TileEpilogue,
+        builder: TileBuilder,
+        leaves: LeafRun | None = None,
+        statistics: StatisticsRun | None = None,
+    ) -> None:
         self._epilogue = epilogue
+        self._statistics = statistics
         self._builder = builder
         self._leaves = leaves or LeafRun(epilogue.leaves, builder)
 
@@ -137,10 +148,13 @@ class EpilogueRun:
             for index, leaf in enumerate(epilogue.sources)
         }
         start = output.start(indices, rows.start, columns.start)
-        final = packing.outputs[0]
+        final, *parts = packing.outputs
         temporaries: list[Held] = []
         for index, temporary in enumerate(packing.temporaries):
-            if index == final and epilogue.stores_in_place:
+            if index in parts:
+                assert self._statistics is not None
+                temporaries.append(self._statistics.part(parts.index(index), indices, rows, columns))
+            elif index == final and epilogue.stores_in_place:
                 temporaries.append(Held(scope.buffers[output.root], start, output.row))
             elif index == final and gathered is not None:
                 temporaries.append(gathered.part(rows, columns))
