@@ -54,13 +54,12 @@ class LowerTile(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace the operations in place; locations and stages are kept."""
-        registers = cycle(range(EXTENT_REGISTERS))
+        context, registers = CompilerContext.of(ctx), cycle(range(EXTENT_REGISTERS))
         for old in list(op.walk()):
-            target = CompilerContext.of(ctx).target
             if isinstance(old, MaskedProductOp):
-                new = masked_templates(old, next(registers), target.queue(Engine.MX).name)
+                new = masked_templates(old, next(registers), context.target.queue(Engine.MX).name)
             elif isinstance(old, CopyOp) and old.count is not None:
-                new = counted_templates(old, next(registers), target.queue(Engine.LD).name)
+                new = counted_templates(old, next(registers), context.target.queue(Engine.LD).name)
             else:
                 lowered = _lower(old)
                 new = () if lowered is None else (lowered,)
