@@ -18,7 +18,7 @@ from ...isa.frozen import frozen
 from ...isa.machine import Machine
 from ...isa.record import Instruction
 from .dependence import Accesses, Instances
-from .footprint import Atoms, Footprints, Ints, split_into_atoms
+from .footprint import Atoms, Footprints, Ints, random_numbers, split_into_atoms
 from .stream import Group, Stream
 
 CHIP_FIELD_BITS = 26
@@ -28,9 +28,6 @@ DRAM_FIELD_BITS = 40
 """Likewise for DRAM addresses, which columns hold as int64."""
 
 REGISTER_BYTES = 4
-
-_MULTIPLIER = 0x5851F42D4C957F2D
-"""An odd number whose powers modulo 2^64 look random (the multiplier of Knuth's MMIX generator)."""
 
 REGISTER_FIELD, MAXIMUM_FIELD = "register", "maximum"
 """The fields by which records say that they set an extent register, and how high."""
@@ -230,8 +227,7 @@ def _check_bounds(stream: Stream, row: Ints, buffer: Ints, block: Ints) -> None:
 
 def _distinct(table: Ints) -> tuple[Ints, Ints]:
     """Which distinct row each row of a table is, and a row that shows each distinct one."""
-    # Odd powers of an odd number are as good as random weights, without the start-up of a generator.
-    weights = np.multiply.accumulate(np.full(table.shape[1], _MULTIPLIER, dtype=np.int64))
+    weights = random_numbers(table.shape[1])
     # Rows are told apart by a 64-bit product sum; it is checked that no two different rows share one.
     key: Ints = np.asarray(table @ weights, dtype=np.int64)
     order = np.argsort(key, kind="stable")

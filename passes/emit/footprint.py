@@ -96,7 +96,7 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
     bounds = distinct(np.concatenate([low, high, base]))
     low_at, high_at = np.searchsorted(bounds, low), np.searchsorted(bounds, high)
     # A segment's signature is the sum of the tags of the footprints that cover it (modulo 2^64).
-    tags = _tags(len(footprints))
+    tags = random_numbers(len(footprints))
     change = np.zeros(len(bounds), dtype=np.int64)
     np.add.at(change, low_at, tags[owner])
     np.subtract.at(change, high_at, tags[owner])
@@ -125,13 +125,13 @@ def split_into_atoms(footprints: Footprints, buffer_lines: Ints, line_bytes: Int
     )
 
 
-def _tags(count: int) -> Ints:
+def random_numbers(count: int) -> Ints:
     """Numbers as good as random ones, without the start-up of a generator: the outputs of SplitMix64 (Steele, Lea and
     Flood, Fast splittable pseudorandom number generators, 2014)."""
-    tags = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    words = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        tags = (tags ^ tags >> np.uint64(shift)) * np.uint64(factor)
-    return (tags ^ tags >> np.uint64(31)).view(np.int64)
+        words = (words ^ words >> np.uint64(shift)) * np.uint64(factor)
+    return (words ^ words >> np.uint64(31)).view(np.int64)
 
 
 def _line_intervals(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Ints, Ints]:

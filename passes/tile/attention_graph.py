@@ -9,6 +9,8 @@ Scores that are compared without a softmax are walked once.
 from __future__ import annotations
 
 import math
+from dataclasses import fields
+from typing import Self
 
 from ...dialects import sattn
 from ...dialects.nn import EmptyRow
@@ -147,6 +149,11 @@ class AttentionGraphs:
     weight_form: Format
     value_form: Format
     hiding: bool = False
+
+    @classmethod
+    def extending(cls, known: AttentionGraphs) -> Self:
+        """The graphs of this kind of the same attention."""
+        return cls(**{one.name: getattr(known, one.name) for one in fields(known)})
 
     @property
     def _zero_nan(self) -> bool:

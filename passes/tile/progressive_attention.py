@@ -95,16 +95,8 @@ class ProgressiveLowering(AttentionLowering):
         self.low: ProductOperand = self._operand(op.k_low, by_key, right=True)
         if not (self.key.turned and self.low.turned):
             raise self.refused(op.form.text, "keys do not lie row by row", "another form of attention")
-        known = self.graphs
-        self.graphs = self.bit_graphs = ProgressiveGraphs(
-            known.op,
-            known.factors,
-            known.split,
-            known.score_form,
-            known.weight_form,
-            known.value_form,
-            low_form=self.low_scoring.mode.accumulator,
-        )
+        made = ProgressiveGraphs.extending(self.graphs)
+        self.graphs = self.bit_graphs = replace(made, low_form=self.low_scoring.mode.accumulator)
         self.hiding_graphs = replace(self.bit_graphs, hiding=True)
 
     def _runs(self) -> tuple[KeyRuns, ...] | None:

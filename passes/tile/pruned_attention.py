@@ -64,15 +64,7 @@ class PrunedAttentionLowering(AttentionLowering):
         pruning = self.op.form.pruning
         assert pruning is not None
         self.pruning = pruning
-        known = self.graphs
-        self.graphs = self.pruned_graphs = PrunedGraphs(
-            known.op,
-            known.factors,
-            known.split,
-            known.score_form,
-            known.weight_form,
-            known.value_form,
-        )
+        self.graphs = self.pruned_graphs = PrunedGraphs.extending(self.graphs)
         self.hiding_graphs = self.pruned_hiding_graphs = replace(self.pruned_graphs, hiding=True)
         self.levels = self._levels()
 
