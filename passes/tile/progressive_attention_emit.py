@@ -94,6 +94,8 @@ class ProgressiveEmission(AttentionEmission):
         keys, width = low.shape
         threshold = self._lowering.bit_graphs.form.threshold
         needed, now = self._word(), self._word()
+        # The last block of a group may have no rows, and a pass over none writes nothing.
+        builder.lane_pass(NOTHING, 1, 1, out=needed.line(ONE))
         text = f"r0 = lt(a, {threshold:.9e}); r1 = select(r0, {keys}, 0); reduce max(r1)"
         streams, found = [greatest.line(rows.size)], [("columns", needed.vector(ONE))]
         builder.lane_pass(LaneProgram.parse(text), 1, rows.size, streams, reductions=found)

@@ -124,7 +124,12 @@ def test_importance_is_that_of_the_weights_that_are_used(tiling):
 
 @pytest.mark.parametrize("threshold", [0.0, 0.02, 1.0])
 def test_low_bits_are_loaded_by_what_the_run_finds(tiling, threshold):
-    kernels = Case(threshold, batch=1, keys=400, width=64).check(tiling, sram_bytes=48 * 1024)
+    kernels = Case(threshold, groups=4, keys=400, width=64).check(tiling, sram_bytes=48 * 1024)
     operations = list(kernels[-1].walk())
     assert any(isinstance(op, CopyOp) and op.count is not None for op in operations)
     assert any(isinstance(op, MaskedProductOp) for op in operations)
+
+
+@pytest.mark.parametrize("queries", [9, 17, 33])
+def test_blocks_without_rows_ask_for_nothing(tiling, queries):
+    Case(0.02, queries=queries, groups=4, keys=400, width=64).check(tiling, sram_bytes=44 * 1024)
