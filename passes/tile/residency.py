@@ -21,12 +21,15 @@ from .kernel import Budget, Kernel, Lowering, Scope
 from .succession import Heirs
 from .views import producible
 
-GRAIN = 4096
+GRAIN = 1024
 """Budgets are rounded down to multiples of so many bytes, so that equal kernels get equal plans."""
 
-SPARE = 0.05
+SPARE = 0.07
 """No more than this part of what residents leave is kept free of tiles for the next kernel's loads (see
 `Lowering.fill`)."""
+
+SMALL = 1024
+"""What takes no more bytes (a statistic of every row, say) lies in what is kept free."""
 
 WORTH = 0.5
 """What a saved cycle of the DRAM channel is worth in cycles of a kernel: other work often hides it."""
@@ -187,7 +190,9 @@ class _Rooms:
         """What kernel `index` has for its tiles."""
         machine = self._scope.machine
         left = machine.sram.bytes - self.occupied(index, present)
-        free = left - min(int(machine.sram.bytes * (1 - self._fill[index])), int(left * SPARE))
+        spare = min(int(machine.sram.bytes * (1 - self._fill[index])), int(left * SPARE))
+        small = sum(self._bytes[bit] for bit in _bits(present) if self._bytes[bit] <= SMALL)
+        free = left - max(0, spare - small)
         return Budget(free // GRAIN * GRAIN if free > 4 * GRAIN else free, machine.acc.bytes)
 
     def cost(self, index: int, present: int) -> float:
