@@ -34,6 +34,7 @@ PASSES = {
     "choose-forms": "attention.choose:ChooseForms",
     "decide-signs": "precision.decide_signs:DecideSigns",
     "detect-structure": "precision.detect_structure:DetectStructure",
+    "drop-straight-through": "graph.recognize.straight_through:DropStraightThrough",
     "fold-constants": "graph.fold_constants:FoldConstants",
     "fold-norms": "precision.fold_norms:FoldNorms",
     "fold-softmaxes": "precision.fold_softmaxes:FoldSoftmaxes",

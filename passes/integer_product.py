@@ -10,13 +10,17 @@ import numpy as np
 from xdsl.dialects.builtin import i8, i32
 from xdsl.ir import SSAValue
 
-from ..dialects.constants import Array
+from ..dialects import nn
+from ..dialects.constants import Array, derived_key
 from ..dialects.elements import element_type, shape_of, ui8
 from ..isa.frozen import frozen
 from .builder import Builder
+from .constant_operand import ConstantOperand
 
 SHIFT = 128
 """What takes unsigned bytes to signed ones."""
+
+INT8 = np.iinfo(np.int8)
 
 
 @frozen
@@ -30,6 +34,9 @@ class Bytes:
     def of(build: Builder, value: SSAValue, zero: SSAValue | Array | None) -> Bytes:
         """Stored bytes, signed or not, and their zero point in the same type (any shape)."""
         unsigned = element_type(value) == ui8
+        moved = None if isinstance(zero, SSAValue) else _moved(build, value, zero)
+        if moved is not None:
+            return Bytes(moved, None)
         if unsigned:
             value = build.map("sub", value, SHIFT, to=i8)
         if isinstance(zero, SSAValue):
@@ -62,6 +69,27 @@ class Bytes:
         if isinstance(self.zero, SSAValue):
             return build.cast(build.reshape(self.zero, ()), i8)
         return int(self.zero.reshape(()))
+
+
+def _moved(build: Builder, value: SSAValue, zero: Array | None) -> SSAValue | None:
+    """A constant without its one zero point, as signed bytes; None for anything else, and where a byte is too small."""
+    known = np.zeros(1, np.int64) if zero is None else zero.astype(np.int64).reshape(-1)
+    if not isinstance(value.owner, nn.ConstantOp) or not known.size or (known != known[0]).any():
+        return None
+    offset = int(known[0])
+    if element_type(value) == i8 and not offset:
+        return value
+    key = ConstantOperand(value.owner, ()).key(build.store)
+    levels = build.store.get(key)
+    if not levels.size or int(levels.min()) - offset < INT8.min or int(levels.max()) - offset > INT8.max:
+        return None
+    name = derived_key("less", key, zero=offset)
+
+    def less(array: Array) -> Array:
+        return (array.astype(np.int16) - offset).astype(np.int8)
+
+    build.store.derive(name, less, key, shape=shape_of(value), dtype=np.dtype(np.int8))
+    return build.named_constant(name)
 
 
 def integer_product(build: Builder, lhs: Bytes, rhs: Bytes, *, transpose_rhs: bool = False) -> SSAValue:

@@ -7,6 +7,7 @@ ones).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ WEIGHT = 64
 _QUANTIZING = frozenset(
     ("eq", "ne", "lt", "le", "gt", "ge", "sign", "rint", "floor", "ceil", "trunc", "to_int", "to_bool")
 )
+
+_PLAIN = (nn.MapOp, nn.CastOp, nn.ReduceOp, nn.TransposeOp, nn.ReshapeOp, nn.BroadcastOp, nn.SliceOp, nn.QuantizeOp)
 
 
 @dataclass(frozen=True)
@@ -77,16 +80,16 @@ def _hides_quantization(operation: nn.NnOperation, operand: SSAValue) -> bool:
     if isinstance(operation, nn.MapOp):
         quantizes = is_float(element) and operation.function.data in _QUANTIZING
         return quantizes and not _becomes_bytes(operation.result)
-    return isinstance(operation, nn.QuantizeOp)
+    # Quantized to bytes, it shows what it is.
+    return False
 
 
 def _becomes_bytes(value: SSAValue) -> bool:
     """Whether all that is made of a value, one element after another, ends in bytes: then folding hides nothing."""
     users = [use.operation for use in value.uses]
     return bool(users) and all(
-        element_type(user.results[0]) in (i8, ui8)
-        if isinstance(user, nn.CastOp)
-        else isinstance(user, nn.MapOp) and _becomes_bytes(user.result)
+        (isinstance(user, nn.CastOp) and element_type(user.result) in (i8, ui8))
+        or (isinstance(user, nn.MapOp | nn.CastOp) and _becomes_bytes(user.result))
         for user in users
     )
 
@@ -95,6 +98,42 @@ def _fold(operation: Operation, store: ConstantStore) -> None:
     """Put a constant in the place of an operation."""
     result = tensor_type(operation.results[0])
     keys = [_key(operand, store) for operand in operation.operands]
+    if shapes.elements(result.get_shape()) <= INLINE_ELEMENTS and not is_packed(result.get_element_type()):
+        constant = nn.ConstantOp(_evaluation(operation, store)(*(store.get(key) for key in keys)))
+    else:
+        constant = nn.ConstantOp(RefAttr(_derived(operation, keys, store)), result)
+    carry(operation, constant)
+    constant.location = UNKNOWN_LOC
+    Rewriter.replace_op(operation, constant)
+
+
+def constant_key(value: SSAValue, store: ConstantStore) -> str | None:
+    """The store's key of a value that is made of constants, folded or not, by elements, reductions and layout; None for
+    any other."""
+    made = value.owner
+    if isinstance(made, nn.ConstantOp):
+        return _key(value, store)
+    if not isinstance(made, _PLAIN):
+        return None
+    keys: list[str] = []
+    for operand in made.operands:
+        key = constant_key(operand, store)
+        if key is None:
+            return None
+        keys.append(key)
+    return _derived(made, keys, store)
+
+
+def _derived(operation: Operation, keys: list[str], store: ConstantStore) -> str:
+    """The key of what an operation makes of constants, which is not made yet."""
+    result = tensor_type(operation.results[0])
+    key = derived_key(operation.name, *keys, **_parameters(operation), type=result)
+    dtype = dtype_of(result.get_element_type())
+    return store.derive(key, _evaluation(operation, store), *keys, shape=result.get_shape(), dtype=dtype)
+
+
+def _evaluation(operation: Operation, store: ConstantStore) -> Callable[..., Array]:
+    """What an operation does to arrays."""
     # Operands of its own, so that the graph that it leaves is not kept alive.
     holder = Block(arg_types=[operand.type for operand in operation.operands])
     detached = operation.clone(dict(zip(operation.operands, holder.args, strict=True)))
@@ -102,16 +141,7 @@ def _fold(operation: Operation, store: ConstantStore) -> None:
     def make(*arrays: Array) -> Array:
         return np.ascontiguousarray(evaluate(detached, arrays, store)[0])
 
-    if shapes.elements(result.get_shape()) <= INLINE_ELEMENTS and not is_packed(result.get_element_type()):
-        constant = nn.ConstantOp(make(*(store.get(key) for key in keys)))
-    else:
-        dtype = dtype_of(result.get_element_type())
-        key = derived_key(operation.name, *keys, **_parameters(operation), type=result)
-        store.derive(key, make, *keys, shape=result.get_shape(), dtype=dtype)
-        constant = nn.ConstantOp(RefAttr(key), result)
-    carry(operation, constant)
-    constant.location = UNKNOWN_LOC
-    Rewriter.replace_op(operation, constant)
+    return make
 
 
 def _key(value: SSAValue, store: ConstantStore) -> str:

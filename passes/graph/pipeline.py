@@ -14,6 +14,7 @@ from .recognize.grouped_heads import RecognizeGroupedHeads
 from .recognize.normalization import RecognizeNorms
 from .recognize.rotary import SplitRotary
 from .recognize.softmax import RecognizeSoftmax
+from .recognize.straight_through import DropStraightThrough
 from .remove_unused import RemoveUnused
 from .simplify_algebra import SimplifyAlgebra
 from .simplify_casts import SimplifyCasts
@@ -39,6 +40,7 @@ def recognition(butterflies: str | None = None) -> tuple[ModulePass, ...]:
     merged = () if butterflies is None else (MergeButterflies(butterflies), *cleanup())
     return (
         *cleanup(),
+        DropStraightThrough(),
         RecognizeActivations(),
         RecognizeNorms(),
         RecognizeSoftmax(),

@@ -21,7 +21,7 @@ BYTE = 127
 
 @frozen
 class Levels:
-    """A float32 array as levels * scale + offset, exactly (with an offset, to rounding); scale and offset have one
+    """A float array as levels * scale + offset, exactly (with an offset, to rounding); scale and offset have one
     element, or one for each index of an axis, and stretch to it. Levels are small whole numbers."""
 
     scale: Array
@@ -29,7 +29,8 @@ class Levels:
 
     def whole(self, array: Array) -> Array:
         """The levels of the array, int8."""
-        moved = array if self.offset is None else array - self.offset
+        wide = array.astype(np.float32, copy=False)
+        moved = wide if self.offset is None else wide - self.offset
         return np.rint(moved / self.scale).astype(np.int8)
 
 
@@ -38,6 +39,7 @@ def levels_of(array: Array, axis: int) -> Levels | None:
     values."""
     if not array.size or _has_many_magnitudes(array, axis):
         return None
+    array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         return None
     others = tuple(other for other in range(array.ndim) if other != axis)

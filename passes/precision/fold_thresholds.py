@@ -19,7 +19,7 @@ from xdsl.passes import ModulePass
 from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
-from ...dialects.elements import element_type, shape_of, tensor, ui8
+from ...dialects.elements import element_type, is_bool, shape_of, tensor, ui8
 from ...dialects.provenance import fuse
 from ...isa.frozen import frozen
 from ..builder import INT32, Builder
@@ -138,7 +138,7 @@ def threshold_of(found: Monotone, function: str, place: int, bound: Array) -> Th
 
 def _fold_levels(made: nn.CastOp, store: ConstantStore) -> None:
     """Bytes that take two neighbouring values only."""
-    found = Monotone.of(made.input, store)
+    found = None if is_bool(element_type(made.input)) else Monotone.of(made.input, store)
     if found is None:
         return
     ends = [found(np.full(found.shape, end, np.int32)) for end in (found.low, found.high)]

@@ -23,19 +23,17 @@ from xdsl.passes import ModulePass
 from ...dialects import nn
 from ...dialects.constants import ConstantStore, derived_key
 from ...dialects.context import CompilerContext
-from ...dialects.elements import element_type, is_bool, shape_of, ui8
-from ...isa.frozen import frozen
+from ...dialects.elements import element_type, is_bool, is_float, shape_of, ui8
 from ...isa.lane_functions import LANE_FUNCTIONS
 from ..builder import Builder
+from ..graph.fold_constants import constant_key
 from .affine_operands import peeled
+from .choices import Choice, choice_of, number_of
 from .constant_levels import levels_of
 from .integer_products import contracted_axis
 from .retype import LAYOUT
 
 BYTE, UNSIGNED = (-128, 127), (0, 255)
-
-SMALL = 64
-"""Constants of up to so many equal elements are looked at as one number."""
 
 ROUNDINGS = ("rint", "floor", "ceil", "trunc")
 
@@ -56,7 +54,7 @@ class RecognizeLevels(ModulePass):
         store = CompilerContext.of(ctx).store
         for product in [p for p in op.walk() if isinstance(p, nn.MatmulOp)]:
             for index in range(2):
-                if element_type(product.operands[index]) == f32:
+                if is_float(element_type(product.operands[index])):
                     _Operand(product, index, store).recognize()
 
 
@@ -88,6 +86,12 @@ def whole_range(value: SSAValue, store: ConstantStore) -> Range | None:
         if ranges[0] is None or ranges[1] is None:
             return None
         return min(ranges[0][0], ranges[1][0]), max(ranges[0][1], ranges[1][1])
+    if name in ("add", "sub", "mul"):
+        first, second = (whole_range(operand, store) or _whole_number(operand, store) for operand in inputs)
+        if first is None or second is None or not np.isfinite((*first, *second)).all():
+            return None
+        ends = [float(_evaluated(name, (one, other))) for one in first for other in second]
+        return min(ends), max(ends)
     return None
 
 
@@ -106,64 +110,26 @@ def bounds(value: SSAValue, store: ConstantStore) -> Range:
             pick = min if function == "min" else max
             ranges = [bounds(operand, store) for operand in inputs]
             return pick(ranges[0][0], ranges[1][0]), pick(ranges[0][1], ranges[1][1])
-        other = _number(inputs[-1], store)
+        other = number_of(inputs[-1], store)
         if function in ("mul", "div", "add", "sub") and other is not None:
             # Rounding is monotone: what the ends become bounds what lies between.
             ends = [_evaluated(function, (end, other)) for end in bounds(inputs[0], store)]
             return (-np.inf, np.inf) if np.isnan(ends).any() else (float(min(ends)), float(max(ends)))
-    number = _number(value, store)
+    number = number_of(value, store)
     return (-np.inf, np.inf) if number is None else (number, number)
 
 
-def _number(value: SSAValue, store: ConstantStore) -> float | None:
-    """The one value of a small constant whose elements are equal."""
+def rounds(value: SSAValue) -> bool:
+    """Whether floats that something rounds, compares or takes the sign of have part in a value."""
     made = value.owner
-    if not isinstance(made, nn.ConstantOp) or int(np.prod(shape_of(value), dtype=np.int64)) > SMALL:
-        return None
-    array = store.array(made.data)
-    return float(array.flat[0]) if array.size and (array == array.flat[0]).all() else None
+    if isinstance(made, nn.MapOp) and made.function.data in (*ROUNDINGS, "sign", "select"):
+        return True
+    return isinstance(made, (nn.MapOp, nn.CastOp, *LAYOUT)) and any(map(rounds, made.operands))
 
 
 def _whole_number(value: SSAValue, store: ConstantStore) -> Range | None:
-    number = _number(value, store)
+    number = number_of(value, store)
     return None if number is None or number != np.floor(number) else (number, number)
-
-
-@frozen
-class Choice:
-    """A value that is `upper` where a truth value holds, and `lower` elsewhere."""
-
-    condition: SSAValue
-    upper: np.float32
-    lower: np.float32
-
-
-def choice_of(value: SSAValue, store: ConstantStore) -> Choice | None:
-    """The finite numbers that a float value chooses between by one truth value, however it comes from that; None for
-    any other value."""
-    made = value.owner
-    if element_type(value) != f32 or not isinstance(made, nn.MapOp | nn.CastOp):
-        return None
-    if isinstance(made, nn.CastOp):
-        truth = is_bool(element_type(made.input))
-        return Choice(made.input, np.float32(1), np.float32(0)) if truth else choice_of(made.input, store)
-    if made.function.data == "select":
-        upper, lower = (_number(operand, store) for operand in made.inputs[1:])
-        if upper is None or lower is None or not np.isfinite([upper, lower]).all():
-            return None
-        return Choice(made.inputs[0], np.float32(upper), np.float32(lower))
-    numbers = [_number(operand, store) for operand in made.inputs]
-    places = [place for place, number in enumerate(numbers) if number is None]
-    if len(places) != 1 or shape_of(made.inputs[places[0]]) != shape_of(value):
-        return None
-    choice = choice_of(made.inputs[places[0]], store)
-    if choice is None:
-        return None
-    upper, lower = (
-        _evaluated(made.function.data, [side if number is None else number for number in numbers])
-        for side in (float(choice.upper), float(choice.lower))
-    )
-    return Choice(choice.condition, upper, lower) if np.isfinite([upper, lower]).all() else None
 
 
 def _evaluated(function: str, numbers: Sequence[float]) -> np.float32:
@@ -188,64 +154,69 @@ class _Operand:
         while isinstance(value.owner, LAYOUT):
             user, index, value = value.owner, 0, value.owner.operands[0]
         if isinstance(value.owner, nn.ConstantOp):
-            self._constant(user, index, value.owner)
+            self._constant(user, index, value, constant_key(value, self.store))
             return
         choice = choice_of(value, self.store)
         if choice is not None:
             self._two_numbers(Builder.after(value, self.store, user), user, index, choice)
             return
         _, steps = peeled(self.product.operands[self.index], contracted_axis(self.product, self.index))
-        if steps:
-            user, index = steps[0].operation, steps[0].place
-        self._value(user, index, user.operands[index])
-
-    def _value(self, user: Operation, index: int, value: SSAValue) -> None:
-        found = whole_range(value, self.store)
-        build = Builder.after(value, self.store, user)
-        if found is not None:
-            self._through_byte(build, user, index, value, found)
-
-    def _through_byte(self, build: Builder, user: Operation, index: int, value: SSAValue, found: Range) -> None:
-        if isinstance(value.owner, nn.CastOp) and element_type(value.owner.input) in (i8, ui8):
+        inner, place = (steps[0].operation, steps[0].place) if steps else (user, index)
+        whole = inner.operands[place]
+        found = whole_range(whole, self.store)
+        if found is not None and self._through_byte(inner, place, whole, found):
             return
+        key = constant_key(value, self.store)
+        if key is not None and rounds(value):
+            self._constant(user, index, value, key)
+
+    def _through_byte(self, user: Operation, index: int, value: SSAValue, found: Range) -> bool:
+        """Put whole numbers of a range into the byte that holds them; whether there is one."""
+        if isinstance(value.owner, nn.CastOp) and element_type(value.owner.input) in (i8, ui8):
+            return True
+        build = Builder.after(value, self.store, user)
         for byte, (low, high) in ((i8, BYTE), (ui8, UNSIGNED)):
             if low <= found[0] and found[1] <= high:
-                user.operands[index] = build.cast(build.cast(value, byte), f32)
-                return
+                user.operands[index] = build.cast(build.cast(value, byte), element_type(value))
+                return True
+        return False
 
     def _two_numbers(self, build: Builder, user: Operation, index: int, choice: Choice) -> None:
         """One of {-a, a}, {a, 0} or {0, a}: the choice of whole numbers, times a. Of other numbers: of 0 and 1, times
         their difference, plus one of them."""
         upper, lower = choice.upper, choice.lower
+        element = element_type(user.operands[index])
+        build.location = choice.location
         a = upper or lower
         levels = [upper / a, lower / a] if a else [0.0, 0.0]
         if set(levels) <= {-1.0, 0.0, 1.0}:
-            whole = build.map("select", choice.condition, *map(float, levels), to=f32)
+            whole = build.map("select", choice.condition(build), *map(float, levels), to=f32)
             scale, offset = a, np.float32(0)
         else:
-            whole = build.cast(choice.condition, f32)
+            whole = build.cast(choice.condition(build), f32)
             scale, offset = np.float32(upper - lower), lower
-        wide = build.cast(build.cast(whole, i8), f32)
-        scaled = wide if scale == 1 else build.map("mul", wide, float(scale))
-        user.operands[index] = scaled if offset == 0 else build.map("add", scaled, float(offset))
+        wide = build.cast(build.cast(whole, i8), element)
+        scaled = wide if scale == 1 else build.map("mul", wide, float(scale), to=element)
+        user.operands[index] = scaled if offset == 0 else build.map("add", scaled, float(offset), to=element)
 
-    def _constant(self, user: Operation, index: int, made: nn.ConstantOp) -> None:
-        key = made.reference
-        if key is None or len(shape_of(made.result)) < 2:
+    def _constant(self, user: Operation, index: int, value: SSAValue, key: str | None) -> None:
+        """Known by the values that it has."""
+        if key is None or len(shape_of(value)) < 2:
             return
-        axis = self._kept_axis(user, made.result)
+        axis = self._kept_axis(user, value)
         levels = None if axis is None else levels_of(self.store.get(key), axis)
         if levels is None:
             return
         name = derived_key("levels", key, scales=levels.scale.shape)
-        self.store.derive(name, levels.whole, key, shape=shape_of(made.result), dtype=np.dtype(np.int8))
-        build = Builder.after(made.result, self.store, user)
-        value = build.cast(build.named_constant(name), f32)
+        self.store.derive(name, levels.whole, key, shape=shape_of(value), dtype=np.dtype(np.int8))
+        build = Builder.after(value, self.store, user)
+        element = element_type(value)
+        wide = build.cast(build.named_constant(name), element)
         if levels.scale.size > 1 or levels.scale.item() != 1:
-            value = build.map("mul", value, build.constant(levels.scale))
+            wide = build.map("mul", wide, build.constant(levels.scale), to=element)
         if levels.offset is not None:
-            value = build.map("add", value, build.constant(levels.offset))
-        user.operands[index] = value
+            wide = build.map("add", wide, build.constant(levels.offset), to=element)
+        user.operands[index] = wide
 
     def _kept_axis(self, user: Operation, constant: SSAValue) -> int | None:
         """The axis of a constant matrix that the product keeps; None where layout operations mix it."""

@@ -22,7 +22,8 @@ from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of
 from ...isa.frozen import frozen
 from ..builder import Builder
-from .recognize_levels import choice_of, whole_range
+from .choices import choice_of
+from .recognize_levels import whole_range
 from .retype import above_layout, replace, through_layout
 
 BEGINNING = 1024

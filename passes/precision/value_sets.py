@@ -5,7 +5,9 @@ A NaN is none of them: what becomes of it is said where values are packed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import add, mul, sub
 from typing import TypeAlias
 
 import numpy as np
@@ -25,6 +27,9 @@ ValueSet: TypeAlias = frozenset[int]
 
 MOST = 256
 """Sets of more values are not followed: nothing that is packed holds them."""
+
+WHOLE: dict[str, Callable[[int, int], int]] = {"add": add, "sub": sub, "mul": mul}
+"""Functions of whole numbers that are whole numbers, as floats too while they are small."""
 
 FEW = 16
 """A tensor of so many values is one of few levels."""
@@ -107,6 +112,10 @@ class ValueSets:
             return _joined(self.of(inputs[1]), self.of(inputs[2]))
         if name in ("min", "max"):
             return self._clamp(made)
+        if name in WHOLE:
+            first, second = (self.of(operand) for operand in inputs)
+            if first is not None and second is not None:
+                return frozenset(WHOLE[name](a, b) for a in first for b in second)
         return None
 
     def _clamp(self, made: nn.MapOp) -> ValueSet | None:

@@ -38,6 +38,23 @@ SPELLINGS = {
     "DoReFa": "t = Tanh (x)  u = Mul (t, high)  r = Round (u)  d = Div (r, high)  e = Mul (d, two)  a = Sub (e, one)",
     "by whole numbers": """b = Div (x, alpha)  k = Clip (b, low, high)  r = Round (k)  i = Cast <to = 3> (r)
         f = Cast <to = 1> (i)  a = Mul (f, alpha)""",
+    "a straight-through estimator": """c = GreaterOrEqual (x, zero)  d = Where (c, one, minus_one)
+        k = Clip (x, minus_one, one)  e = Sub (d, k)  f = Add (e, k)  a = Mul (f, alpha)""",
+    "a rounded straight-through estimator": """b = Div (x, alpha)  r = Round (b)  e = Sub (r, b)  f = Add (b, e)
+        k = Clip (f, zero, one)  a = Mul (k, alpha)""",
+    "two comparisons": """c = GreaterOrEqual (x, zero)  d = Cast <to = 1> (c)  e = Less (x, zero)  f = Cast <to = 1> (e)
+        a = Sub (d, f)""",
+    "integers": """c = GreaterOrEqual (x, zero)  d = Cast <to = 7> (c)  e = Add (d, d)  f = Cast <to = 1> (e)
+        a = Sub (f, one)""",
+    "tensors of ones": """c = GreaterOrEqual (x, zero)  s = Shape (x)  o = Expand (one, s)  n = Neg (o)
+        a = Where (c, o, n)""",
+    "the sign of what is not negative": "b = Relu (x)  a = Sign (b)",
+    "ternary, a sign and a comparison": """m = Abs (x)  c = Greater (m, alpha)  d = Cast <to = 1> (c)  s = Sign (x)
+        a = Mul (s, d)""",
+    "ternary, two comparisons": """c = Greater (x, alpha)  d = Cast <to = 1> (c)  e = Less (x, minus_alpha)
+        f = Cast <to = 1> (e)  a = Sub (d, f)""",
+    "half precision": """h = Cast <to = 10> (x)  z = Cast <to = 10> (zero)  o = Cast <to = 10> (one)  n = Neg (o)
+        c = GreaterOrEqual (h, z)  v = Where (c, o, n)  a = Cast <to = 1> (v)""",
     "unsigned byte": "b = Div (x, step)  c = Round (b)  d = Clip (c, zero, most)  a = Mul (d, step)",
 }
 
@@ -75,6 +92,27 @@ WEIGHTS = {
         RANDOM.normal(0.2, 1, (24, 40)).astype(np.float32),
         """wm = ReduceMean <keepdims = 1> (w, first)  wn = Sub (w, wm)  ws = Sign (wn)  wa = Abs (w)
         wk = ReduceMean <keepdims = 1> (wa, first)  w2 = Mul (ws, wk)""",
+    ),
+    "latent, straight through": (
+        RANDOM.normal(size=(24, 40)).astype(np.float32),
+        "ws = Sign (w)  wc = Clip (w, minus_one, one)  wd = Sub (ws, wc)  w2 = Add (wd, wc)",
+    ),
+    "latent, some of them zero": (
+        SIGNS * RANDOM.integers(0, 2, (24, 40)).astype(np.float32),
+        "w2 = Sign (w)",
+    ),
+    "latent, of four bits": (
+        RANDOM.normal(size=(24, 40)).astype(np.float32),
+        "wd = Div (w, alpha)  wr = Round (wd)  wk = Clip (wr, low, high)  w2 = Mul (wk, alpha)",
+    ),
+    "bits in bytes": (
+        SIGNS > 0,
+        "wb = Cast <to = 2> (w)  wf = Cast <to = 1> (wb)  wd = Mul (wf, two)  w2 = Sub (wd, one)",
+    ),
+    "latent, ternary by a threshold of each column": (
+        RANDOM.normal(size=(24, 40)).astype(np.float32),
+        """wa = Abs (w)  wm = ReduceMean <keepdims = 1> (wa, first)  wk = Greater (wa, wm)  wf = Cast <to = 1> (wk)
+        ws = Sign (w)  wt = Mul (ws, wf)  w2 = Mul (wt, wm)""",
     ),
     "latent, ternary by a threshold": (
         RANDOM.normal(size=(24, 40)).astype(np.float32),
@@ -116,6 +154,9 @@ def model(activation: str, weight: str) -> onnx.ModelProto:
 MODES = {
     "ternary": "ternary",
     "latent, ternary by a threshold": "ternary",
+    "latent, ternary by a threshold of each column": "ternary",
+    "latent, some of them zero": "ternary",
+    "latent, of four bits": "i4",
     "small integers": "i4",
     "whole numbers of 4 bits, one scale a column": "i4",
     "odd levels": "i4",
@@ -193,3 +234,38 @@ def test_weights_of_many_values_are_left_alone() -> None:
     program = attnc.compile(proto).program
     assert program is not None
     assert program.unlowered
+
+
+def test_a_model_of_half_precision_reaches_the_binary_engine_too() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]> g (float16[5, 24] x) => (float16[5, 40] y) {
+        c = GreaterOrEqual (x, zero)  a = Where (c, one, minus)  s = Sign (w)  y = MatMul (a, s) }"""
+    proto = onnx.parser.parse_model(text)
+    latent = RANDOM.normal(size=(24, 40)).astype(np.float16)
+    values = {"zero": np.float16(0), "one": np.float16(1), "minus": np.float16(-1), "w": latent}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in values.items())
+    program = attnc.compile(proto).program
+    assert program is not None
+    x = RANDOM.normal(size=(5, 24)).astype(np.float16)
+    result = attnc.Session(program).run({"x": x}, check=True)
+    assert [node.mode for node in result.report.nodes if node.macs] == ["binary"]
+    np.testing.assert_array_equal(result.outputs["y"], np.where(x >= 0, 1, -1) @ np.sign(latent).astype(np.int64))
+
+
+def test_float_weights_behind_a_quantizer_are_stored_quantized() -> None:
+    text = """<ir_version: 9, opset_import: ["" : 18]> g (float[5, 24] x) => (float[5, 40] y) {
+        q = QuantizeLinear (x, step, none)  a = DequantizeLinear (q, step, none)
+        v = QuantizeLinear <axis = 1> (w, steps, zeros)  b = DequantizeLinear <axis = 1> (v, steps, zeros)
+        y = MatMul (a, b) }"""
+    proto = onnx.parser.parse_model(text)
+    values = {"step": np.float32(0.03), "none": np.int8(0), "w": RANDOM.normal(size=(24, 40)).astype(np.float32)}
+    values |= {"steps": np.full(40, 0.02, np.float32), "zeros": np.zeros(40, np.int8)}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in values.items())
+    program = attnc.compile(proto).program
+    assert program is not None
+    assert not program.unlowered
+    assert max(segment.array.nbytes for segment in program.segments) < 4 * 24 * 40
+    x = RANDOM.normal(size=(5, 24)).astype(np.float32)
+    result = attnc.Session(program).run({"x": x}, check=True)
+    assert [node.mode for node in result.report.nodes if node.macs] == ["i8"]
+    reference = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0]
+    np.testing.assert_allclose(result.outputs["y"], reference, rtol=1e-5, atol=1e-5)
