@@ -72,7 +72,8 @@ def numbers(column: Ints) -> list[int]:
 
 def distinct(values: Ints) -> Ints:
     """The values in order, each once."""
-    values = np.sort(values)
+    # Most columns are stretches in order behind each other: a stable sort merges them.
+    values = np.sort(values, kind="stable")
     return values[np.append(True, values[1:] != values[:-1])] if len(values) else values
 
 
@@ -151,13 +152,13 @@ def _line_intervals(footprints: Footprints, line_bytes: Ints) -> tuple[Ints, Int
     low = begin // line
     high = (begin + run[owner] - 1) // line + 1
 
-    order = np.lexsort((low, owner))
+    step = int(high.max(initial=0)) + 1
+    order = np.argsort(owner * step + low, kind="stable")
     owner, low, high = owner[order], low[order], high[order]
     if not len(owner):
         return owner, low, high
     # Runs of one footprint that share or adjoin lines become one interval: a running maximum of the ends,
     # restarted for each footprint by an offset larger than any line number.
-    step = int(high.max()) + 1
     reach = np.maximum.accumulate(high + owner * step) - owner * step
     fresh = np.ones(len(owner), dtype=bool)
     fresh[1:] = (owner[1:] != owner[:-1]) | (low[1:] > reach[:-1])

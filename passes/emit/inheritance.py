@@ -7,6 +7,7 @@ whom; the users are then handed on for all atoms at once.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -95,11 +96,11 @@ def _taken(placed: Placed, births: Ints, touched: NDArray[np.bool_]) -> Ints:
     """(instance, owner before, first line, line after the last) of every stretch that is taken over."""
     left_out = np.append(0, np.cumsum(~touched))
     partly = left_out[placed.first_atom[1:]] > left_out[placed.first_atom[:-1]]
-    owners: dict[int, _Owners] = {}
+    owners: dict[int, _Owners] = defaultdict(_Owners)
     taken: list[tuple[int, int, int, int]] = []
     columns = (births, placed.space[births], placed.address[births], placed.lines[births])
     for instance, space, low, lines in zip(*map(numbers, columns), strict=True):
-        mine = owners.setdefault(space, _Owners())
+        mine = owners[space]
         if partly[instance]:
             for start, end in _touched_stretches(placed, instance, touched):
                 mine.take_over(low + start, low + end, instance, taken)
