@@ -2,6 +2,8 @@
 
 from dataclasses import field, replace
 
+import pytest
+
 from attnc.isa.frozen import frozen
 
 
@@ -49,3 +51,27 @@ def test_identity_where_equality_is_not_asked_for() -> None:
 
 def test_text_shows_the_fields() -> None:
     assert repr(Point(1, 2, "hidden")) == "Point(x=1, y=2)"
+
+
+def test_a_subclass_takes_its_bases_fields_first() -> None:
+    @frozen
+    class Deep(Place):
+        depth: int = 1
+
+    assert repr(Deep("here", depth=2)).endswith("Deep(name='here', depth=2)")
+    assert Deep("here") == Deep("here", 1)
+
+
+@pytest.mark.parametrize("given", [{}, {"name": "a", "other": 1}])
+def test_what_does_not_name_the_fields_is_refused(given: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match=r"Place\.__init__\(\)"):
+        Place(**given)  # pyright: ignore[reportArgumentType]
+
+
+def test_fields_without_a_default_stand_first() -> None:
+    with pytest.raises(TypeError, match="without a default"):
+
+        @frozen
+        class Wrong:
+            x: int = 0
+            y: int  # pyright: ignore[reportGeneralTypeIssues]
