@@ -9,33 +9,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xdsl.ir import Operation, SSAValue
+from xdsl.rewriter import Rewriter
 
 from ...dialects import bnn, nn, sattn
 from ...dialects.constants import Array, ConstantStore
 from ...dialects.elements import element_type, shape_of
 from ..builder import Builder
-from .retype import above_layout, before_layout
+from .retype import above_layout, before_layout, replace, through_layout
 
 HEAVY = (nn.MatmulOp, bnn.MatmulOp, sattn.AttentionOp)
 
 
 def moved_before_layout(value: SSAValue, store: ConstantStore) -> tuple[SSAValue, tuple[Operation, ...]] | None:
-    """`value`, elementwise work on a layout of what a product or an attention gives, computed before that layout, and
-    the layout operations (first to last) that show it as `value`; None where it is something else, or others read what
-    lies between."""
+    """Compute `value`, elementwise work on a layout of what a product or an attention gives (or is made of it with
+    constants), before that layout. Gives it, and the layout operations (first to last) that show it as its readers now
+    see it; None where it is something else, or others read what lies between."""
     chain: list[Operation] = []
-    while isinstance(value.owner, nn.MapOp | nn.CastOp):
+    while _is_elementwise(value.owner):
+        assert isinstance(value.owner, Operation)
         chain.append(value.owner)
         varying = [operand for operand in value.owner.operands if not isinstance(operand.owner, nn.ConstantOp)]
         if len(varying) != 1 or shape_of(varying[0]) != shape_of(value) or _is_shared(value):
             return None
         value = varying[0]
     source, steps = above_layout(value)
-    if not chain or not steps or not isinstance(source.owner, HEAVY) or any(_is_shared(s.results[0]) for s in steps):
+    if not chain or not steps or any(_is_shared(step.results[0]) for step in steps) or not _is_result(source):
         return None
-    if _is_shared(source):
+    rebuilt = _rebuilt(chain, source, steps, store)
+    if rebuilt is None:
         return None
-    return _rebuilt(chain, source, steps, store)
+    shown = through_layout(Builder.after(rebuilt, store, steps[-1]), rebuilt, steps)
+    replace(chain[0], shown)
+    for operation in (*chain[1:], *reversed(steps)):
+        Rewriter.erase_op(operation)
+    return above_layout(shown)
+
+
+def _is_result(value: SSAValue) -> bool:
+    """Whether a product or an attention gives a value, or work with constants on what it gives; each has one reader."""
+    while not _is_shared(value):
+        made = value.owner
+        if not _is_elementwise(made):
+            return isinstance(made, HEAVY)
+        assert isinstance(made, Operation)
+        varying = [operand for operand in made.operands if not isinstance(operand.owner, nn.ConstantOp)]
+        if len(varying) != 1:
+            return False
+        value = varying[0]
+    return False
+
+
+def _is_elementwise(made: object) -> bool:
+    """Whether an operation does the same to every element."""
+    return isinstance(made, nn.MapOp | nn.CastOp) or (isinstance(made, nn.QuantizeOp) and made.axis is None)
 
 
 def _is_shared(value: SSAValue) -> bool:
@@ -44,7 +70,7 @@ def _is_shared(value: SSAValue) -> bool:
 
 def _rebuilt(
     chain: Sequence[Operation], source: SSAValue, steps: Sequence[Operation], store: ConstantStore
-) -> tuple[SSAValue, tuple[Operation, ...]] | None:
+) -> SSAValue | None:
     """The operations of `chain` (last to first) on `source`, which `steps` show as what the first of them reads."""
     shown = steps[-1].results[0]
     constants: dict[SSAValue, Array] = {}
@@ -64,6 +90,10 @@ def _rebuilt(
         ]
         if isinstance(operation, nn.MapOp):
             value = build.insert(nn.MapOp(operation.function.data, operands, element_type(operation.results[0])))
-        else:
+        elif isinstance(operation, nn.CastOp):
             value = build.cast(value, element_type(operation.results[0]))
-    return value, tuple(steps)
+        else:
+            assert isinstance(operation, nn.QuantizeOp)
+            scale, zero, element = operands[1], operands[2:], element_type(operation.result)
+            value = build.insert(nn.QuantizeOp(value, scale, zero[0] if zero else None, element=element))
+    return value

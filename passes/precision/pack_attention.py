@@ -15,6 +15,7 @@ from ...isa.matrix import MatrixMode
 from ..builder import Builder
 from ..tile.view import View
 from .along_tokens import is_exchangeable, made_along_tokens, product_behind
+from .before_layout import moved_before_layout
 from .packed_modes import UNPACKED, ProductCost
 from .packed_values import packed, placed_along_depth
 from .retype import above_layout, replace, through_layout
@@ -100,6 +101,9 @@ def _along_tokens(
     """Values made along tokens by the exchanged product, unless it takes more cycles than `saved`; or why not."""
     store = packer.store
     source, steps = above_layout(attention.v)
+    moved = moved_before_layout(source, store)
+    if moved is not None:
+        source, steps = moved[0], (*moved[1], *steps)
     found = product_behind(source) if source.has_one_use() else None
     if found is None or not is_exchangeable(found):
         return "values do not lie along tokens, and no product of few levels makes them"

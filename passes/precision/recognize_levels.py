@@ -102,8 +102,12 @@ def bounds(value: SSAValue, store: ConstantStore) -> Range:
         return bounds(made.operands[0], store)
     if isinstance(made, nn.SoftmaxOp):
         return 0.0, 1.0
+    if isinstance(made, nn.CastOp):
+        return whole_range(value, store) or (-np.inf, np.inf)
     if isinstance(made, nn.MapOp):
         function, inputs = made.function.data, made.inputs
+        if function in ROUNDINGS:
+            return whole_range(value, store) or (-np.inf, np.inf)
         if function in BOUNDED:
             return BOUNDED[function]
         if function in ("min", "max"):
