@@ -6,19 +6,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from xdsl.dialects.builtin import StringAttr, i8
-from xdsl.ir import Attribute, SSAValue
+from xdsl.ir import SSAValue
 
-from ...dialects import bnn, nn, sattn
+from ...dialects import sattn
 from ...dialects.bnn_types import uint2, uint4, unipolar
-from ...dialects.elements import element_type, shape_of
+from ...dialects.elements import element_type
 from ...isa.matrix import MatrixMode
 from ..builder import Builder
-from ..tile.view import View
-from .along_tokens import is_exchangeable, made_along_tokens, product_behind
-from .before_layout import moved_before_layout
+from .pack_along_tokens import packed_along_tokens
 from .packed_modes import UNPACKED, ProductCost
-from .packed_values import packed, placed_along_depth
-from .retype import above_layout, replace, through_layout
+from .retype import replace
 from .value_sets import FEW, ValueSet, types_for
 
 if TYPE_CHECKING:
@@ -92,38 +89,4 @@ def _values(packer: Packer, attention: sattn.AttentionOp) -> SSAValue | str:
         return along
     plain, less = cost.cycles(MatrixMode.I8), cost.packed_cycles(*chosen)
     saved = None if plain is None or less is None else (plain - less) * batch * heads
-    return _along_tokens(packer, attention, chosen[1], saved)
-
-
-def _along_tokens(
-    packer: Packer, attention: sattn.AttentionOp, element: Attribute, saved: int | None
-) -> SSAValue | str:
-    """Values made along tokens by the exchanged product, unless it takes more cycles than `saved`; or why not."""
-    store = packer.store
-    source, steps = above_layout(attention.v)
-    moved = moved_before_layout(source, store)
-    if moved is not None:
-        source, steps = moved[0], (*moved[1], *steps)
-    found = product_behind(source) if source.has_one_use() else None
-    if found is None or not is_exchangeable(found):
-        return "values do not lie along tokens, and no product of few levels makes them"
-    more = _dearer(packer, found)
-    if saved is not None and more is not None and more > saved:
-        return f"making values along tokens would take {more} cycles of the array more, and save {saved}"
-    pack = packed(Builder.after(source, store, attention), source, element)
-    made = made_along_tokens(pack, found, store)
-    if placed_along_depth(View.dense(made, shape_of(made)).turned, steps, swapped=True) is not False:
-        return "values do not lie along tokens in whole bytes"
-    build = Builder.before(attention, store)
-    return build.swap_last(through_layout(build, build.swap_last(made), steps))
-
-
-def _dearer(packer: Packer, product: nn.MatmulOp | bnn.MatmulOp) -> int | None:
-    """How many cycles of the array more a product takes with its operands exchanged."""
-    (rows, depth), columns = shape_of(product.lhs)[-2:], shape_of(product.result)[-1]
-    if isinstance(product, nn.MatmulOp):
-        return 0
-    left, right = element_type(product.lhs), element_type(product.rhs)
-    before = ProductCost(packer.machine, rows, columns, depth).packed_cycles(left, right)
-    after = ProductCost(packer.machine, columns, rows, depth).packed_cycles(right, left)
-    return None if before is None or after is None else after - before
+    return packed_along_tokens(packer, attention.v, attention, chosen[1], saved)
