@@ -84,9 +84,12 @@ def _attention(operands: dict[str, SSAValue]) -> str:
 def _has_levels(value: SSAValue) -> bool:
     """Whether rounding, a sign or a choice of numbers makes a value, perhaps scaled and moved."""
     made = value.owner
+    if not is_float(element_type(value)):
+        return False
     if isinstance(made, LAYOUT):
         return _has_levels(made.operands[0])
     if isinstance(made, nn.CastOp):
+        # Integers that are no bytes may be places or ids.
         return is_bool(element_type(made.input)) or _has_levels(made.input)
     if not isinstance(made, nn.MapOp):
         return False

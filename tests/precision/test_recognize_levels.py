@@ -269,3 +269,29 @@ def test_float_weights_behind_a_quantizer_are_stored_quantized() -> None:
     assert [node.mode for node in result.report.nodes if node.macs] == ["i8"]
     reference = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"x": x})[0]
     np.testing.assert_allclose(result.outputs["y"], reference, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("a = Mul (d, row)  y = MatMul (a, w)", "the left operand has a factor or an offset along the axis"),
+        ("e = Mul (x, fine)  r = Round (e)  a = Clip (r, low, high)  y = MatMul (a, w)", "more levels than a byte"),
+        (
+            """t = Transpose <perm = [1, 0]> (d)  s = MatMul (d, t)  p = Softmax <axis = 1> (s)
+            v = MatMul (d, w)  c2 = GreaterOrEqual (v, zero)  b = Where (c2, one, minus)  y = MatMul (p, b)""",
+            "its probabilities are not quantized",
+        ),
+    ],
+)
+def test_what_was_written_of_few_levels_and_stays_float_is_listed(body: str, reason: str) -> None:
+    text = f"""<ir_version: 9, opset_import: ["" : 18]> g (float[5, 24] x) => (float[5, 40] y) {{
+        c = GreaterOrEqual (x, zero)  d = Where (c, one, minus)  {body} }}"""
+    proto = onnx.parser.parse_model(text)
+    values = {"zero": 0, "one": 1, "minus": -1, "fine": 1000, "low": -9000, "high": 9000}
+    arrays = {name: np.float32(value) for name, value in values.items()}
+    arrays |= {"row": np.linspace(1, 2, 24, dtype=np.float32), "w": SIGNS}
+    proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in arrays.items())
+    program = attnc.compile(proto).program
+    assert program is not None
+    assert [note.node for note in program.unlowered] == [program.nodes[-1].name]
+    assert reason in program.unlowered[0].reason
