@@ -103,11 +103,12 @@ def _in_stream(value: SSAValue) -> bool:
     """Whether a norm normalizes the value, or a product multiplies it, itself or in few levels, while something else
     reads it too; directly or through layout."""
     shared = value.has_more_than_one_use()
+    whole = any(not _in_few_levels(use.operation) for use in value.uses)
     for use in value.uses:
         user = use.operation
         if isinstance(user, NORMS) and use.index == 0:
             return True
-        if shared and (_multiplies(use, value) or _in_few_levels(user)):
+        if shared and (_multiplies(use, value) or (whole and _in_few_levels(user))):
             return True
         if isinstance(user, LAYOUT) and _in_stream(user.results[0]):
             return True
@@ -121,7 +122,7 @@ def _in_few_levels(operation: Operation) -> bool:
     if not is_float(element_type(operation.results[0])):
         return True
     uses = list(operation.results[0].uses)
-    return len(uses) == 1 and _in_few_levels(uses[0].operation)
+    return bool(uses) and all(_in_few_levels(use.operation) for use in uses)
 
 
 def _multiplies(use: Use, value: SSAValue) -> bool:

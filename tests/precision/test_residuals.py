@@ -166,3 +166,14 @@ def test_feed_forward_beyond_the_chip_leaves_the_same_int8_sums(quantized) -> No
     graph.done(graph.add(nn.LayerNormOp(graph.map("add", stream, branch), None, None, 1, 1e-5)))
     quantize(graph, x)
     np.testing.assert_allclose(graph.simulated(), graph.result(), rtol=0, atol=1e-5)
+
+
+def test_what_products_read_in_few_levels_is_narrow_itself_and_not_on_the_way_there(quantized) -> None:
+    graph = quantized(random(3, 16))
+    moved = graph.map("sub", graph.inputs[0], 0.5)
+    levels = [graph.map("select", graph.map("ge", moved, 0.0), 1.0, -1.0) for _ in range(2)]
+    branches = [graph.matmul(level, graph.typed(random(16, 16))) for level in levels]
+    graph.done(graph.map("add", graph.inputs[0], graph.map("mul", *branches)))
+    operations = graph.apply(NarrowResiduals("bf16"))
+    narrow = [op for op in operations if element_type(op.results[0]) == bf16]
+    assert [type(op) for op in narrow] == [nn.CastOp]
