@@ -35,8 +35,11 @@ WINDOW = 64
 TRIES = 4
 """So many rows of a queue are tried when there is no room for the first."""
 
-TRIAL = 2500
-"""So many rows at the beginning decide between several ways to choose."""
+TRIALS = (2500, 5000, 10000)
+"""So many rows at the beginning decide between several ways to choose: more of them between those that are close."""
+
+DOUBT = 0.001
+"""Ways are close that differ by no more than this for each time that the program is longer than what was tried."""
 
 
 @frozen
@@ -122,14 +125,22 @@ class _Rows:
         rows = len(self.queue)
         if not self.options.reorder:
             return self._scheduled(CHOICES[0], rows)
-        trial = min(rows, TRIAL)
-        best = self._scheduled(CHOICES[0], trial)
-        chosen = CHOICES[0]
-        for choice in CHOICES[1:]:
-            tried = self._scheduled(choice, trial, best.finish)
-            if tried.finish < best.finish:
-                best, chosen = tried, choice
-        return best if trial == rows else self._scheduled(chosen, rows)
+        choices = CHOICES
+        for trial in TRIALS:
+            trial = min(rows, trial)
+            margin, least = 1 + DOUBT * (rows / trial - 1), NEVER
+            tried: dict[int, tuple[_Choice, ListScheduler]] = {}
+            for choice in choices:
+                scheduler = self._scheduled(choice, trial, NEVER if least == NEVER else int(least * margin) + 1)
+                # Ways that take as long as one another are one way.
+                tried.setdefault(scheduler.finish, (choice, scheduler))
+                least = min(least, scheduler.finish)
+            if trial == rows:
+                return tried[least][1]
+            choices = [tried[finish][0] for finish in sorted(tried) if finish <= least * margin]
+            if len(choices) == 1:
+                break
+        return self._scheduled(choices[0], rows)
 
     def _scheduled(self, choice: _Choice, rows: int, limit: int = NEVER) -> ListScheduler:
         """The first so many rows in the order that a choice gives, as far as they may be done before `limit`."""
