@@ -106,20 +106,20 @@ class _Former:
         if op not in self._live or isinstance(op, nn.ConstantOp | ReturnOp) or self._layout.is_view(op):
             return
         if isinstance(op, ELEMENTWISE):
-            if op in self._again or self._grows(op):
+            if op in self._again or self._grows(op) or self._is_of_statistics(op):
                 self._waiting.add(op)
                 return
             if self._join_epilogue(op):
                 return
+        if type(op) in EXPANSIONS and op not in self._statistics:
+            self._place(op)
+            return
         for value in op.operands:
             self._settle(value)
         if op in self._statistics:
             group = self._producer(op.operands[0])
             assert group is not None
             self._add(group, op)
-            return
-        if type(op) in EXPANSIONS:
-            self._join_cluster(op)
             return
         kind = HEAVY.get(type(op)) or ALONE.get(type(op)) or "copy"
         group = self._open(kind, op)
@@ -247,6 +247,39 @@ class _Former:
         reader = uses[0].operation
         return type(reader) in EXPANSIONS and tuple(domain_of(reader)) == shape
 
+    def _is_of_statistics(self, op: Operation) -> bool:
+        """Whether an operation makes, of a statistic that a product leaves, what one reader applies to whole rows (the
+        reciprocal of a deviation, say). In a kernel of its own it would hold up the first rows until the last ones
+        have theirs."""
+        shape, uses = shape_of(op.results[0]), list(op.results[0].uses)
+        if len(uses) != 1 or shape[-1:] != (1,):
+            return False
+        read = [value.owner for value in op.operands if not isinstance(value.owner, nn.ConstantOp)]
+        if not read or not all(owner in self._statistics or owner in self._waiting for owner in read):
+            return False
+        reader = uses[0].operation
+        if type(reader) not in EXPANSIONS:
+            return False
+        wanted = tuple(domain_of(reader))
+        return wanted[:-1] == shape[:-1] and (wanted[-1] > 1 or self._leads_to_rows(reader))
+
+    def _leads_to_rows(self, op: Operation) -> bool:
+        """Whether, along single uses, an operation with a value for each row comes to one with whole rows."""
+        while isinstance(op, ELEMENTWISE) and shape_of(op.results[0])[-1] == 1:
+            uses = list(op.results[0].uses)
+            if len(uses) != 1 or type(uses[0].operation) not in EXPANSIONS:
+                return False
+            op = uses[0].operation
+        return tuple(domain_of(op))[-1] > 1
+
+    def _factors_of(self, op: Operation) -> list[Operation]:
+        """What waits to be applied to whole rows of `op`, in order."""
+        if tuple(domain_of(op))[-1:] == (1,):
+            return []
+        owners = dict.fromkeys(value.owner for value in op.operands if shape_of(value)[-1:] == (1,))
+        found = [owner for owner in owners if isinstance(owner, Operation) and owner in self._waiting]
+        return list(dict.fromkeys(other for owner in found for other in (*self._waiting_for(owner), owner)))
+
     def _is_smaller(self, value: SSAValue, than: SSAValue) -> bool:
         return value.owner in self._waiting or _bits(value) < _bits(than)
 
@@ -255,9 +288,21 @@ class _Former:
         owner = value.owner
         if isinstance(owner, Operation) and owner in self._waiting:
             self._waiting.discard(owner)
-            for operand in owner.operands:
-                self._settle(operand)
-            self._join_cluster(owner)
+            self._place(owner)
+
+    def _place(self, op: Operation) -> None:
+        """Put an operation in a cluster, with what waits to be applied to its rows."""
+        factors = self._factors_of(op)
+        for value in op.operands:
+            if value.owner not in factors:
+                self._settle(value)
+        self._join_cluster(op)
+        group = self._of.pop(op)
+        for factor in factors:
+            self._waiting.discard(factor)
+            self._add(group, factor)
+        # What is applied to it stands before it.
+        self._of[op] = group
 
     def _join_epilogue(self, op: Operation) -> bool:
         """Put `op` behind a product or attention whose result only it reads."""

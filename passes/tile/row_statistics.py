@@ -18,7 +18,8 @@ from xdsl.ir import Operation
 
 from ...dialects import nn
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
-from ...dialects.elements import element_type, is_float, shape_of
+from ...dialects.constants import RefAttr
+from ...dialects.elements import element_of, element_type, is_float, shape_of, tensor
 from ...dialects.tile import Place
 from ...isa.formats import Format
 from ...isa.frozen import frozen
@@ -84,7 +85,7 @@ class StatisticsRun:
         self._sections = plan.sections(self._columns)
         self._section = self._sections[0]
         self._block = min(plan.block or plan.rows, self._rows)
-        count = sum(section.tiles for section in self._sections)
+        self._count = count = sum(section.tiles for section in self._sections)
         shape = (*self._outer, count, self._rows)
         self._strides = dense_strides(shape)
         self._alone = count == 1 and all(scope.resident(one.spread.root) for one in statistics)
@@ -94,6 +95,7 @@ class StatisticsRun:
             else builder.alloc("acc" if plan.parts_in_acc else "sram", shape, Format.F32)
             for one in statistics
         ]
+        self._shares: Held | None = None
 
     def enter(self, section: Section) -> None:
         """The tiles that follow are of a section."""
@@ -121,6 +123,7 @@ class StatisticsRun:
         """Merge the parts of all rows."""
         if self._alone:
             return
+        self._shares = self._shares_of_tiles()
         with ExitStack() as loops:
             indices = [loops.enter_context(self._builder.loop(extent)) for extent in self._outer]
             rows = loops.enter_context(self._builder.tiles(self._rows, self._block))
@@ -141,32 +144,47 @@ class StatisticsRun:
     def _merge(self, number: int, indices: Sequence[AffineForm], rows: Span, merged: Held, means: Held | None) -> None:
         """Merge the parts of some rows: of the means, which come first, or of the variances by the rows' `means`."""
 
-        def parts(which: int, first: int, count: int) -> Place:
-            start = self._offset(indices, first, rows.start)
-            return Place(self._parts[which], Access(start, (Minimum.of(count), rows.size), (self._rows, 1)))
+        def parts(which: int) -> Place:
+            start = self._offset(indices, 0, rows.start)
+            return Place(self._parts[which], Access(start, (Minimum.of(self._count), rows.size), (self._rows, 1)))
 
-        first = 0
-        for section in self._sections:
-            for count, columns in ((section.width // section.columns, section.columns), section.last):
-                if not count:
-                    continue
-                share = repr(float(np.float32(columns / self._columns)))
-                streams = [parts(number, first, count)]
-                broadcasts: list[tuple[str, Place]] = []
-                if means is None:
-                    program = f"r0 = mul(a, {share}); reduce sum(r0)"
-                else:
-                    distance = "r0 = sub(b, c0); r1 = mul(r0, r0)"
-                    program = f"{distance}; r2 = add(a, r1); r3 = mul(r2, {share}); reduce sum(r3)"
-                    streams.append(parts(self._kinds.index("mean"), first, count))
-                    broadcasts.append(("row", means.vector(rows.size)))
-                self._builder.lane_pass(
-                    LaneProgram.parse(program),
-                    count,
-                    rows.size,
-                    streams,
-                    broadcasts,
-                    reductions=[("rows", merged.vector(rows.size))],
-                    accumulate=int(first > 0),
-                )
-                first += count
+        streams = [parts(number)]
+        broadcasts: list[tuple[str, Place]] = []
+        steps: list[str] = []
+        if means is not None:
+            streams.append(parts(self._kinds.index("mean")))
+            broadcasts.append(("row", means.vector(rows.size)))
+            steps = ["sub(b, c0)", "mul(r0, r0)", "add(a, r1)"]
+        value = f"r{len(steps) - 1}" if steps else "a"
+        if self._shares is None:
+            steps.append(f"mul({value}, {float(np.float32(1 / self._count))!r})")
+        else:
+            steps.append(f"mul({value}, c{len(broadcasts)})")
+            broadcasts.append(("column", self._shares.vector(Minimum.of(self._count))))
+        program = "; ".join(f"r{index} = {step}" for index, step in enumerate(steps))
+        self._builder.lane_pass(
+            LaneProgram.parse(f"{program}; reduce sum(r{len(steps) - 1})"),
+            self._count,
+            rows.size,
+            streams,
+            broadcasts,
+            reductions=[("rows", merged.vector(rows.size))],
+        )
+
+    def _shares_of_tiles(self) -> Held | None:
+        """The part of a row's columns that each tile has, on chip; None where all have as many."""
+        widths = [
+            width
+            for section in self._sections
+            for count, width in ((section.width // section.columns, section.columns), section.last)
+            for _ in range(count)
+        ]
+        if len(set(widths)) == 1:
+            return None
+        shares = (np.array(widths) / self._columns).astype(np.float32)
+        key = self._scope.store.anonymous(shares)
+        constant = nn.ConstantOp(RefAttr(key), tensor(element_of(Format.F32), len(widths)))
+        held, size = hold(self._builder, Extent.ROW, 1, len(widths), Format.F32), (Minimum.of(len(widths)),)
+        source = Place(self._scope.buffers[constant.result], Access(AffineForm(), size, (1,)))
+        self._builder.copy(source, held.vector(*size))
+        return held
