@@ -142,6 +142,15 @@ class TileBuilder:
         block.insert_op_before(op, self._kernel)
         return op.result
 
+    def kept(self, shape: Sequence[int], form: Format) -> SSAValue:
+        """A buffer in SRAM that the open kernel leaves to the next, made before it."""
+        assert self._kernel is not None, "what stays is left by a kernel"
+        op = AllocOp(_buffer("sram", tuple(shape), form))
+        block = self._kernel.parent_block()
+        assert block is not None
+        block.insert_op_before(op, self._kernel)
+        return op.result
+
     @contextmanager
     def loop(self, count: int, stage: int = 0) -> Generator[AffineForm]:
         """`count` iterations; gives the index. No loop is made for one iteration: its index is the constant 0."""

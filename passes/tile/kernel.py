@@ -77,12 +77,23 @@ class Plan:
 
 
 @dataclass(eq=False)
+class Handover:
+    """The columns of a result from `first` on, which stay on chip for the next product: `pieces` of so many `columns`,
+    a buffer of [rows, columns] each, which fill up as the first product is emitted."""
+
+    first: int
+    columns: int
+    pieces: list[SSAValue] = field(default_factory=list[SSAValue])
+
+
+@dataclass(eq=False)
 class Scope:
     """What kernels know of the values of the function: views of storage, formats, constants, and where storage lies.
 
     `views` holds a view for every tensor value; `residents` the storage roots that stay in SRAM (decided before
     kernels are emitted; lowerings may be planned again as it changes); `buffers` fills up as buffers are made.
-    `ends` has what goes row by row before and after products, `tile_choices` what a recipe forces of their tilings.
+    `ends` has what goes row by row before and after products, `tile_choices` what a recipe forces of their tilings;
+    `handovers` are of storage roots in DRAM of which part stays on chip.
     """
 
     machine: Machine
@@ -93,6 +104,7 @@ class Scope:
     options: ScheduleOptions = EVERYTHING
     ends: Mapping[Kernel, Ends] = field(default_factory=dict["Kernel", "Ends"])
     tile_choices: Mapping[Kernel, TileChoice] = field(default_factory=dict["Kernel", TileChoice])
+    handovers: dict[SSAValue, Handover] = field(default_factory=dict[SSAValue, Handover])
 
     @cached_property
     def rates(self) -> Rates:

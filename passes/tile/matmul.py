@@ -56,6 +56,11 @@ class MatmulTiling(Plan):
         """The chosen tiling."""
         return self.decision.chosen
 
+    def handing_over(self, pieces: int, columns: int) -> MatmulTiling:
+        """The same, but for the last `pieces` of so many `columns` of the result, which stay on chip."""
+        decision = replace(self.decision, chosen=replace(self.tiling, handed=pieces, piece=columns))
+        return replace(self, decision=decision, details={**self.details, "handed_over_columns": pieces * columns})
+
 
 @frozen(eq=False)
 class _Side:

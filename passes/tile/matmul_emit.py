@@ -20,7 +20,7 @@ from .lane_graph import Extent
 from .lane_passes import Held
 from .loop_order import UNROLLED, fetch
 from .matmul_masks import MaskPanel, mask_panel
-from .matmul_plan import MatmulPlan, Rest
+from .matmul_plan import MatmulPlan, Rest, Section
 from .product_operand import PackedOperand
 from .product_panel import Chunk, Panel, Side
 from .row_statistics import StatisticsRun
@@ -115,22 +115,36 @@ class MatmulEmission:
                 gathered = None
             if self.statistics is not None:
                 self.statistics.enter(section)
+            if plan.handed and section.start >= columns - plan.handed * plan.piece:
+                gathered = self._handed_over(section)
             here = self._whole(section.start, section.width, plan.depth, panels)
             chosen = replace(edge, columns=section.columns) if at_edge else plan
             _Nest(self, chosen, section.start, section.width).run(replace(here, gathered=gathered))
-        if gathered is not None:
+        if gathered is not None and not plan.handed:
             self.epilogue.store((), gathered)
         if self.statistics is not None:
             self.statistics.finish()
 
+    def _handed_over(self, section: Section) -> Gathered:
+        """A place that stays on chip for the columns of a section."""
+        output = self.kernel.epilogue.output
+        buffer = self.builder.kept((self.kernel.rows, section.width), output.form)
+        self.kernel.scope.handovers[output.root].pieces.append(buffer)
+        held = Held(buffer, AffineForm(), section.width)
+        return Gathered(held, Span.of(0, self.kernel.rows), Span.of(section.start, section.width))
+
     def _whole(self, start: int, width: int, depth: int, panels: dict[str, Panel]) -> _Here:
         chunks = None
         if 0 < self.kernel.depth <= UNROLLED * depth:
-            chunks = tuple(
-                Chunk(number, AffineForm.of(number), Span.of(low, min(depth, self.kernel.depth - low)))
-                for number, low in enumerate(range(0, self.kernel.depth, depth))
-            )
+            spans = pieces_of_depth(self.kernel, depth)
+            chunks = tuple(Chunk(number, AffineForm.of(number), span) for number, span in enumerate(spans))
         return _Here((), Span.of(0, self.kernel.rows), Span.of(start, width), chunks, panels)
+
+
+def pieces_of_depth(kernel: MatmulLowering, size: int) -> list[Span]:
+    """The pieces of K in the order in which they are summed up: what the product before left on chip comes first."""
+    spans = [Span.of(low, min(size, kernel.depth - low)) for low in range(0, kernel.depth, size)]
+    return sorted(spans, key=lambda span: not kernel.left.is_handed_over(span))
 
 
 class _Nest:
@@ -238,13 +252,13 @@ class _Nest:
 
     def _steps(self, inner: str, here: _Here) -> None:
         """The loop over K with others inside of it: the sums of all their tiles rest between its turns."""
-        size, depth = self.plan.depth, self.kernel.depth
+        size = self.plan.depth
         here = replace(here, sums=self._sums(inner, here))
-        count = -(-depth // size)
-        for number in range(count):
+        spans = pieces_of_depth(self.kernel, size)
+        count = len(spans)
+        for number, span in enumerate(spans):
             if here.panels or count <= 3 or number in (0, count - 1):
                 # Each piece that a panel holds has a buffer of its own.
-                span = Span.of(number * size, min(size, depth - number * size))
                 self._step(inner, here, number, span, number > 0, number < count - 1)
             elif number == 1:
                 with self.builder.loop(count - 2) as index:

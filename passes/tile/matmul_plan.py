@@ -43,7 +43,8 @@ class MatmulPlan:
 
     `holds` has the operands ("left", "right") that stay on chip across a loop that does not index them. The first
     `lead` and the last `tail` columns are done apart, in blocks of `block` rows, so that rows pass from kernel to
-    kernel one block after the other. `gathered` columns of the result are stored at once (0: those of a tile). With
+    kernel one block after the other. `gathered` columns of the result are stored at once (0: those of a tile), all
+    but the last `handed` pieces of `piece` columns, which stay on chip for the next product. With
     `by_tile`, what repeats for every row comes with the columns that it is for; with `parts_in_acc`, parts of rows'
     statistics wait in ACC for the others. Cycles are the estimate and its parts,
     of which `seam` is what the array waits for at both ends; `sram` and `acc` are bytes, with two of each streamed
@@ -61,6 +62,8 @@ class MatmulPlan:
     tail: int = 0
     block: int = 0
     gathered: int = 0
+    handed: int = 0
+    piece: int = 0
     by_tile: bool = False
     parts_in_acc: bool = False
     cycles: int = 0
@@ -82,10 +85,12 @@ class MatmulPlan:
         """The `columns` of a product as they are tiled, from the first on."""
         # The first columns that are stored at once are those of the edge, and the next.
         begin = self.gathered if self.lead and self.gathered else self.lead
+        end = columns - self.tail - self.handed * self.piece
         found = (
             Section(0, self.lead, self.lead),
             Section(self.lead, begin - self.lead, self.columns),
-            Section(begin, columns - begin - self.tail, self.columns),
+            Section(begin, end - begin, self.columns),
+            *(Section(end + number * self.piece, self.piece, self.columns) for number in range(self.handed)),
             Section(columns - self.tail, self.tail, self.tail),
         )
         return tuple(section for section in found if section.width)

@@ -179,10 +179,15 @@ class ProductOperand:
         first rows are there first. Not for an operand that passes prepare."""
         assert self.packing is None
         leaf = self.leaves[0]
-        held = [hold(builder, Extent.FULL, rows.limit, piece.limit, leaf.form) for piece in pieces]
+        held = [
+            self._handed_over(rows, piece) or hold(builder, Extent.FULL, rows.limit, piece.limit, leaf.form)
+            for piece in pieces
+        ]
         for low in range(0, rows.limit, step):
             size = Minimum.of(min(step, rows.limit - low))
             for target, piece in zip(held, pieces, strict=True):
+                if self.is_handed_over(piece):
+                    continue
                 start = leaf.start(indices, rows.start + low, piece.start)
                 source = Place(
                     self.scope.buffers[leaf.root], Access(start, (size, piece.size), (leaf.row, leaf.column))
@@ -190,6 +195,19 @@ class ProductOperand:
                 part = Held(target.buffer, target.offset + low * target.pitch, target.pitch)
                 load(builder, source, part, Extent.FULL, size, piece.size)
         return held
+
+    def is_handed_over(self, columns: Span) -> bool:
+        """Whether the product before left these columns on chip, of a result that it stored otherwise."""
+        handover = self.scope.handovers.get(self.main.root)
+        return handover is not None and columns.start.is_constant and columns.start.constant >= handover.first
+
+    def _handed_over(self, rows: Span, columns: Span) -> Held | None:
+        """Where they are, if so."""
+        if not self.is_handed_over(columns):
+            return None
+        handover = self.scope.handovers[self.main.root]
+        piece, column = divmod(columns.start.constant - handover.first, handover.columns)
+        return Held(handover.pieces[piece], rows.start * handover.columns + column, handover.columns)
 
     def _leaf(
         self,
@@ -202,6 +220,8 @@ class ProductOperand:
     ) -> Held:
         if packed is not None and leaf is self.main:
             return packed.fetch(builder, indices, rows, columns, blocked=self.packing is None)
+        if leaf is self.main and (handed := self._handed_over(rows, columns)) is not None:
+            return handed
         buffer = self.scope.buffers[leaf.root]
         start = leaf.start(indices, rows.start, columns.start)
         if self.in_place(leaf):

@@ -38,6 +38,7 @@ from .feed_forward_pairs import pair_feed_forward
 from .fuse import form_kernels
 from .gather import CumsumLowering, GatherLowering, IotaLowering
 from .greatest import GreatestLowering
+from .handover import hand_over
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .matmul import MatmulLowering
 from .norm_comparisons import expand_norm_comparisons
@@ -171,8 +172,12 @@ class _Tiler:
         assert isinstance(last, ReturnOp)
         for value, interface in zip(last.operands, outputs_of(self._function), strict=True):
             self._buffers.declare(self._layout.views[value].root, interface.name, "output", shape_of(value))
-        for kernel, lowering, budget in zip(self._kernels, self._lowerings, self._budgets(), strict=True):
-            self._emit(kernel, lowering, lowering.plan(budget))
+        budgets = self._budgets()
+        plans = [lowering.plan(budget) for lowering, budget in zip(self._lowerings, budgets, strict=True)]
+        if self._scope.options.resident:
+            plans = hand_over(self._lowerings, plans, budgets, self._scope)
+        for kernel, lowering, plan in zip(self._kernels, self._lowerings, plans, strict=True):
+            self._emit(kernel, lowering, plan)
         self._account()
         self._target.add_op(ReturnOp())
         new = FuncOp("main", FunctionType.from_lists([], []), Region(self._target))
@@ -219,6 +224,7 @@ class _Tiler:
             StoredValue(name.data, roots.index(self._layout.views[value].root), self._layout.views[value].whole)
             for member in kernel.operations
             if (value := member.results[0]) in kernel.results
+            and self._layout.views[value].root not in self._scope.handovers
             and isinstance(name := member.attributes.get("value"), StringAttr)
         ]
         label = f"{kernel.kind}_{len(dict.fromkeys(self._made.values()))}"
