@@ -14,6 +14,8 @@ from heapq import heappop, heappush
 
 from .slots import Upcoming, best_run, mask
 
+NEVER = 1 << 62
+
 
 class Memory:
     """One memory of `slots`; its buffers are numbered by their first rows in the natural order.
@@ -34,8 +36,8 @@ class Memory:
         self.sizes = sizes
         self.start = list(planned)
         self._first, self._last = first, last
-        self._left = list(users)
-        # By buffer: whether it has its place.
+        # By buffer: how many of its users are still to be issued, and whether it has its place.
+        self.left = list(users)
         self.present = bytearray(len(sizes))
         self._everything = mask(0, slots)
         self._masks = [mask(start, size) for start, size in zip(planned, sizes, strict=True)]
@@ -44,6 +46,8 @@ class Memory:
         # Slots whose last users were issued but are not done, and when they will be.
         self._cooling = 0
         self._done: list[tuple[int, int]] = []
+        # When the next place will be free for which only time is wanting.
+        self.next_done = NEVER
 
     def admit(self, buffer: int, frontier: int) -> bool:
         """Give a buffer that is not present its place; `frontier` is the first row still to come in natural order.
@@ -70,15 +74,13 @@ class Memory:
         self.present[buffer] = 1
         return True
 
-    def use(self, buffer: int, done: int) -> None:
-        """One of a buffer's users is issued, and done at time `done`; the last leaves its place to others then."""
-        self._left[buffer] -= 1
-        if self._left[buffer]:
-            return
+    def leave(self, buffer: int, done: int) -> None:
+        """The last of a buffer's users is issued: it leaves its place to others when that is done, at time `done`."""
         own = self._masks[buffer]
         self._alive ^= own
         self._cooling |= own
         heappush(self._done, (done, buffer))
+        self.next_done = self._done[0][0]
 
     def settle(self, now: int) -> int:
         """Time has come to `now`: places whose last users are done by then are free. How many that are."""
@@ -86,9 +88,5 @@ class Memory:
         while self._done and self._done[0][0] <= now:
             self._cooling ^= self._masks[heappop(self._done)[1]]
             settled += 1
+        self.next_done = self._done[0][0] if self._done else NEVER
         return settled
-
-    @property
-    def next_done(self) -> int | None:
-        """When the next place will be free for which only time is wanting."""
-        return self._done[0][0] if self._done else None

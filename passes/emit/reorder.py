@@ -14,9 +14,7 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
 from ...isa.frozen import frozen
-from .memory import Memory
-
-NEVER = 1 << 62
+from .memory import NEVER, Memory
 
 
 @frozen
@@ -76,6 +74,8 @@ class ListScheduler:
         self._left = [0] * queues
         for queue, busy in zip(task.queue, task.busy, strict=True):
             self._left[queue] += busy
+        # By row: its cycles.
+        self._cycles = list(zip(task.busy, task.latency, task.fill, task.channel, strict=True))
         self._channel_free = 0
         self._clock = 0
         # By queue: the state of the memories in which there was no room for its rows.
@@ -137,16 +137,17 @@ class ListScheduler:
 
     def _settle(self) -> None:
         for memory in self.task.memories:
-            self._settled += memory.settle(self._clock)
+            if memory.next_done <= self._clock:
+                self._settled += memory.settle(self._clock)
 
     def _wait_for_room(self) -> int:
         """Let time pass until something is done; a row to be taken if nothing is left to wait for, else -1.
 
         Then all that is alive is alive in the natural order too, so that the next row of that has room.
         """
-        times = [memory.next_done for memory in self.task.memories if memory.next_done is not None]
-        if times:
-            self._clock = max(self._clock, min(times))
+        time = min((memory.next_done for memory in self.task.memories), default=NEVER)
+        if time < NEVER:
+            self._clock = max(self._clock, time)
             self._settle()
             return -1
         row = self._frontier
@@ -186,18 +187,22 @@ class ListScheduler:
 
     def _take(self, row: int, queue: int, time: int) -> None:
         task = self.task
-        if task.fill[row] and time > self._free[queue]:
-            time += task.fill[row]
-        end = self._free[queue] = time + task.busy[row]
-        self._left[queue] -= task.busy[row]
-        if task.channel[row]:
-            self._channel_free = time + task.channel[row]
-        done = end + task.latency[row]
-        self.finish = max(self.finish, done)
+        busy, latency, fill, channel = self._cycles[row]
+        if fill and time > self._free[queue]:
+            time += fill
+        end = self._free[queue] = time + busy
+        self._left[queue] -= busy
+        if channel:
+            self._channel_free = time + channel
+        done = end + latency
+        if done > self.finish:
+            self.finish = done
         self._refused[queue] = NEVER
-        memories = task.memories
-        for memory, buffer in task.touches[row]:
-            memories[memory].use(buffer, done)
+        for number, buffer in task.touches[row]:
+            memory = task.memories[number]
+            memory.left[buffer] -= 1
+            if not memory.left[buffer]:
+                memory.leave(buffer, done)
         taken, waiting, ready = self._taken, self._waiting, self._ready
         taken[row] = 1
         if row == self._frontier:
@@ -212,7 +217,8 @@ class ListScheduler:
             waiting[follower] -= 1
             if not waiting[follower]:
                 self._offer(follower)
-        self._move_window(queue)
+        if self._index[row] == self._head[queue]:
+            self._move_window(queue)
 
     def _offer(self, row: int) -> None:
         """A row may be taken from now on, if its queue's window has come to it."""

@@ -15,7 +15,7 @@ def runs(free: int, slots: int) -> int:
     """The slots at which a run of so many free ones starts."""
     covered = 1
     while covered < slots and free:
-        step = min(covered, slots - covered)
+        step = covered if covered + covered <= slots else slots - covered
         free &= free >> step
         covered += step
     return free
