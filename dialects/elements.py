@@ -132,7 +132,7 @@ def tensor_type(value: SSAValue) -> TensorType[Attribute]:
     """The type of a value that is known to be a tensor. Raises TypeError if it is not one."""
     if not isinstance(value.type, TensorType):
         raise TypeError(f"expected a tensor, got {value.type}")
-    return cast(TensorType[Attribute], value.type)
+    return cast("TensorType[Attribute]", value.type)
 
 
 def shape_of(value: SSAValue) -> tuple[int, ...]:

@@ -115,16 +115,19 @@ def module_nodes(module: ModuleOp) -> tuple[Node, ...]:
     return tuple(dict.fromkeys(node for location in locations(module).values() for node in nodes_of(location)))
 
 
-def _operations(parent: Operation) -> Iterator[Operation]:
+def _operations(parent: Operation) -> list[Operation]:
     """The operations in another and itself, as `walk` gives them: straight along blocks, which are long and flat."""
-    yield parent
+    found = [parent]
     for region in parent.regions:
         for block in region.blocks:
-            for operation in block.ops:
+            operation = block.first_op
+            while operation is not None:
                 if operation.regions:
-                    yield from _operations(operation)
+                    found += _operations(operation)
                 else:
-                    yield operation
+                    found.append(operation)
+                operation = operation.next_op
+    return found
 
 
 def _named(location: Attribute) -> Iterator[NameLoc]:

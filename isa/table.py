@@ -200,7 +200,7 @@ class Table:
     def _earlier(self) -> dict[int, Int64Array]:
         """For each queue, how many of its rows stand before each row (length rows + 1)."""
         result: dict[int, Int64Array] = {}
-        for queue in np.unique(self.queue).tolist():
+        for queue in np.flatnonzero(np.bincount(self.queue)).tolist():
             counts = np.zeros(len(self) + 1, dtype=np.int64)
             np.cumsum(self.queue == queue, out=counts[1:])
             result[queue] = counts

@@ -87,6 +87,8 @@ class Walk:
         self.storage = Storage()
         self.templates: list[Template] = []
         self.origins: dict[Origin, int] = {}
+        # Instructions of a kernel share few locations: each of these objects is read once.
+        self._known: dict[tuple[KernelOp | None, int], int] = {}
 
     def block(
         self,
@@ -100,6 +102,9 @@ class Walk:
         for position, op in enumerate(block.ops):
             here = section if levels else position
             match op:
+                case InstructionOperation():
+                    place = (*levels, *_slot(op, counts, position))
+                    self.templates.append(Template(op, counts, place, here, self._origin(op, kernel)))
                 case TensorOp():
                     self.storage.add(op.result, _tensor(op), ())
                 case AllocOp():
@@ -111,21 +116,21 @@ class Walk:
                 case ForOp():
                     inner = (*levels, *_slot(op, counts, position))
                     self.block(op.body.block, (*counts, op.trips), inner, here, kernel)
-                case InstructionOperation():
-                    place = (*levels, *_slot(op, counts, position))
-                    self.templates.append(Template(op, counts, place, here, self._origin(op, kernel)))
                 case ReturnOp():
                     pass
                 case _:
                     raise TypeError(f"{op.name} cannot be emitted: only instructions, loops and buffers are left here")
 
     def _origin(self, op: Operation, kernel: _Kernel | None) -> int:
-        nodes = nodes_of(op)
-        if kernel is None:
-            origin = Origin("", "", nodes)
-        else:
-            origin = Origin(kernel.op.label.data, kernel.op.path.data, nodes or kernel.nodes)
-        return self.origins.setdefault(origin, len(self.origins))
+        source = (None if kernel is None else kernel.op, id(op.location))
+        if source not in self._known:
+            nodes = nodes_of(op)
+            if kernel is None:
+                origin = Origin("", "", nodes)
+            else:
+                origin = Origin(kernel.op.label.data, kernel.op.path.data, nodes or kernel.nodes)
+            self._known[source] = self.origins.setdefault(origin, len(self.origins))
+        return self._known[source]
 
 
 def collect(module: ModuleOp) -> Walk:

@@ -25,7 +25,7 @@ class MergeDuplicates(ModulePass):
         """Rewrite `op` in place."""
         first: dict[object, Operation] = {}
         for operation in list(op.walk()):
-            if operation.regions or not operation.results or not is_side_effect_free(operation):
+            if operation.regions or not operation.results:
                 continue
             key = (
                 operation.parent,
@@ -35,7 +35,7 @@ class MergeDuplicates(ModulePass):
                 tuple(operation.result_types),
             )
             kept = first.setdefault(key, operation)
-            if kept is not operation:
+            if kept is not operation and is_side_effect_free(operation):
                 carry(operation, kept)
                 kept.location = fuse(kept.location, operation.location)
                 Rewriter.replace_op(operation, [], kept.results)

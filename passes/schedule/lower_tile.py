@@ -6,8 +6,10 @@ Loops, kernels and buffers stay as they are; every operation on buffers becomes 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import cycle
+from typing import Any
 
 from xdsl.context import Context
 from xdsl.dialects.builtin import ModuleOp
@@ -56,14 +58,14 @@ class LowerTile(ModulePass):
         """Replace the operations in place; locations and stages are kept."""
         context, registers = CompilerContext.of(ctx), cycle(range(EXTENT_REGISTERS))
         for old in list(op.walk()):
-            if isinstance(old, MaskedProductOp):
+            template = _TEMPLATES.get(type(old))
+            if type(old) is MaskedProductOp:
                 new = masked_templates(old, next(registers), context.target.queue(Engine.MX).name)
-            elif isinstance(old, CopyOp) and old.count is not None:
+            elif type(old) is CopyOp and old.count is not None:
                 new = counted_templates(old, next(registers), context.target.queue(Engine.LD).name)
+            elif template is not None:
+                new = (template(old),)
             else:
-                lowered = _lower(old)
-                new = () if lowered is None else (lowered,)
-            if not new:
                 continue
             block = old.parent_block()
             assert block is not None
@@ -281,26 +283,18 @@ def pack_template(op: PackOp) -> InstructionOperation:
     return operation_class("sx.pack")(addresses, fields)
 
 
-def _lower(op: Operation) -> InstructionOperation | None:
-    match op:
-        case CopyOp():
-            return copy_template(op)
-        case GatherOp() | ScatterOp():
-            return rows_template(op)
-        case StructuredProductOp():
-            return structured_template(op)
-        case ProductOp():
-            return product_template(op)
-        case PassOp():
-            return pass_template(op)
-        case TopOp():
-            return top_template(op)
-        case CompactOp():
-            return compact_template(op)
-        case PackOp():
-            return pack_template(op)
-        case _:
-            return None
+_TEMPLATES: dict[type[Operation], Callable[[Any], InstructionOperation]] = {
+    CopyOp: copy_template,
+    GatherOp: rows_template,
+    ScatterOp: rows_template,
+    StructuredProductOp: structured_template,
+    ProductOp: product_template,
+    PassOp: pass_template,
+    TopOp: top_template,
+    CompactOp: compact_template,
+    PackOp: pack_template,
+}
+"""What makes the template of an operation, by its kind."""
 
 
 def _scaled(size: Minimum, factor: int) -> Minimum:

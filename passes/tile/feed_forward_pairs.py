@@ -6,9 +6,9 @@ two kernels are as good, and simpler.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
-from xdsl.ir import SSAValue
+from xdsl.ir import Operation, SSAValue
 
 from ...dialects.elements import element_type, format_of, shape_of
 from ...isa.errors import CapacityError
@@ -36,6 +36,8 @@ def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Coll
         for value in lowering.kernel.results:
             makers[scope.view(value).root] = index
     found: dict[int, Lowering | None] = dict(enumerate(lowerings))
+    block = lowerings[0].kernel.anchor.parent_block() if lowerings else None
+    order = {} if block is None else {operation: place for place, operation in enumerate(block.ops)}
     costs: _Costs = {}
 
     def maker(root: SSAValue, reader: int) -> MatmulLowering | None:
@@ -55,7 +57,7 @@ def pair_feed_forward(lowerings: Sequence[Lowering], scope: Scope, outputs: Coll
         number = makers[up.epilogue.output.root]
         gates = [gate for leaf in up.epilogue.leaves.leaves if (gate := maker(leaf.root, number)) is not None]
         ups = [*(gate for gate in gates if _gates(gate, up)), up]
-        pair = FeedForwardLowering(_merged((*ups, down)), scope, (*ups, down))
+        pair = FeedForwardLowering(_merged((*ups, down), order), scope, (*ups, down))
         if _pays(pair, scope, outputs, costs):
             for part in ups:
                 found[makers[part.epilogue.output.root]] = None
@@ -84,14 +86,12 @@ def _gates(gate: MatmulLowering, up: MatmulLowering) -> bool:
     return alike and same and read == [gate.epilogue.output]
 
 
-def _merged(parts: Sequence[MatmulLowering]) -> Kernel:
-    """One kernel of the operations of several, in their order."""
+def _merged(parts: Sequence[MatmulLowering], order: Mapping[Operation, int]) -> Kernel:
+    """One kernel of the operations of several, in their `order` in the block."""
     kernels = [part.kernel for part in parts]
     made = {value for kernel in kernels for operation in kernel.operations for value in operation.results}
-    block = kernels[-2].anchor.parent_block()
-    assert block is not None
     inside = {operation for kernel in kernels for operation in kernel.operations}
-    operations = tuple(operation for operation in block.ops if operation in inside)
+    operations = tuple(sorted(inside, key=order.__getitem__))
     operands = dict.fromkeys(value for kernel in kernels for value in kernel.operands if value not in made)
     return Kernel("feed_forward", kernels[-2].anchor, operations, tuple(operands), kernels[-1].results)
 

@@ -40,7 +40,7 @@ def lay_out(block: Block) -> Layout:
     """The views of a block of pure tensor operations that ends in a return."""
     natural = _follow(block, {})
     placed = _Placement(natural).run(block)
-    return _follow(block, placed)
+    return _follow(block, placed) if placed else natural
 
 
 def producible(root: SSAValue) -> bool:
