@@ -7,6 +7,7 @@ segments, for every operation anew. Of thousands of tile operations and instruct
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from xdsl.dialects.builtin import DenseArrayBase, i32
 from xdsl.ir import Attribute, Operation, Region, SSAValue
@@ -34,4 +35,9 @@ class DirectOperation(IRDLOperation):
 
 def segments(*groups: Sequence[object]) -> Attribute:
     """The property `SEGMENTS` of operands that come in groups."""
-    return DenseArrayBase.from_list(i32, [len(group) for group in groups])
+    return _sizes(*map(len, groups))
+
+
+@lru_cache(maxsize=1024)
+def _sizes(*sizes: int) -> Attribute:
+    return DenseArrayBase.from_list(i32, sizes)

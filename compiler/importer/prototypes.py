@@ -96,6 +96,7 @@ def _extents(shape: TensorShapeProto) -> Extents:
     return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in shape.dim)
 
 
+@lru_cache(maxsize=4096)
 def _tensor(code: int, extents: Extents | None) -> Attribute:
     element = types.element_of_code(code)
     if extents is None:

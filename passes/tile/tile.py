@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 from xdsl.context import Context
@@ -256,7 +257,8 @@ class _Tiler:
             if kernel is None:
                 self._fold(nodes, "a constant" if is_constant else "nothing reads it")
                 continue
-            kernel.location = fuse(kernel.location, *(node_location(node.name, node.operator) for node in nodes))
+            if nodes:
+                kernel.location = fuse(kernel.location, *(node_location(node.name, node.operator) for node in nodes))
             self._add_value(kernel, op)
         for kernel in dict.fromkeys(self._made.values()):
             if all(isinstance(inner, AllocOp) for inner in kernel.body.block.ops):
@@ -347,6 +349,7 @@ def _plan_attributes(plan: Plan) -> Mapping[str, Attribute]:
     return {key: _attribute(value) for key, value in numbers.items()}
 
 
+@lru_cache(maxsize=4096, typed=True)
 def _attribute(value: int | float | str) -> Attribute:
     if isinstance(value, str):
         return StringAttr(value)
