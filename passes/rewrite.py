@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from xdsl.dialects.builtin import UNKNOWN_LOC, LocationAttr, ModuleOp, UnknownLoc
-from xdsl.ir import Block, Operation, SSAValue
+from xdsl.ir import Block, Operation, Region, SSAValue
 from xdsl.pattern_rewriter import (
     PatternRewriter,
     PatternRewriterListener,
@@ -28,25 +28,25 @@ CARRIED = ("value", "path")
 _Pattern = TypeVar("_Pattern", bound=RewritePattern)
 _Kind = TypeVar("_Kind", bound=Operation)
 
-_KINDS: dict[object, type[Operation]] = {}
-"""The kind of operation that a method which `rewrites` made takes."""
+_KINDS: dict[object, tuple[type[Operation], ...]] = {}
+"""The kinds of operations that a method which `rewrites` made takes."""
 
 
 def rewrites(
-    kind: type[_Kind],
+    *kinds: type[_Kind],
 ) -> Callable[
     [Callable[[_Pattern, _Kind, PatternRewriter], None]], Callable[[_Pattern, Operation, PatternRewriter], None]
 ]:
-    """Let a pattern's `match_and_rewrite` see operations of one kind only."""
+    """Let a pattern's `match_and_rewrite` see operations of these kinds only."""
 
     def decorate(
         method: Callable[[_Pattern, _Kind, PatternRewriter], None],
     ) -> Callable[[_Pattern, Operation, PatternRewriter], None]:
         def match_and_rewrite(self: _Pattern, op: Operation, rewriter: PatternRewriter, /) -> None:
-            if isinstance(op, kind):
+            if isinstance(op, kinds):
                 method(self, op, rewriter)
 
-        _KINDS[match_and_rewrite] = kind
+        _KINDS[match_and_rewrite] = kinds
         return match_and_rewrite
 
     return decorate
@@ -65,14 +65,17 @@ class Located(RewritePattern):
 
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
         """Apply a pattern, remembering where it matched."""
-        patterns = self._of_kind.get(type(op))
-        if patterns is None:
-            patterns = self._of_kind[type(op)] = [one for one in self.patterns if issubclass(type(op), _kind(one))]
         self.source = op.location
-        for pattern in patterns:
+        for pattern in self.patterns_of(type(op)):
             pattern.match_and_rewrite(op, rewriter)
             if rewriter.has_done_action:
                 return
+
+    def patterns_of(self, kind: type[Operation]) -> Sequence[RewritePattern]:
+        """Those of the patterns that can match operations of a kind."""
+        if kind not in self._of_kind:
+            self._of_kind[kind] = [one for one in self.patterns if issubclass(kind, _kinds(one))]
+        return self._of_kind[kind]
 
     def stamp(self, op: Operation) -> None:
         """Locate an inserted operation and what it holds."""
@@ -81,16 +84,26 @@ class Located(RewritePattern):
                 inner.location = self.source
 
 
-def _kind(pattern: RewritePattern) -> type[Operation]:
-    """What kind of operation a pattern can match."""
-    return _KINDS.get(type(pattern).match_and_rewrite, Operation)
+def _kinds(pattern: RewritePattern) -> tuple[type[Operation], ...]:
+    """What kinds of operations a pattern can match."""
+    return _KINDS.get(type(pattern).match_and_rewrite, (Operation,))
+
+
+class _Walker(PatternRewriteWalker):
+    """Sets out for the operations only that some pattern can match, in the usual order."""
+
+    def _populate_worklist(self, op: Operation | Region | Block) -> None:
+        assert isinstance(self.pattern, Located)
+        for inner in op.walk(reverse=not self.walk_reverse, region_first=not self.walk_regions_first):
+            if self.pattern.patterns_of(type(inner)):
+                self._worklist.push(inner)
 
 
 def rewrite(module: ModuleOp, *patterns: RewritePattern) -> bool:
     """Apply patterns everywhere until none matches. Returns whether anything changed."""
     located = Located(patterns)
     listener = PatternRewriterListener(operation_insertion_handler=[located.stamp])
-    return PatternRewriteWalker(located, listener=listener).rewrite_module(module)
+    return _Walker(located, listener=listener).rewrite_module(module)
 
 
 def insert_before(anchor: Operation, *operations: Operation) -> None:

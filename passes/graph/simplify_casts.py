@@ -66,15 +66,10 @@ class WidenInside(RewritePattern):
     """Operations that compute in float32 anyway read f16 and bf16 themselves: a widening before them is left
     out."""
 
+    @rewrites(nn.MapOp, *_FLOAT32_INSIDE)
     def match_and_rewrite(self, op: Operation, rewriter: PatternRewriter, /) -> None:
         """See the class."""
-        if isinstance(op, nn.MapOp):
-            places = range(len(op.operands))
-        elif isinstance(op, _FLOAT32_INSIDE):
-            places = range(1)
-        else:
-            return
-        for place in places:
+        for place in range(len(op.operands) if isinstance(op, nn.MapOp) else 1):
             made = producer(op.operands[place], nn.CastOp)
             if made is None or element_type(made.result) != f32:
                 continue
