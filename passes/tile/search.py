@@ -57,12 +57,12 @@ def ceil(value: Any, by: Any) -> Any:
 
 def aligned(size: Any) -> Column:
     """Bytes, perhaps of parts of one, rounded up to where the next buffer can start."""
-    return np.asarray(-(-size // ALIGNMENT) * ALIGNMENT, dtype=np.int64)
+    return np.asarray(np.ceil(size), dtype=np.int64) + (ALIGNMENT - 1) & -ALIGNMENT
 
 
 def where(condition: Any, there: Any, elsewhere: Any) -> Column:
     """`numpy.where` of integers."""
-    return np.array(np.where(condition, there, elsewhere), dtype=np.int64)
+    return np.asarray(np.where(condition, there, elsewhere), dtype=np.int64)
 
 
 def _tiles(extent: int, size: Column) -> tuple[tuple[Column, Column], ...]:
