@@ -12,13 +12,17 @@ slot of an operation is the iteration plus its optional `stage` (software pipeli
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from math import prod
+from typing import cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
+    DenseArrayBase,
     DictionaryAttr,
     IntAttr,
     IntegerAttr,
+    IntegerType,
     StringAttr,
     UnitAttr,
     i64,
@@ -1050,27 +1054,31 @@ class PassOp(TileOperation):
         return LaneProgram.parse(self.program.data)
 
     @property
+    def grouped_places(self) -> tuple[tuple[tuple[SSAValue, Access], ...], ...]:
+        """(buffer, access) of the streams, the broadcasts, the output and the reductions."""
+        places = iter(self.places)
+        sizes = cast("DenseArrayBase[IntegerType]", self.properties[SEGMENTS]).get_values()
+        return tuple(tuple(islice(places, size)) for size in sizes)
+
+    @property
     def stream_places(self) -> tuple[tuple[SSAValue, Access], ...]:
         """(buffer, access) of the streams a, b."""
-        return self.places[: len(self.streams)]
+        return self.grouped_places[0]
 
     @property
     def broadcast_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
         """(kind, buffer, access) of the broadcasts c0 to c3."""
-        start = len(self.streams)
-        places = self.places[start : start + len(self.broadcasts)]
-        return tuple((kind.data, *place) for kind, place in zip(self.kinds, places, strict=True))
+        return tuple((kind.data, *place) for kind, place in zip(self.kinds, self.grouped_places[1], strict=True))
 
     @property
     def out_place(self) -> tuple[SSAValue, Access] | None:
         """(buffer, access) of the element stream written, if any."""
-        return self.places[len(self.streams) + len(self.broadcasts)] if self.out else None
+        return next(iter(self.grouped_places[2]), None)
 
     @property
     def reduction_places(self) -> tuple[tuple[str, SSAValue, Access], ...]:
         """(direction, buffer, access) of the reductions."""
-        start = len(self.streams) + len(self.broadcasts) + len(self.out)
-        return tuple((way.data, *place) for way, place in zip(self.directions, self.places[start:], strict=True))
+        return tuple((way.data, *place) for way, place in zip(self.directions, self.grouped_places[3], strict=True))
 
     def verify_(self) -> None:
         super().verify_()

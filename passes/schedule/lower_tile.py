@@ -211,18 +211,19 @@ def pass_template(op: PassOp) -> InstructionOperation:
         values[f"{name}_stride"] = _stride(access.strides[0], rows, kind.format)
         values[f"{name}_format"] = kind.format.code
 
-    for name, place in zip("ab", op.stream_places, strict=False):
+    streams, broadcasts, outs, reductions = op.grouped_places
+    for name, place in zip("ab", streams, strict=False):
         stream(name, *place)
-    if op.out_place is not None:
-        stream("out", *op.out_place)
-    for number, (kind, buffer, access) in enumerate(op.broadcast_places):
+    for place in outs:
+        stream("out", *place)
+    for number, (kind, (buffer, access)) in enumerate(zip(op.kinds, broadcasts, strict=True)):
         form = buffer_type(buffer).format
         addresses.append((f"c{number}", buffer, access.offset * form.bytes))
-        values[f"c{number}_kind"] = BROADCAST_KINDS[kind]
+        values[f"c{number}_kind"] = BROADCAST_KINDS[kind.data]
         values[f"c{number}_format"] = form.code
-    for number, (direction, buffer, access) in enumerate(op.reduction_places):
+    for number, (direction, (buffer, access)) in enumerate(zip(op.directions, reductions, strict=True)):
         addresses.append((f"reduction{number}", buffer, access.offset * buffer_type(buffer).format.bytes))
-        values[f"reduction{number}_direction"] = REDUCED_TO[direction]
+        values[f"reduction{number}_direction"] = REDUCED_TO[direction.data]
     if op.accumulate is not None:
         values["accumulate"] = op.accumulate.data.at_most(1)
     # Parsed and printed once more, so that equal programs have equal texts.

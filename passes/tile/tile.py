@@ -55,7 +55,7 @@ from .split_heads import split_heads
 from .storage import Buffers
 from .succession import Heirs, find_heirs
 from .tile_choices import tile_choices
-from .views import Layout, lay_out, producible
+from .views import Layout, is_stored, lay_out, producible
 
 LOWERINGS: Mapping[str, type[Lowering]] = {
     "matmul": MatmulLowering,
@@ -116,9 +116,11 @@ class TileKernels(ModulePass):
 
 def copy_shared_outputs(block: Block) -> None:
     """Give every output a storage of its own: inputs, constants, parts and repeated values are copied to it."""
-    layout = lay_out(block)
     last = block.last_op
     assert isinstance(last, ReturnOp)
+    if len(set(last.operands)) == len(last.operands) and all(map(is_stored, last.operands)):
+        return
+    layout = lay_out(block)
     taken: set[SSAValue] = set()
     for index, value in enumerate(last.operands):
         view = layout.views[value]

@@ -48,6 +48,11 @@ def producible(root: SSAValue) -> bool:
     return isinstance(root.owner, Operation) and not isinstance(root.owner, nn.ConstantOp)
 
 
+def is_stored(value: SSAValue) -> bool:
+    """Whether a kernel computes the value itself, which then is all of its storage."""
+    return producible(value) and type(value.owner) not in VIEW_OPERATIONS
+
+
 def _follow(block: Block, placed: Mapping[SSAValue, View]) -> Layout:
     """Views from first to last: view operations derive theirs, others have a storage, their own unless placed."""
     views: dict[SSAValue, View] = {argument: View.dense(argument, shape_of(argument)) for argument in block.args}
