@@ -157,8 +157,9 @@ class Recipe:
         return (*self.few_bit_formats, *structures)
 
     @staticmethod
-    def read(path: Path) -> Recipe:
-        """The recipe in a TOML file. Raises InputError for a file that cannot be read or says something unknown."""
+    def read(path: Path, precision: str | None = None) -> Recipe:
+        """The recipe in a TOML file, of another `precision` than it says if one is given. Raises InputError for a file
+        that cannot be read or says something unknown."""
         try:
             with path.open("rb") as file:
                 tables = tomllib.load(file)
@@ -166,6 +167,8 @@ class Recipe:
             raise InputError(str(path), f"cannot be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(str(path), f"is not valid TOML: {error}") from None
+        if precision is not None:
+            tables["precision"] = precision
         try:
             return Recipe.of(_placed(tables, path.parent))
         except UsageError as error:
