@@ -73,6 +73,11 @@ def test_empty_file_changes_nothing(tmp_path: Path) -> None:
     assert Recipe().to_dict() == {"precision": "model"}
 
 
+def test_a_precision_that_is_given_besides_overrides_the_file_before_it_is_checked(tmp_path: Path) -> None:
+    path = written(tmp_path, "precision = 'bf16'\nresidual = 'int8'")
+    assert Recipe.read(path, precision="int8") == Recipe("int8", "int8")
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
