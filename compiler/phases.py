@@ -72,9 +72,11 @@ def _attention(recipe: Recipe) -> tuple[ModulePass, ...]:
 
 
 def _tile(recipe: Recipe) -> tuple[ModulePass, ...]:
+    from ..passes.tile.follow_counts import FollowCounts
     from ..passes.tile.tile import TileKernels
 
-    return (TileKernels(**recipe.schedule.fields_of(TileKernels), tiles=tuple(map(str, recipe.tiles))),)
+    kernels = TileKernels(**recipe.schedule.fields_of(TileKernels), tiles=tuple(map(str, recipe.tiles)))
+    return (kernels, FollowCounts()) if recipe.tokens else (kernels,)
 
 
 def _schedule(_: Recipe) -> tuple[ModulePass, ...]:

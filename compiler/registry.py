@@ -39,6 +39,7 @@ PASSES = {
     "fold-norms": "precision.fold_norms:FoldNorms",
     "fold-softmaxes": "precision.fold_softmaxes:FoldSoftmaxes",
     "fold-thresholds": "precision.fold_thresholds:FoldThresholds",
+    "follow-counts": "tile.follow_counts:FollowCounts",
     "integer-attention": "precision.integer_attention:IntegerAttention",
     "integer-products": "precision.integer_products:IntegerProducts",
     "keep-heads": "graph.keep_heads:KeepHeads",

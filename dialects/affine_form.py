@@ -3,16 +3,21 @@
 `d0` is the index of the outermost enclosing `tile.for`, `d1` of the next, and so on. A form is kept as integers
 (a coefficient an index, and a constant), because every consumer - the tile interpreter, the scheduler, the table
 expansion - wants the coefficients and nothing else.
+
+`n0`, `n1`, ... are counts that the run finds (`tile.compact` binds them): a size may be cut to what they leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from xdsl.parser import AttrParser
 
 from ..isa.frozen import frozen
+
+NO_COUNTS: Mapping[int, int] = MappingProxyType({})
 
 
 @frozen
@@ -124,13 +129,46 @@ def _parse_term(parser: AttrParser) -> AffineForm:
 
 
 @frozen
+class CountForm:
+    """`factor * n + rest`, where n is the count of that number."""
+
+    count: int
+    factor: int
+    rest: AffineForm
+
+    def evaluate(self, indices: Sequence[int], counts: Mapping[int, int]) -> int:
+        """The value at loop `indices` with `counts` by number."""
+        return self.factor * counts[self.count] + self.rest.evaluate(indices)
+
+    def __str__(self) -> str:
+        name = f"n{self.count}" if self.factor == 1 else f"{self.factor} * n{self.count}"
+        return name if self.rest == AffineForm() else f"{name} + {self.rest}"
+
+    @staticmethod
+    def parse(parser: AttrParser) -> CountForm | None:
+        """Read what `str` writes, behind the keyword `count`; None where that does not stand."""
+        if parser.parse_optional_keyword("count") is None:
+            return None
+        factor = parser.parse_optional_integer(allow_boolean=False)
+        if factor is not None:
+            parser.parse_punctuation("*")
+        name = parser.parse_identifier(" (a count n0, n1, ...)")
+        if name[0] != "n" or not name[1:].isdigit():
+            parser.raise_error(f"expected a count n0, n1, ..., found {name}")
+        rest = AffineForm() if parser.parse_optional_punctuation("+") is None else AffineForm.parse(parser)
+        return CountForm(int(name[1:]), 1 if factor is None else factor, rest)
+
+
+@frozen
 class Minimum:
-    """The least of one or more affine forms: the size of a tile whose last instance may be cut short.
+    """The least of one or more affine forms: the size of a tile whose last instance may be cut short, and may be cut
+    to what counts of the run leave.
 
     A value below zero counts as zero, and an operation with a zero size does nothing at that iteration.
     """
 
     forms: tuple[AffineForm, ...]
+    counts: tuple[CountForm, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.forms:
@@ -143,7 +181,13 @@ class Minimum:
 
     def at_most(self, other: Minimum | AffineForm | int) -> Minimum:
         """The least of both; a constant that repeats is kept once."""
-        return Minimum(tuple(dict.fromkeys(self.forms + Minimum.of(other).forms)))
+        other = Minimum.of(other)
+        counts = tuple(dict.fromkeys(self.counts + other.counts))
+        return Minimum(tuple(dict.fromkeys(self.forms + other.forms)), counts)
+
+    def up_to(self, count: CountForm) -> Minimum:
+        """The least of this and what a count leaves."""
+        return Minimum(self.forms, tuple(dict.fromkeys((*self.counts, count))))
 
     def grouped(self, taken: int, group: int) -> Minimum:
         """Where each `group` counts as `taken`, one begun as a whole one. Raises ValueError as for a form."""
@@ -152,12 +196,12 @@ class Minimum:
     @property
     def depth(self) -> int:
         """How many enclosing loops the forms need."""
-        return max(form.depth for form in self.forms)
+        return max(form.depth for form in (*self.forms, *(count.rest for count in self.counts)))
 
     @property
     def constant(self) -> int | None:
-        """The value where no loop index matters, else None."""
-        if all(form.is_constant for form in self.forms):
+        """The value where no loop index and no count matters, else None."""
+        if not self.counts and all(form.is_constant for form in self.forms):
             return max(0, min(form.constant for form in self.forms))
         return None
 
@@ -167,22 +211,25 @@ class Minimum:
         constants = [form.constant for form in self.forms if form.is_constant]
         return max(0, min(constants)) if constants else None
 
-    def evaluate(self, indices: Sequence[int]) -> int:
-        """The value at loop `indices`, never below zero."""
-        return max(0, min(form.evaluate(indices) for form in self.forms))
+    def evaluate(self, indices: Sequence[int], counts: Mapping[int, int] = NO_COUNTS) -> int:
+        """The value at loop `indices` with `counts` by number, never below zero."""
+        left = [count.evaluate(indices, counts) for count in self.counts]
+        return max(0, min([form.evaluate(indices) for form in self.forms] + left))
 
     def __str__(self) -> str:
-        if len(self.forms) == 1:
-            return str(self.forms[0])
-        return f"min({', '.join(map(str, self.forms))})"
+        parts = [*map(str, self.forms), *(f"count {count}" for count in self.counts)]
+        return parts[0] if len(parts) == 1 else f"min({', '.join(parts)})"
 
     @staticmethod
     def parse(parser: AttrParser) -> Minimum:
         """Read what `str` writes."""
         if parser.parse_optional_keyword("min") is None:
             return Minimum((AffineForm.parse(parser),))
-        forms = parser.parse_comma_separated_list(parser.Delimiter.PAREN, lambda: AffineForm.parse(parser))
-        return Minimum(tuple(forms))
+        parts = parser.parse_comma_separated_list(
+            parser.Delimiter.PAREN, lambda: CountForm.parse(parser) or AffineForm.parse(parser)
+        )
+        forms = tuple(part for part in parts if isinstance(part, AffineForm))
+        return Minimum(forms, tuple(part for part in parts if isinstance(part, CountForm)))
 
 
 @frozen

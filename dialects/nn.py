@@ -47,6 +47,7 @@ from xdsl.irdl import (
     opt_attr_def,
     opt_operand_def,
     opt_prop_def,
+    opt_result_def,
     prop_def,
     result_def,
     traits_def,
@@ -842,23 +843,34 @@ class GreatestOp(NnOperation):
     """Where the `count` greatest values along the last axis stand, lower places first: of equal values those of lower
     places are taken, a NaN after all numbers.
 
+    With `least`, a value a row, only those among them that are no less are taken; the other result then says how many,
+    and behind them stands the first of them again.
+
     ```
     %1 = nn.greatest 96 of %0 : tensor<1x197xf32> -> tensor<1x96xi32>
+    %1, %2 = nn.greatest 96 of %0 least %3 : tensor<1x1xf32> : tensor<1x197xf32> -> tensor<1x96xi32>
+             number tensor<1x1xi32>
     ```
     """
 
     name = "nn.greatest"
     input = operand_def(tensors_of(f32, i32))
+    least = opt_operand_def(tensors_of(f32))
     count = prop_def(INTEGER)
     result = result_def(IDS)
-    assembly_format = "$count `of` $input attr-dict `:` type($input) `->` type($result)"
+    number = opt_result_def(IDS)
+    assembly_format = (
+        "$count `of` $input (`least` $least^ `:` type($least))? attr-dict `:` type($input) `->` type($result)"
+        " (`number` type($number)^)?"
+    )
 
-    def __init__(self, operand: Value, count: int):
+    def __init__(self, operand: Value, count: int, least: Value | None = None):
         value = SSAValue.get(operand)
+        outer = shape_of(value)[:-1]
         super().__init__(
-            operands=[value],
+            operands=[value, None if least is None else SSAValue.get(least)],
             properties={"count": integer(count)},
-            result_types=[tensor(i32, *shape_of(value)[:-1], count)],
+            result_types=[tensor(i32, *outer, count), None if least is None else tensor(i32, *outer, 1)],
         )
 
     def verify_(self) -> None:
@@ -868,6 +880,13 @@ class GreatestOp(NnOperation):
         if not 0 < count <= extent:
             raise VerifyException(f"{count} of {extent} values cannot be the greatest")
         _expect_shape(self.result, (*outer, count))
+        if (self.least is None) != (self.number is None):
+            raise VerifyException("a least value comes with the number of those that reach it")
+        if self.least is not None and self.number is not None:
+            if element_type(self.input) != f32:
+                raise VerifyException("values that are compared with a least one are f32")
+            for value in (self.least, self.number):
+                _expect_shape(value, (*outer, 1))
 
 
 @irdl_op_definition

@@ -8,7 +8,7 @@ sees whatever the data (patterns, which unite), which scores stay (pruning), or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, prod
 from typing import TypeAlias
 
 import numpy as np
@@ -176,6 +176,9 @@ class AttentionOp(NnOperation):
     stand for 0, `q_offset` i32 [B, H, Lq, 1] and `k_offset` i32 [B, Hkv, Lk, 1] are taken off q @ k^T before it is
     scaled, and `v_zero_point` times the sum of a row's int8 probabilities off their product with v.
 
+    With `count`, i32 of one element and at least 1, there are no more than so many tokens: keys from that place on are
+    absent from every softmax, sum and `importance`, and what the queries from there on give is nobody's business.
+
     With `importance`, f32 [B, Lk], every key's sum of the probabilities that the values are multiplied with, over heads
     and queries, is another result: weights as they are rounded, over their row's sum, before a form prunes some behind
     the softmax; a row that sees nothing counts as zeros. It comes with weights that a row makes itself, of all keys at
@@ -210,6 +213,7 @@ class AttentionOp(NnOperation):
     q_offset = opt_operand_def(tensors_of(i32))
     k_offset = opt_operand_def(tensors_of(i32))
     k_low = opt_operand_def(tensors_of(i8, *PACKED))
+    count = opt_operand_def(tensors_of(i32))
     p_zero_point = prop_def(INTEGER, default_value=integer(0))
     p_levels = prop_def(INTEGER, default_value=integer(0))
     v_zero_point = prop_def(INTEGER, default_value=integer(0))
@@ -235,6 +239,7 @@ class AttentionOp(NnOperation):
         " (`p_thresholds` $p_thresholds^ `:` type($p_thresholds))? (`p_levels` $p_levels^)?"
         " (`v_offset` $v_offset^ `:` type($v_offset))? (`q_offset` $q_offset^ `:` type($q_offset))?"
         " (`k_offset` $k_offset^ `:` type($k_offset))? (`k_low` $k_low^ `:` type($k_low))?"
+        " (`count` $count^ `:` type($count))?"
         " (`v_zero_point` $v_zero_point^)?"
         " (`key_block` $key_block^)? (`form` $form^)? (`weights` $weights^)? `scale` $scale"
         " (`causal` $causal^)? (`offset` $causal_offset^)? (`fill` $fill^)? (`softcap` $softcap^)?"
@@ -274,12 +279,13 @@ class AttentionOp(NnOperation):
         form: Sequence[Union] = (DENSE,),
         pattern: Value | None = None,
         order: Value | None = None,
+        count: Value | None = None,
         element: Element | None = None,
         importance: bool = False,
     ):
         queries, keys, values = SSAValue.get(q), SSAValue.get(k), SSAValue.get(v)
         factors = (q_scale, k_scale, v_scale, p_scale, p_thresholds, v_offset, q_offset, k_offset)
-        optional = [None if x is None else SSAValue.get(x) for x in (mask, pattern, order, *factors, k_low)]
+        optional = [None if x is None else SSAValue.get(x) for x in (mask, pattern, order, *factors, k_low, count)]
         if element is None:
             element = element_type(queries) if is_float(element_type(queries)) else f32
         along, across = (3, 2) if is_packed(element_type(values)) else (2, 3)
@@ -392,6 +398,7 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"q is {element_type(self.q)}, v is {element_type(self.v)}")
         self._verify_form()
         self._verify_importance(batch, keys)
+        self._verify_count(queries, keys)
 
     def _verify_importance(self, batch: int, keys: int) -> None:
         if self.importance is None:
@@ -400,6 +407,14 @@ class AttentionOp(NnOperation):
             raise VerifyException(f"importance does not go with {self.no_importance}")
         if shape_of(self.importance) != (batch, keys):
             raise VerifyException(f"importance is {shapes.dims(shape_of(self.importance))}, not one of {batch}x{keys}")
+
+    def _verify_count(self, queries: int, keys: int) -> None:
+        if self.count is None:
+            return
+        if prod(shape_of(self.count)) != 1 or queries != keys:
+            raise VerifyException("a count is one number, of queries and keys that are the same tokens")
+        if not self.form.is_dense or self.causal is not None or self.key_block.value.data:
+            raise VerifyException("a count goes with the form dense, not with causal and not with a key_block")
 
     @property
     def no_importance(self) -> str | None:
@@ -416,9 +431,10 @@ class AttentionOp(NnOperation):
         empty_row: EmptyRow,
         planes: tuple[SSAValue, SSAValue] | None = None,
         order: SSAValue | None = None,
+        count: SSAValue | None = None,
     ) -> AttentionOp:
         """The same attention of another form, mask and order, without a `key_block`: what a pattern shows is in one
-        piece. With `planes`, of keys by their high and low bits."""
+        piece. With `planes`, of keys by their high and low bits; with a `count`, of so many tokens."""
         k, k_low = (self.k, self.k_low) if planes is None else planes
         return AttentionOp(
             self.q,
@@ -448,6 +464,7 @@ class AttentionOp(NnOperation):
             form=form,
             pattern=pattern,
             order=order,
+            count=self.count if count is None else count,
             element=element_type(self.result),
             importance=self.importance is not None,
         )

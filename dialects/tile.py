@@ -3,7 +3,8 @@
 A program is one `func.func @main` that holds `tile.tensor` and `tile.alloc` operations and `tile.kernel` regions.
 Operations act on buffers by side effect, in order; time is not said here, only what depends on what. Operands are
 strided accesses (`dialects/affine_form.py`) whose offsets and sizes are affine in the indices of the enclosing
-`tile.for` operations: d0 is the outermost one.
+`tile.for` operations: d0 is the outermost one. Sizes may be cut to what a count of the run leaves, n0 say, which a
+`tile.compact` before them finds.
 
 The order of execution is the lexicographic order of (loop slot, position in the block) at each level, where the loop
 slot of an operation is the iteration plus its optional `stage` (software pipelining, see `tile.for`).
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import prod
-from typing import cast
+from typing import ClassVar, cast
 
 from xdsl.dialects.builtin import (
     ArrayAttr,
@@ -262,10 +263,28 @@ def stage_of(op: Operation) -> int:
 class TileOperation(DirectOperation):
     """What all operations on buffers share: accesses in operand order (and an optional `stage`)."""
 
+    ACCESSES: ClassVar[tuple[str, ...]] = ()
+    """The properties that hold the accesses of `places`, in order; those that an operation lacks come last."""
+
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         """(buffer, access) of every operand, in order."""
         raise NotImplementedError
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        """For each of `places` the names of its axes: those of one name are walked together."""
+        raise NotImplementedError
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        """Which of `places` are written."""
+        raise NotImplementedError
+
+    def resize(self, sizes: Mapping[str, Minimum]) -> None:
+        """Give axes other sizes, by name."""
+        for name, (_, access), axes in zip(self.ACCESSES, self.places, self.axes, strict=False):
+            self.properties[name] = AccessAttr(_resized(access, axes, sizes))
 
     def verify_(self) -> None:
         depth = loop_depth(self)
@@ -278,6 +297,11 @@ class TileOperation(DirectOperation):
         space = buffer_type(buffer).space.data
         if space not in spaces:
             raise VerifyException(f"{what} must lie in {' or '.join(spaces)}, not in {space}")
+
+
+def _resized(access: Access, axes: Sequence[str], sizes: Mapping[str, Minimum]) -> Access:
+    found = tuple(sizes.get(axis, size) for axis, size in zip(axes, access.sizes, strict=True))
+    return Access(access.offset, found, access.strides)
 
 
 def _tail(op: Operation, printer: Printer) -> None:
@@ -494,6 +518,7 @@ class CopyOp(TileOperation):
     """
 
     name = "tile.copy"
+    ACCESSES: ClassVar[tuple[str, ...]] = ("source_access", "target_access", "count_access")
     source = operand_def(BufferType)
     target = operand_def(BufferType)
     source_access = prop_def(AccessAttr)
@@ -522,6 +547,15 @@ class CopyOp(TileOperation):
         if self.count is None or self.count_access is None:
             return own
         return (*own, (self.count, self.count_access.data))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        names = tuple(f"i{axis}" for axis in range(self.source_access.data.rank))
+        return (names, names, *(("count",) for _ in self.places[2:]))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (1,)
 
     @property
     def is_load(self) -> bool:
@@ -569,6 +603,7 @@ class CopyOp(TileOperation):
 class _RowsByIndex(TileOperation):
     """Rows of a DRAM table by a list of indices: base of gather and scatter."""
 
+    ACCESSES: ClassVar[tuple[str, ...]] = ("ids_access", "table_access", "rows_access")
     ids = operand_def(BufferType)
     table = operand_def(BufferType)
     rows = operand_def(BufferType)
@@ -602,6 +637,14 @@ class _RowsByIndex(TileOperation):
             (self.table, self.table_access.data),
             (self.rows, self.rows_access.data),
         )
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("rows",), ("table", "columns"), ("rows", "columns"))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (2,) if isinstance(self, GatherOp) else (1,)
 
     def verify_(self) -> None:
         super().verify_()
@@ -674,6 +717,7 @@ class Place:
 class MatrixProduct(TileOperation):
     """acc[m, n] (+)= a[m, k] @ b: base of the products with and without a mask or a structure."""
 
+    ACCESSES: ClassVar[tuple[str, ...]] = ("a_access", "b_access", "acc_access")
     a = operand_def(BufferType)
     b = operand_def(BufferType)
     acc = operand_def(BufferType)
@@ -689,6 +733,14 @@ class MatrixProduct(TileOperation):
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return ((self.a, self.a_access.data), (self.b, self.b_access.data), (self.acc, self.acc_access.data))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("m", "k"), ("n", "k") if self.transpose_b is not None else ("k", "n"), ("m", "n"))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (2,)
 
     @property
     def values(self) -> tuple[Values, Values] | None:
@@ -841,6 +893,7 @@ class MaskedProductOp(MatrixProduct):
     """
 
     name = "tile.masked"
+    ACCESSES: ClassVar[tuple[str, ...]] = (*MatrixProduct.ACCESSES, "mask_access", "packed_access")
     mask = operand_def(BufferType)
     packed = opt_operand_def(BufferType)
     masked = prop_def(StringAttr)
@@ -887,6 +940,11 @@ class MaskedProductOp(MatrixProduct):
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         counted = () if self.counted is None else (self.counted,)
         return (*super().places, (self.mask, self.mask_access.data), *counted)
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        mask = ("m", "n") if self.masked.data == "result" else ("m", "k")
+        return (*super().axes, mask, *(("packed",) for _ in self.places[4:]))
 
     def verify_(self) -> None:
         super().verify_()
@@ -936,6 +994,7 @@ class StructuredProductOp(MatrixProduct):
     """
 
     name = "tile.structured"
+    ACCESSES: ClassVar[tuple[str, ...]] = (*MatrixProduct.ACCESSES, "indices_access")
     indices = operand_def(BufferType)
     structure_text = prop_def(StringAttr, prop_name="structure")
     indices_access = prop_def(AccessAttr)
@@ -959,6 +1018,10 @@ class StructuredProductOp(MatrixProduct):
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return (*super().places, (self.indices, self.indices_access.data))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("m", "k"), ("kept", "n"), ("m", "n"), ("kept", "n"))
 
     def _rows_over(self, k: Minimum) -> Minimum:
         return k.grouped(self.structure.kept, self.structure.group)
@@ -1047,6 +1110,25 @@ class PassOp(TileOperation):
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return tuple(zip(self.operands, (access.data for access in self.accesses), strict=True))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        full, shapes = ("rows", "columns"), {"scalar": (), "row": ("columns",), "column": ("rows",)}
+        broadcasts = (shapes[kind.data] for kind in self.kinds)
+        left = (("rows",) if way.data == "columns" else ("columns",) for way in self.directions)
+        return (*(full for _ in self.streams), *broadcasts, *(full for _ in self.out), *left)
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return tuple(range(len(self.streams) + len(self.broadcasts), len(self.accesses)))
+
+    def resize(self, sizes: Mapping[str, Minimum]) -> None:
+        pairs = zip(self.places, self.axes, strict=True)
+        accesses = [AccessAttr(_resized(access, axes, sizes)) for (_, access), axes in pairs]
+        self.properties["accesses"] = ArrayAttr(accesses)
+        for axis in ("rows", "columns"):
+            if axis in sizes:
+                self.properties[axis] = ExtentAttr(sizes[axis])
 
     @property
     def lane_program(self) -> LaneProgram:
@@ -1165,6 +1247,7 @@ class TopOp(TileOperation):
     """
 
     name = "tile.top"
+    ACCESSES: ClassVar[tuple[str, ...]] = ("values_access", "mask_access")
     values = operand_def(BufferType)
     mask = operand_def(BufferType)
     values_access = prop_def(AccessAttr)
@@ -1182,6 +1265,14 @@ class TopOp(TileOperation):
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return ((self.values, self.values_access.data), (self.mask, self.mask_access.data))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("rows", "columns"), ("rows", "columns"))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (1,)
 
     def verify_(self) -> None:
         super().verify_()
@@ -1216,22 +1307,28 @@ class TopOp(TileOperation):
 class CompactOp(TileOperation):
     """The places of the bits that are set in any row of a mask, ascending, and how many there are (`sx.compact`).
 
+    With a `number` the count is bound to a name that sizes behind it may be cut by: n0 has the number 0.
+
     `tile.compact %0<0 [1, 197] [200, 1]> into %1<0 [197] [1]> count %2<0 [1] [1]>`
+    `tile.compact %0<0 [1, 197] [200, 1]> into %1<0 [197] [1]> count %2<0 [1] [1]> as 0`
     """
 
     name = "tile.compact"
+    ACCESSES: ClassVar[tuple[str, ...]] = ("mask_access", "ids_access", "count_access")
     mask = operand_def(BufferType)
     ids = operand_def(BufferType)
     count = operand_def(BufferType)
     mask_access = prop_def(AccessAttr)
     ids_access = prop_def(AccessAttr)
     count_access = prop_def(AccessAttr)
+    number = opt_prop_def(IntegerAttr)
 
-    def __init__(self, mask: Place, ids: Place, count: Place) -> None:
+    def __init__(self, mask: Place, ids: Place, count: Place, number: int | None = None) -> None:
         properties: dict[str, Attribute | None] = {
             "mask_access": AccessAttr(mask.access),
             "ids_access": AccessAttr(ids.access),
             "count_access": AccessAttr(count.access),
+            "number": None if number is None else IntegerAttr(number, i64),
         }
         super().__init__(operands=[mask.buffer, ids.buffer, count.buffer], properties=properties)
 
@@ -1243,11 +1340,21 @@ class CompactOp(TileOperation):
             (self.count, self.count_access.data),
         )
 
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("rows", "columns"), ("columns",), ("count",))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (1, 2)
+
     def verify_(self) -> None:
         super().verify_()
         _verify_mask(self.mask, self.mask_access.data)
         for buffer, access in self.places[1:]:
             _verify_words(buffer, access)
+        if self.number is not None and loop_depth(self):
+            raise VerifyException("a count that sizes are cut by is found once")
 
     @classmethod
     def parse(cls, parser: Parser) -> CompactOp:
@@ -1257,7 +1364,9 @@ class CompactOp(TileOperation):
                 parser.parse_keyword(keyword)
             buffer, access = _parse_place(parser)
             places.append(Place(buffer, access.data))
-        op = cls(*places)
+        number = parser.parse_integer(allow_boolean=False) if parser.parse_optional_keyword("as") else None
+        mask, ids, count = places
+        op = cls(mask, ids, count, number)
         op.attributes |= parser.parse_optional_attr_dict()
         return op
 
@@ -1265,6 +1374,8 @@ class CompactOp(TileOperation):
         for keyword, (buffer, access) in zip((" ", " into ", " count "), self.places, strict=True):
             printer.print_string(keyword)
             _print_place(printer, buffer, access)
+        if self.number is not None:
+            printer.print_string(f" as {self.number.value.data}")
         _tail(self, printer)
 
 
@@ -1277,6 +1388,7 @@ class PackOp(TileOperation):
     """
 
     name = "tile.pack"
+    ACCESSES: ClassVar[tuple[str, ...]] = ("mask_access", "count_access")
     mask = operand_def(BufferType)
     count = operand_def(BufferType)
     mask_access = prop_def(AccessAttr)
@@ -1301,6 +1413,14 @@ class PackOp(TileOperation):
     @property
     def places(self) -> tuple[tuple[SSAValue, Access], ...]:
         return ((self.mask, self.mask_access.data), (self.count, self.count_access.data))
+
+    @property
+    def axes(self) -> tuple[tuple[str, ...], ...]:
+        return (("rows", "columns"), ("count",))
+
+    @property
+    def written(self) -> tuple[int, ...]:
+        return (1,)
 
     def verify_(self) -> None:
         super().verify_()

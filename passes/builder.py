@@ -249,6 +249,13 @@ class Builder:
         """Where the greatest values along the last axis stand; see `nn.GreatestOp`."""
         return self.insert(nn.GreatestOp(value, count))
 
+    def greatest_above(self, value: SSAValue, count: int, least: SSAValue) -> tuple[SSAValue, SSAValue]:
+        """Where those of the greatest values stand that are no less than `least`, and how many they are."""
+        made = nn.GreatestOp(value, count, least)
+        self.insert(made)
+        assert made.number is not None
+        return made.result, made.number
+
     def gather_rows(self, table: SSAValue, ids: SSAValue, limit: int | None = None) -> SSAValue:
         """`[R, W]` and ids of any shape -> `[ids..., W]`."""
         return self.insert(nn.GatherRowsOp(table, ids, limit))

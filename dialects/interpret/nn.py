@@ -176,9 +176,16 @@ def _gather_rows(op: nn.GatherRowsOp, arguments: Sequence[Array], _: ConstantSto
 
 
 def _greatest(op: nn.GreatestOp, arguments: Sequence[Array], _: ConstantStore) -> tuple[Array, ...]:
-    values = arguments[0]
-    kept = greatest(values.reshape(-1, values.shape[-1]), op.count.value.data)
-    return (np.nonzero(kept)[1].reshape(shape_of(op.result)).astype(np.int32),)
+    values = arguments[0].reshape(-1, arguments[0].shape[-1])
+    kept = greatest(values, op.count.value.data)
+    if op.number is None:
+        return (np.nonzero(kept)[1].reshape(shape_of(op.result)).astype(np.int32),)
+    kept &= values >= arguments[1].reshape(-1, 1)
+    number = kept.sum(axis=1, dtype=np.int32)
+    places = np.argsort(~kept, axis=1, kind="stable")[:, : op.count.value.data]
+    there = np.arange(op.count.value.data) < number[:, None]
+    found = np.where(there, places, places[:, :1]).astype(np.int32)
+    return found.reshape(shape_of(op.result)), number.reshape(shape_of(op.number))
 
 
 def _iota(op: nn.IotaOp, _: Sequence[Array], __: ConstantStore) -> tuple[Array, ...]:

@@ -27,6 +27,7 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     if op.has_packed_values:
         values = values.swapaxes(-1, -2)
     scores, shown, weighted = _all_scores(op, arguments)
+    scores = _counted(scores, operand(op.count))
     zero_nan = op.empty_row.data == EmptyRow.ZERO
     factor = _shared(operand(op.v_scale), share)
     with np.errstate(all="ignore"):
@@ -44,11 +45,20 @@ def _attention(op: sattn.AttentionOp, arguments: Sequence[Array], store: Constan
     if shown is not None and op.empty_row.data != EmptyRow.NAN:
         result = np.where(shown.any(axis=-1, keepdims=True), result, np.float32(0))
     results = (stored(result, op.result),)
-    return results if op.importance is None else (*results, _importance(op, scores))
+    return results if op.importance is None else (*results, _importance(op, scores, operand(op.count)))
 
 
-def _importance(op: sattn.AttentionOp, scores: Array) -> Array:
-    """What is multiplied with the value of each key, over a row's sum, of all heads and queries: [B, Lk]."""
+def _counted(scores: Array, count: Array | None) -> Array:
+    """Scores of which only so many keys are left (None: all)."""
+    if count is None:
+        return scores
+    keys: int = scores.shape[-1]
+    return np.where(np.arange(keys) < count.item(), scores, np.float32(-np.inf))
+
+
+def _importance(op: sattn.AttentionOp, scores: Array, count: Array | None) -> Array:
+    """What is multiplied with the value of each key, over a row's sum, of all heads and queries, or of the first
+    `count` of these: [B, Lk]."""
     with np.errstate(all="ignore"):
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         total = weights.sum(axis=-1, keepdims=True, dtype=np.float32)
@@ -58,6 +68,7 @@ def _importance(op: sattn.AttentionOp, scores: Array) -> Array:
         else:
             weights, total = np.rint(weights * LEVELS), total * LEVELS
         shown = np.where(total > 0, weights / total, np.float32(0))
+    shown = shown if count is None else shown[:, :, : count.item()]
     return shown.sum(axis=(1, 2), dtype=np.float32)
 
 

@@ -101,10 +101,12 @@ def _shaped(buffer: _Buffer, kind: BufferType) -> Array:
     return buffer.elements.reshape(kind.extents)
 
 
-def _reach(access: Access, indices: Sequence[int], length: int) -> tuple[int, tuple[int, ...]]:
+def _reach(
+    access: Access, indices: Sequence[int], length: int, counts: Mapping[int, int]
+) -> tuple[int, tuple[int, ...]]:
     """The offset and sizes of an access at loop `indices`; a Fault where it leaves a buffer of `length` elements."""
     offset = access.offset.evaluate(indices)
-    sizes = tuple(size.evaluate(indices) for size in access.sizes)
+    sizes = tuple(size.evaluate(indices, counts) for size in access.sizes)
     if 0 not in sizes:
         moves = [(size - 1) * stride for size, stride in zip(sizes, access.strides, strict=True)]
         low, high = offset + sum(min(0, m) for m in moves), offset + sum(max(0, m) for m in moves)
@@ -118,6 +120,7 @@ class _Runner:
         self._inputs = inputs
         self._store = store
         self._observe = observe
+        self._counts: dict[int, int] = {}
 
     def block(self, block: Block, indices: tuple[int, ...], scope: _Scope) -> None:
         """Run the operations of a block in order."""
@@ -191,20 +194,20 @@ class _Runner:
         for attribute in op.values:
             value = attribute.data
             buffer = scope.find(op.outputs[value.operand])
-            offset, sizes = _reach(value.access, (), len(buffer.elements))
+            offset, sizes = _reach(value.access, (), len(buffer.elements), self._counts)
             found[value.name] = _view(buffer.elements, offset, sizes, value.access.strides).copy()
         return found
 
     def _read(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
         buffer = scope.find(place[0])
-        offset, sizes = _reach(place[1], indices, len(buffer.elements))
+        offset, sizes = _reach(place[1], indices, len(buffer.elements), self._counts)
         if not _view(buffer.written, offset, sizes, place[1].strides).all():
             raise Fault(f"elements that nothing wrote are read: {place[1]} at {tuple(indices)}")
         return _view(buffer.elements, offset, sizes, place[1].strides)
 
     def _write(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope, values: Array) -> None:
         buffer = scope.find(place[0])
-        offset, sizes = _reach(place[1], indices, len(buffer.elements))
+        offset, sizes = _reach(place[1], indices, len(buffer.elements), self._counts)
         _view(buffer.elements, offset, sizes, place[1].strides)[...] = values
         _view(buffer.written, offset, sizes, place[1].strides)[...] = True
 
@@ -226,7 +229,7 @@ class _Runner:
         if wrong.size:
             raise Fault(f"id {wrong[0]} is outside 0..{limit}")
         table = scope.find(table_place[0])
-        offset, sizes = _reach(table_place[1], indices, len(table.elements))
+        offset, sizes = _reach(table_place[1], indices, len(table.elements), self._counts)
         strides = table_place[1].strides
         if isinstance(op, GatherOp):
             self._write(rows_place, indices, scope, _view(table.elements, offset, sizes, strides)[ids])
@@ -237,13 +240,14 @@ class _Runner:
             _view(table.written, offset, sizes, strides)[index] = True
 
     def _product(self, op: MatrixProduct, indices: tuple[int, ...], scope: _Scope) -> None:
+        sizes = (size for _, access in op.places for size in access.sizes)
+        if any(size.evaluate(indices, self._counts) == 0 for size in sizes):
+            return
         a, b = self._read(op.places[0], indices, scope), self._read(op.places[1], indices, scope)
         acc = op.places[2]
         shown: Array | None = None
         if isinstance(op, MaskedProductOp):
             mask = self._read(op.places[3], indices, scope) != 0
-            if 0 in (*a.shape, *b.shape):
-                return
             self._check_packed(op, mask, indices, scope)
             if op.masked.data == "left":
                 a = np.where(mask, a, np.zeros((), a.dtype))
@@ -253,8 +257,6 @@ class _Runner:
             b = b.T
         if isinstance(op, StructuredProductOp):
             b = _whole(b, self._read(op.places[3], indices, scope), op.structure, a.shape[1])
-        if 0 in (*a.shape, b.shape[1]):
-            return
         result = _multiply(a, b, MatrixMode.parse(op.mode.data), op.values)
         if shown is not None:
             result = np.where(shown, result, np.zeros((), result.dtype))
@@ -263,7 +265,7 @@ class _Runner:
         self._write(acc, indices, scope, result)
 
     def _pass(self, op: PassOp, indices: tuple[int, ...], scope: _Scope) -> None:
-        rows, columns = op.rows.data.evaluate(indices), op.columns.data.evaluate(indices)
+        rows, columns = (size.data.evaluate(indices, self._counts) for size in (op.rows, op.columns))
         if rows * columns == 0:
             return
         streams = [self._lanes(place, indices, scope) for place in op.stream_places]
@@ -309,11 +311,13 @@ class _Runner:
 
     def _compact(self, op: CompactOp, indices: tuple[int, ...], scope: _Scope) -> None:
         mask, ids, count = op.places
-        columns = ids[1].sizes[0].evaluate(indices)
+        columns = ids[1].sizes[0].evaluate(indices, self._counts)
         bits = np.packbits(self._read(mask, indices, scope) != 0, axis=1, bitorder="little")
         ids_found, number = compacted(bits, columns)
         self._write(ids, indices, scope, ids_found)
         self._write(count, indices, scope, np.array([number], np.int32))
+        if op.number is not None:
+            self._counts[op.number.value.data] = number
 
     def _lanes(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
         form, found = buffer_type(place[0]).format, self._read(place, indices, scope).copy()

@@ -93,6 +93,9 @@ def _rewrite(
     if any(not form.patterns for form in forms) and len(set(forms)) > 1:
         names = ", ".join(sorted({str(form) for form in forms}))
         raise UsageError(f"{path_of(attention)}: heads of the forms {names} do not go together", "only patterns do")
+    if attention.count is not None and any(form != sattn.DENSE for form in forms):
+        told = "leave it out by `match`, or give [[tokens]] no threshold"
+        raise UsageError(f"{path_of(attention)}: its number of tokens is found by the run, which no form knows", told)
     refused = attention.no_pruning
     if refused is not None and any(isinstance(part, Pruning) for form in forms for part in form.forms):
         told = "leave it out by `match`, or give it a pattern"

@@ -113,6 +113,8 @@ def _misfit(attention: sattn.AttentionOp) -> str:
         return "has a mask"
     if attention.softcap is not None:
         return "caps its scores"
+    if attention.count is not None:
+        return "is of a number of tokens that the run finds"
     if attention.importance is not None:
         return "tells what tokens are worth"
     if not is_float(element_type(attention.q)) or not attention.form.is_dense:

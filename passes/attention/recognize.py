@@ -55,7 +55,7 @@ class RecognizePatterns(ModulePass):
 def _shown(attention: sattn.AttentionOp, store: ConstantStore) -> Bools | None:
     """What the constant mask of a dense attention shows, [1 or H, Lq, Lk]; None where it is no pattern."""
     mask = None if attention.mask is None else constant(attention.mask, store)
-    if mask is None or not attention.form.is_dense or attention.p_zero_point.value.data:
+    if mask is None or attention.count is not None or not attention.form.is_dense or attention.p_zero_point.value.data:
         return None
     found = shown_by(mask, attention.fill.value.data)
     if found is None:

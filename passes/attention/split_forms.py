@@ -95,6 +95,7 @@ def _part(attention: sattn.AttentionOp, first: int, end: int, share: int, build:
         fill=attention.fill.value.data,
         softcap=None if attention.softcap is None else attention.softcap.value.data,
         empty_row=attention.empty_row.data,
+        count=attention.count,
         importance=attention.importance is not None,
     )
     made.attributes[sattn.HEADS] = sattn.heads_attribute(first, heads)

@@ -28,7 +28,8 @@ LEVELS = 127.0
 @dataclass(frozen=True)
 class UnfuseAttention(ModulePass):
     """Write dense attentions out. Those whose heads share keys, whose operands are packed or have a zero point, whose
-    weights have levels that the model fixes, and that tell what their keys are worth, stay as they are."""
+    weights have levels that the model fixes, that tell what their keys are worth, and of a
+    number of tokens that the run finds, stay as they are."""
 
     name = "unfuse-attention"
 
@@ -44,7 +45,7 @@ class UnfuseAttention(ModulePass):
 def _is_plain(attention: sattn.AttentionOp) -> bool:
     _, heads, groups, *_ = attention.extents
     points = (attention.q_offset, attention.k_offset, attention.v_offset)
-    more = (attention.p_scale, attention.p_thresholds, *points, attention.importance)
+    more = (attention.p_scale, attention.p_thresholds, *points, attention.importance, attention.count)
     packed = any(is_packed(element_type(value)) for value in (attention.q, attention.k, attention.v))
     return attention.form.is_dense and heads == groups and not packed and all(value is None for value in more)
 

@@ -64,7 +64,7 @@ def touched(stream: Stream, machine: Machine) -> Touched:
     """The accesses of a stream, with everything in range. Raises ValueError where an access leaves its
     buffer."""
     registers = len(stream.instance_buffer)
-    maxima = _RegisterMaxima(stream)
+    maxima = RegisterMaxima(stream)
     events = [event for group in stream.groups for event in _events(group, stream, registers, maxima)]
     row = _joined([event.row for event in events])
     instance = _joined([event.instance for event in events])
@@ -115,7 +115,7 @@ def placed_columns(group: Group, base: Ints, spaces: Ints) -> dict[str, Ints]:
     return columns
 
 
-class _RegisterMaxima:
+class RegisterMaxima:
     """The declared maximum of every extent register at every row: what static ranges count with."""
 
     def __init__(self, stream: Stream) -> None:
@@ -153,7 +153,7 @@ class _RegisterMaxima:
         return result
 
 
-def _events(group: Group, stream: Stream, registers: int, maxima: _RegisterMaxima) -> Iterator[_Event]:
+def _events(group: Group, stream: Stream, registers: int, maxima: RegisterMaxima) -> Iterator[_Event]:
     kinds = {item.name: item.kind for item in group.record.fields}
     fields = list(group.instances)
     buffer_spaces = np.array([buffer.space for buffer in stream.buffers] + [Space.SRAM], dtype=np.int64)

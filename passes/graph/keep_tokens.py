@@ -3,6 +3,11 @@
 Where layers meet, one value [1, tokens, width] passes on. Its tokens are ranked (Rao et al., "DynamicViT", NeurIPS
 2021; Liang et al., "EViT", ICLR 2022, for the class token's attention as measure), the best are gathered in their
 order, and what is computed behind is the same with fewer tokens.
+
+With a threshold (Kim et al., "Learned Token Pruning for Transformers", KDD 2022) the run finds how many go on. Values
+have room for as many as may; behind the count the first of the tokens stands again, and attentions are told the count.
+Nothing else is: what is computed behind it is of that token once more, and nobody's result (`tile.follow_counts` leaves
+it out).
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ from math import prod
 
 import numpy as np
 from xdsl.context import Context
-from xdsl.dialects.builtin import ModuleOp, StringAttr
+from xdsl.dialects.builtin import ModuleOp, StringAttr, f32
 from xdsl.ir import Block, Operation, SSAValue
 from xdsl.passes import ModulePass
 
@@ -29,6 +34,9 @@ from ..token_rules import TokenRule
 from .cascade import Cascade
 from .restore_tokens import end_of_layers, restore
 from .shrink_tokens import MASKED_KEYS, shrink
+
+LOWEST = float(np.finfo(np.float32).min)
+"""Less than any token is worth, and more than one that is not there."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,7 @@ class KeepTokens(ModulePass):
         cascade = Cascade(block)
         end = end_of_layers(block, rules[0].before) if rules and rules[0].restore else None
         dropped: list[tuple[SSAValue, SSAValue]] = []
+        count: SSAValue | None = None
         for place, rule in enumerate(rules):
             first = first_of(block, rule.before, "[[tokens]]")
             try:
@@ -57,7 +66,7 @@ class KeepTokens(ModulePass):
                 # Shares are of the tokens that there were before the first rule.
                 whole = shape_of(stream)[1] if whole is None else whole
                 carried = cascade if any(later.by == "cascade" for later in rules[place:]) else None
-                ids = _keep(block, first, stream, masks, rule, rule.kept(whole), carried, end, store)
+                ids, count = _keep(block, first, stream, masks, rule, rule.kept(whole), carried, end, count, store)
                 dropped.append((stream, ids))
                 if end is not None and place == len(rules) - 1:
                     restore(end, dropped, store)
@@ -90,7 +99,9 @@ def _stream(first: Operation, end: Operation | None) -> tuple[SSAValue, list[SSA
     crossing: dict[SSAValue, bool] = {}
     for op in behind:
         for value in op.operands:
-            if value.owner not in behind and not isinstance(value.owner, nn.ConstantOp):
+            if value.owner in behind or isinstance(value.owner, nn.ConstantOp):
+                continue
+            if not (isinstance(op, sattn.AttentionOp) and value is op.count):
                 masks = isinstance(op, sattn.AttentionOp) and value is op.mask
                 crossing[value] = crossing.get(value, True) and masks
     streams = [value for value, masks in crossing.items() if not masks]
@@ -114,9 +125,11 @@ def _keep(
     kept: int,
     cascade: Cascade | None,
     end: Operation | None,
+    count: SSAValue | None,
     store: ConstantStore,
-) -> SSAValue:
-    """Let the tokens that a rule keeps into the operations from `first` on, up to `end`; gives their places."""
+) -> tuple[SSAValue, SSAValue | None]:
+    """Let the tokens that a rule keeps, of the first `count` (None: of all), into the operations from `first` on, up to
+    `end`; gives their places, and how many they are where the run finds it."""
     tokens = shape_of(stream)[1]
     if kept > tokens:
         raise RefusalError(f"{kept} tokens cannot be kept of {tokens}", "give later layers smaller shares")
@@ -133,7 +146,10 @@ def _keep(
         # Infinity stands above whatever a token is worth.
         always = np.where(np.arange(tokens) < rule.always, np.float32(np.inf), np.float32(0))
         ranked = build.map("add", worth, build.constant(always[None]))
-    ids = build.greatest(ranked, kept)
+    if count is None and not rule.threshold:
+        ids, number = build.greatest(ranked, kept), None
+    else:
+        ids, number = _above(build, worth, ranked, rule, kept, count)
     chosen = build.gather_rows(table, ids)
     if cascade is not None:
         if rule.package:
@@ -149,8 +165,25 @@ def _keep(
         seen = _gathered(build, mask, ids, tokens)
         _exchange(mask, seen, first, end)
         axes[seen] = MASKED_KEYS
-    shrink(first, end, axes, tokens, shape_of(chosen)[1], rule.always)
-    return ids
+    shrink(first, end, axes, tokens, shape_of(chosen)[1], rule.always, number)
+    return ids, number
+
+
+def _above(
+    build: Builder, worth: SSAValue, ranked: SSAValue, rule: TokenRule, kept: int, count: SSAValue | None
+) -> tuple[SSAValue, SSAValue]:
+    """The places of the tokens that are worth the rule's threshold times the mean of the first `count` (None: of all),
+    `kept` at most, and how many they are."""
+    tokens = shape_of(worth)[1]
+    if rule.package:
+        raise RefusalError("a package stands behind a fixed number of tokens", "no package behind a threshold")
+    if count is None:
+        least = build.map("mul", build.reduce("sum", worth, (1,)), rule.threshold / tokens)
+        return build.greatest_above(ranked, kept, least)
+    there = build.map("lt", build.iota((1, tokens), 1), count)
+    mean = build.map("div", build.reduce("sum", build.map("select", there, worth, 0.0), (1,)), build.cast(count, f32))
+    least = build.map("mul", mean, rule.threshold) if rule.threshold else build.filled((1, 1), LOWEST, f32)
+    return build.greatest_above(build.map("select", there, ranked, -np.inf), kept, least)
 
 
 def _exchange(old: SSAValue, new: SSAValue, first: Operation, end: Operation | None) -> None:
@@ -202,6 +235,9 @@ def _worth(build: Builder, block: Block, first: Operation, stream: SSAValue, rul
         fill = found.fill.value.data
         seen = is_bool(element_type(mask))
         scores = build.map("select", mask, scores, fill) if seen else build.map("add", scores, build.widen(mask))
+    if found.count is not None:
+        there = build.map("lt", build.iota((1, 1, 1, tokens), 3), build.reshape(found.count, (1, 1, 1, 1)))
+        scores = build.map("select", there, scores, -np.inf)
     return build.reshape(build.reduce("mean", build.softmax(scores, 3), (1,)), (1, tokens))
 
 

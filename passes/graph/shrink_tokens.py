@@ -21,8 +21,11 @@ MASKED_KEYS = 3
 """That of a mask's keys."""
 
 
-def shrink(first: Operation, end: Operation | None, axes: Axes, before: int, after: int, always: int) -> None:
-    """Give every result from `first` on, up to `end`, that has the tokens along an axis its new extent."""
+def shrink(
+    first: Operation, end: Operation | None, axes: Axes, before: int, after: int, always: int, count: SSAValue | None
+) -> None:
+    """Give every result from `first` on, up to `end`, that has the tokens along an axis its new extent. With a `count`,
+    no more than so many of them are there."""
     op: Operation | None = first
     changed: set[SSAValue] = set(axes)
     while op is not None and op is not end:
@@ -37,8 +40,11 @@ def shrink(first: Operation, end: Operation | None, axes: Axes, before: int, aft
             if rule is None:
                 raise RefusalError(f"{op.name} takes tokens in a way that is not known to go with fewer")
             axis = rule(op, axes, before, always)
+            if axis is None and count is not None and isinstance(op, nn.ReduceOp):
+                raise RefusalError(f"a {op.kind.data} over tokens whose number the run finds", "no `threshold`")
             if axis is not None:
                 op = _retype(op, axis, after)
+                op = _counted(op, count) if count is not None and isinstance(op, sattn.AttentionOp) else op
                 axes[op.results[0]] = axis
                 changed.add(op.results[0])
         elif touched:
@@ -60,6 +66,14 @@ def _retype(op: Operation, axis: int, extent: int) -> Operation:
     new.location = op.location
     Rewriter.replace_op(op, new)
     return new
+
+
+def _counted(op: sattn.AttentionOp, count: SSAValue) -> sattn.AttentionOp:
+    made = op.of_form(op.form.data, op.pattern, op.mask, op.empty_row.data, order=op.order, count=count)
+    made.attributes |= op.attributes
+    made.location = op.location
+    Rewriter.replace_op(op, made)
+    return made
 
 
 def _aligned(op: Operation, axes: Axes, before: int, _: int) -> int:

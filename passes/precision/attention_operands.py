@@ -55,6 +55,7 @@ def integer_attention(
         key_block=key_block,
         form=attention.form.data,
         pattern=attention.pattern,
+        count=attention.count,
         element=element_type(attention.result),
         importance=attention.importance is not None,
     )

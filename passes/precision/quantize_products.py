@@ -98,8 +98,9 @@ class _Quantizer:
         k = self._operand(build, attention, attention.k, 3, "k_range")
         v = self._operand(build, attention, attention.v, 2, "v_range")
         scales = [with_rank_4(build, operand.factor) for operand in (q, k, v)]
-        # Importance takes the weights of whole rows.
-        block = KEY_BLOCK if attention.extents[4] > WHOLE_ROWS and attention.importance is None else 0
+        # Importance takes the weights of whole rows, and blocks of keys that are not there have no greatest.
+        whole = attention.importance is not None or attention.count is not None
+        block = KEY_BLOCK if attention.extents[4] > WHOLE_ROWS and not whole else 0
         made = integer_attention(attention, (q.values, k.values, v.values), scales, key_block=block)
         replace(attention, build.insert(made))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
 
 from xdsl.context import Context
@@ -16,7 +15,7 @@ from xdsl.dialects.builtin import ModuleOp
 from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
-from ...dialects.affine_form import Access, AffineForm, Minimum
+from ...dialects.affine_form import Access, AffineForm, CountForm, Minimum
 from ...dialects.context import CompilerContext
 from ...dialects.isa import FieldValue, InstructionOperation, operation_class
 from ...dialects.tile import (
@@ -35,12 +34,12 @@ from ...dialects.tile import (
     buffer_type,
 )
 from ...isa.engines import Engine
-from ...isa.fields import EXTENT_REGISTERS
 from ...isa.formats import Format
 from ...isa.instructions.transfers import ELEMENT_CODES
 from ...isa.instructions.vector import BROADCAST_KINDS, DIRECTIONS
 from ...isa.lanes import LaneProgram
 from ...isa.matrix import MatrixMode
+from .count_registers import CountRegisters
 
 Addresses = list[tuple[str, SSAValue, AffineForm]]
 
@@ -56,25 +55,41 @@ class LowerTile(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Replace the operations in place; locations and stages are kept."""
-        context, registers = CompilerContext.of(ctx), cycle(range(EXTENT_REGISTERS))
-        for old in list(op.walk()):
-            template = _TEMPLATES.get(type(old))
-            if type(old) is MaskedProductOp:
-                new = masked_templates(old, next(registers), context.target.queue(Engine.MX).name)
-            elif type(old) is CopyOp and old.count is not None:
-                new = counted_templates(old, next(registers), context.target.queue(Engine.LD).name)
-            elif template is not None:
-                new = (template(old),)
-            else:
-                continue
-            block = old.parent_block()
-            assert block is not None
-            for made in new:
-                made.location = old.location
-                made.attributes |= old.attributes
-                block.insert_op_before(made, old)
-            old.detach()
-            old.erase()
+        context = CompilerContext.of(ctx)
+        registers = CountRegisters(context)
+        counts = _replace(op, context, registers)
+        if registers.make_tables(counts):
+            _replace(op, context, registers)
+
+
+def _replace(
+    module: ModuleOp, context: CompilerContext, registers: CountRegisters
+) -> dict[int, tuple[Operation, SSAValue]]:
+    """Replace all tile operations; gives what finds a count and leaves it in which buffer, by the count's number."""
+    counts: dict[int, tuple[Operation, SSAValue]] = {}
+    for old in list(module.walk()):
+        template = _TEMPLATES.get(type(old))
+        if type(old) is MaskedProductOp:
+            new = masked_templates(old, registers.fresh(), context.target.queue(Engine.MX).name)
+        elif type(old) is CopyOp and old.count is not None:
+            new = counted_templates(old, registers.fresh(), context.target.queue(Engine.LD).name)
+        elif template is not None:
+            new = (template(old),)
+        else:
+            continue
+        block = old.parent_block()
+        assert block is not None
+        for made in new:
+            made.location = old.location
+            made.attributes |= old.attributes
+            block.insert_op_before(made, old)
+            if counts:
+                registers.take(made)
+        if type(old) is CompactOp and old.number is not None:
+            counts[old.number.value.data] = new[0], old.count
+        old.detach()
+        old.erase()
+    return counts
 
 
 def copy_template(op: CopyOp, outermost: int | None = None) -> InstructionOperation:
@@ -299,7 +314,8 @@ _TEMPLATES: dict[type[Operation], Callable[[Any], InstructionOperation]] = {
 
 
 def _scaled(size: Minimum, factor: int) -> Minimum:
-    return Minimum(tuple(form * factor for form in size.forms))
+    counts = tuple(CountForm(cut.count, cut.factor * factor, cut.rest * factor) for cut in size.counts)
+    return Minimum(tuple(form * factor for form in size.forms), counts)
 
 
 def _bytes(offset: AffineForm, form: Format) -> AffineForm:
@@ -318,7 +334,8 @@ def _row_bytes(size: Minimum, form: Format) -> Minimum:
         tuple(
             AffineForm(tuple(factor // form.grain for factor in part.coefficients), form.run_bytes(part.constant))
             for part in size.forms
-        )
+        ),
+        tuple(CountForm(cut.count, cut.factor // form.grain, _bytes(cut.rest, form)) for cut in size.counts),
     )
 
 

@@ -1,4 +1,8 @@
-"""Where the greatest values of rows stand: a row on chip, ranked and listed by the sparse engine."""
+"""Where the greatest values of rows stand: a row on chip, ranked and listed by the sparse engine.
+
+How many reach a least value is a count that the run finds: its number is that of the kernel, among those that find one,
+and what is computed of the rows gathered by it is cut to it (`follow_counts`).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,24 @@ from ...dialects import nn
 from ...dialects.affine_form import Access
 from ...dialects.elements import shape_of
 from ...dialects.tile import CompactOp, Place, TopOp
-from ...isa.errors import CapacityError
+from ...isa.errors import Blocking, CapacityError, UnsupportedError
 from ...isa.formats import Format
 from ...isa.instructions import Compact, Top
+from ...isa.lanes import LaneProgram
 from .build import TileBuilder, buffer_bytes
-from .kernel import Budget, Lowering, Plan
+from .kernel import Budget, Kernel, Lowering, Plan, Scope
+
+REACHING = LaneProgram.parse("r0 = ge(b, c0); r1 = and(a, r0); out r1")
 
 
 class GreatestLowering(Lowering):
-    """Row by row: values loaded, `sx.top`, `sx.compact`, the ids stored."""
+    """Row by row: values loaded, `sx.top`, a comparison where there is a least value, `sx.compact`, the ids stored."""
+
+    def __init__(self, kernel: Kernel, scope: Scope) -> None:
+        super().__init__(kernel, scope)
+        if self._op.least is not None and prod(shape_of(self._op.input)[:-1]) != 1:
+            reason = "counts of several rows, which sizes cannot be cut by"
+            raise UnsupportedError((Blocking(kernel.path, "tokens", reason, "a batch of one"),))
 
     @property
     def _op(self) -> nn.GreatestOp:
@@ -33,6 +46,7 @@ class GreatestLowering(Lowering):
             ((1, columns), Format.B1),
             ((columns,), Format.I32),
             ((1,), Format.I32),
+            ((1,), Format.F32),
         )
         need = 2 * sum(buffer_bytes(shape, form) for shape, form in buffers)
         if budget.sram < need:
@@ -60,8 +74,30 @@ class GreatestLowering(Lowering):
             )
             builder.copy(scope.place(op.input, [*starts, 0], [*ones, columns]), _row(values, outer, columns))
             builder.insert(TopOp(values, mask, count))
-            builder.insert(CompactOp(mask, ids, number))
+            if op.least is not None:
+                self._compare(builder, values, mask, columns)
+            builder.insert(CompactOp(mask, ids, number, None if op.number is None else self._number))
+            if op.number is not None:
+                builder.copy(_row(number, outer, 1), scope.place(op.number, [*starts, 0], [*ones, 1]))
             builder.copy(_row(ids, outer, count), scope.place(op.result, [*starts, 0], [*ones, count]))
+
+    def _compare(self, builder: TileBuilder, values: Place, mask: Place, columns: int) -> None:
+        """Leave of a row's bits those whose values reach the least one."""
+        least, outer = self._op.least, shape_of(self._op.input)[:-1]
+        assert least is not None
+        held = Place(builder.alloc("sram", (1,), Format.F32), Access.of(0, (), ()))
+        ones = [1] * (len(outer) + 1)
+        target = Place(held.buffer, Access.of(0, ones, [1] * len(ones)))
+        builder.copy(self.scope.place(least, [0] * len(ones), ones), target)
+        builder.lane_pass(REACHING, 1, columns, [mask, values], [("scalar", held)], mask)
+
+    @property
+    def _number(self) -> int:
+        """How many operations before this one find a count."""
+        block = self._op.parent_block()
+        assert block is not None
+        found = [op for op in block.ops if isinstance(op, nn.GreatestOp) and op.number is not None]
+        return found.index(self._op)
 
 
 def _row(place: Place, outer: Sequence[int], columns: int) -> Place:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.elements import element_type, format_of, is_packed, shape_of
 from ...dialects.tile import AllocOp, BufferType, KernelOp, TensorOp
 from ...isa.formats import narrow
+from .view import View
 
 
 def stored_key(store: ConstantStore, constant: nn.ConstantOp) -> str:
@@ -35,8 +37,11 @@ def stored_key(store: ConstantStore, constant: nn.ConstantOp) -> str:
 class Buffers(dict[SSAValue, SSAValue]):
     """Storage root to buffer. A buffer is made when it is first asked for, before the kernel that is being built."""
 
-    def __init__(self, block: Block, store: ConstantStore, residents: set[SSAValue]) -> None:
+    def __init__(
+        self, block: Block, store: ConstantStore, residents: set[SSAValue], views: Mapping[SSAValue, View]
+    ) -> None:
         super().__init__()
+        self._views = views
         self._block = block
         self._store = store
         self._residents = residents
@@ -70,12 +75,19 @@ class Buffers(dict[SSAValue, SSAValue]):
     def _make(self, root: SSAValue) -> TensorOp | AllocOp:
         form, shape = format_of(element_type(root)), shape_of(root)
         if root in self._residents:
-            return AllocOp(BufferType("sram", shape, form))
+            return AllocOp(BufferType("sram", self._as_it_lies(root), form))
         owner = root.owner
         if isinstance(owner, nn.ConstantOp):
             key = stored_key(self._store, owner)
             return TensorOp(key, "weight", BufferType("dram", shape, form), key)
-        return TensorOp(self._label(owner), "temporary", BufferType("dram", shape, form))
+        return TensorOp(self._label(owner), "temporary", BufferType("dram", self._as_it_lies(root), form))
+
+    def _as_it_lies(self, root: SSAValue) -> tuple[int, ...]:
+        """The shape of a root with the axes in the order in which its storage has them."""
+        view = self._views.get(root)
+        if view is None or is_packed(element_type(root)):
+            return shape_of(root)
+        return tuple(view.shape[axis] for axis in sorted(range(len(view.shape)), key=lambda axis: -view.strides[axis]))
 
     def _label(self, owner: Any) -> str:
         """A name for a temporary: the ONNX value it equals, or its place in the model; each name once."""

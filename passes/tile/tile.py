@@ -155,7 +155,7 @@ class _Tiler:
         self._layout: Layout = lay_out(self._block)
         self._target = Block()
         self._scope = Scope(machine, context.store, self._layout.views, options=options)
-        self._buffers = Buffers(self._target, context.store, self._scope.residents)
+        self._buffers = Buffers(self._target, context.store, self._scope.residents, self._layout.views)
         self._scope.buffers = self._buffers
         self._lowerings = self._lowered(again)
         if options.row_statistics and (statistics := made_by_products(self._lowerings)):

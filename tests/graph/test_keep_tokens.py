@@ -10,7 +10,8 @@ from onnx import TensorProto, numpy_helper
 
 import attnc
 from attnc.compiler.recipe import Recipe
-from attnc.isa.errors import UnsupportedError, UsageError
+from attnc.dialects.interpret import function
+from attnc.isa.errors import InputError, UnsupportedError, UsageError
 from attnc.passes.token_rules import TokenRule
 
 SIZE = Encoder(layers=3, width=32, heads=2, tokens=21, hidden=48, pre_norm=True)
@@ -37,9 +38,10 @@ def softmax(x):
     return weights / weights.sum(-1, keepdims=True)
 
 
-def in_numpy(weights, x, rules, mask=0, restored=False):
-    """The answer where `rules` say by layer: how many tokens go on, the measure, and whether there is a package. `mask`
-    is added to the scores of each key. `restored`: of all tokens, those that are dropped as they were."""
+def in_numpy(weights, x, rules, mask=0, restored=False, told=None):
+    """The answer where `rules` say by layer: how many tokens go on at most, the measure, whether there is a package,
+    and perhaps the threshold. `mask` is added to the scores of each key. `restored`: of all tokens, those that are
+    dropped as they were. How many go on is appended to `told`."""
 
     def linear(x, name):
         return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
@@ -59,9 +61,12 @@ def in_numpy(weights, x, rules, mask=0, restored=False):
     x, attended, cascade = x[0].astype(np.float64), None, np.zeros(x.shape[1])
     for layer in range(SIZE.layers):
         if layer in rules:
-            kept, by, package = rules[layer]
+            kept, by, package, threshold = (*rules[layer], 0)[:4]
             worth = {"class": attended, "norm": (x**2).sum(-1), "cascade": cascade}[by]
             best = sorted(range(1, len(x)), key=lambda token: (-worth[token], token))[: kept - 1]
+            best = [token for token in best if worth[token] >= threshold * worth.mean()]
+            told = [] if told is None else told
+            told.append(1 + len(best))
             chosen = [0, *sorted(best)]
             dropped = [token for token in range(len(x)) if token not in chosen]
             steps.append((x.copy(), chosen))
@@ -170,6 +175,9 @@ def test_shares_are_of_the_models_tokens():
         ({"before": "encoder.1"}, "needs `keep`"),
         ({"before": "encoder.1", "keep": 0.5, "by": "cascade", "package": True}, "drops tokens"),
         ({"before": "encoder.1", "keep": 0.5, "always": 0}, "keeps at least one"),
+        ({"before": "encoder.1", "keep": 0.5, "threshold": -1}, "a number of 0 or more"),
+        ({"before": "encoder.1", "keep": 0.5, "threshold": 1, "by": "norm", "always": 0}, "may drop every token"),
+        ({"before": "encoder.1", "keep": 0.5, "threshold": 1, "package": True}, "a fixed number of tokens"),
     ],
 )
 def test_rules_that_say_nothing_possible_are_refused(encoder, table, reason):
@@ -198,6 +206,86 @@ def test_tokens_that_are_dropped_can_answer_as_they_were(answers, encoder, by):
     wanted = in_numpy(weights, x, {1: (11, by, False), 2: (5, by, False)}, restored=True)
     got = attnc.Session(program).run({"hidden": x}, check=True).outputs["answers"]
     np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+
+
+def thresholds(by, first=0.9, second=0.9, **more):
+    return [
+        {"before": f"encoder.{layer}", "keep": keep, "by": by, "threshold": least, **more}
+        for layer, keep, least in ((1, 0.8, first), (2, 0.5, second))
+    ]
+
+
+@pytest.mark.parametrize("by", ["class", "norm", "cascade"])
+def test_a_threshold_lets_the_run_find_how_many_go_on(encoder, by):
+    path, weights, x = encoder
+    program = attnc.compile(path, recipe=Recipe.of({"tokens": thresholds(by)})).program
+    counts, session = set(), attnc.Session(program)
+    for seed in range(3):
+        x = np.random.default_rng(seed).normal(size=x.shape).astype(np.float32)
+        got = session.run({"hidden": x}, check=True).outputs["answer"]
+        wanted = in_numpy(weights, x, {1: (17, by, False, 0.9), 2: (11, by, False, 0.9)}, told=(told := []))
+        counts.add(tuple(told))
+        np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+    assert len(counts) > 1
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("by", ["class", "norm", "cascade"])
+def test_int8_counts_nothing_behind_the_tokens_that_are_there(encoder, by, calibrated):
+    path, _, x = encoder
+    # What is quantized of a bf16 residual may or may not be rounded to bf16 before, as it is fused.
+    options = {"recipe": Recipe.of({"tokens": thresholds(by), "precision": "int8", "residual": "fp32"})}
+    options |= {"calibrate": {"hidden": x}} if calibrated else {}
+    defined = attnc.compile(path, stop_after="attention", **options)
+    (wanted,) = function.run(defined.module, [x], defined.context.store)
+    got = attnc.Session(attnc.compile(path, **options).program).run({"hidden": x}, check=True).outputs["answer"]
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_a_threshold_that_all_reach_is_the_fixed_number_to_the_bit(encoder):
+    path, _, x = encoder
+    fixed = [{key: value for key, value in table.items() if key != "threshold"} for table in thresholds("norm")]
+    wanted, got = (
+        attnc.Session(attnc.compile(path, recipe=Recipe.of({"tokens": tables})).program).run({"hidden": x}, check=True)
+        for tables in (fixed, thresholds("norm", 1e-9, 1e-9))
+    )
+    np.testing.assert_array_equal(got.outputs["answer"], wanted.outputs["answer"])
+
+
+def test_a_fixed_number_behind_a_threshold_is_the_most(encoder):
+    path, weights, x = encoder
+    tables = [thresholds("norm")[0], {"before": "encoder.2", "keep": 0.2, "by": "class"}]
+    program = attnc.compile(path, recipe=Recipe.of({"tokens": tables})).program
+    got = attnc.Session(program).run({"hidden": x}, check=True).outputs["answer"]
+    wanted = in_numpy(weights, x, {1: (17, "norm", False, 0.9), 2: (5, "class", False)})
+    np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+
+
+def test_tokens_dropped_by_a_threshold_can_answer_as_they_were(answers, encoder):
+    _, weights, x = encoder
+    tables = thresholds("norm", restore=True)
+    program = attnc.compile(answers, recipe=Recipe.of({"tokens": tables})).program
+    got = attnc.Session(program).run({"hidden": x}, check=True).outputs["answers"]
+    wanted = in_numpy(weights, x, {1: (17, "norm", False, 0.9), 2: (11, "norm", False, 0.9)}, restored=True)
+    np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"attention": [{"match": "*", "form": "topk:4"}]}, "number of tokens is found by the run"),
+        ({"attention": [{"match": "encoder.2", "form": "sima"}]}, "number of tokens that the run finds"),
+    ],
+)
+def test_forms_of_attention_do_not_go_with_a_threshold(encoder, more, reason):
+    with pytest.raises(UsageError, match=reason):
+        attnc.compile(encoder[0], recipe=Recipe.of({"tokens": thresholds("norm"), **more}))
+
+
+def test_timing_of_a_threshold_needs_inputs(encoder):
+    program = attnc.compile(encoder[0], recipe=Recipe.of({"tokens": thresholds("norm")})).program
+    with pytest.raises(InputError, match="none given"):
+        attnc.Session(program).run(None, mode="timing")
 
 
 def test_a_model_that_answers_for_every_token_is_refused_by_name(answers):

@@ -52,6 +52,9 @@ func.func @main(%x: tensor<1x17x64xf32>, %row: tensor<64xf32>, %heads: tensor<1x
   %19 = nn.gather_rows %weight[%ids] limit 60 : (tensor<64x64xf32>, tensor<1x16xi32>) -> tensor<1x16x64xf32>
   // CHECK-NEXT: nn.greatest 5 of %{{.*}} : tensor<1x17x64xf32> -> tensor<1x17x5xi32>
   %greatest = nn.greatest 5 of %x : tensor<1x17x64xf32> -> tensor<1x17x5xi32>
+  %least = nn.slice %x starts [0, 0, 0] steps [1, 1, 1] : tensor<1x17x64xf32> -> tensor<1x17x1xf32>
+  // CHECK: nn.greatest 5 of %{{.*}} least %{{.*}} : tensor<1x17x1xf32> : tensor<1x17x64xf32> -> tensor<1x17x5xi32> number tensor<1x17x1xi32>
+  %above, %number = nn.greatest 5 of %x least %least : tensor<1x17x1xf32> : tensor<1x17x64xf32> -> tensor<1x17x5xi32> number tensor<1x17x1xi32>
   // CHECK-NEXT: nn.iota axis 1 : tensor<1x16xi32>
   %20 = nn.iota axis 1 : tensor<1x16xi32>
   // CHECK-NEXT: nn.cumsum %{{.*}} axis 1 exclusive reverse : tensor<1x16xi32> -> tensor<1x16xi32>
