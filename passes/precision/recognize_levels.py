@@ -21,7 +21,7 @@ from xdsl.ir import Operation, SSAValue
 from xdsl.passes import ModulePass
 
 from ...dialects import nn
-from ...dialects.constants import ConstantStore, derived_key
+from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, is_bool, is_float, shape_of, ui8
 from ...isa.lane_functions import LANE_FUNCTIONS
@@ -29,7 +29,7 @@ from ..builder import Builder
 from ..graph.fold_constants import constant_key
 from .affine_operands import peeled
 from .choices import Choice, choice_of, number_of
-from .constant_levels import levels_of
+from .constant_levels import SAMPLED, levels_of
 from .integer_products import contracted_axis
 from .retype import LAYOUT
 
@@ -124,11 +124,24 @@ def bounds(value: SSAValue, store: ConstantStore) -> Range:
 
 
 def rounds(value: SSAValue) -> bool:
-    """Whether floats that something rounds, compares or takes the sign of have part in a value."""
-    made = value.owner
-    if isinstance(made, nn.MapOp) and made.function.data in (*ROUNDINGS, "sign", "select"):
-        return True
-    return isinstance(made, (nn.MapOp, nn.CastOp, *LAYOUT)) and any(map(rounds, made.operands))
+    """Whether what something rounds, compares, quantizes or takes the sign of has part in a value."""
+    pending, seen = [value], {value}
+    while pending:
+        made = pending.pop().owner
+        if isinstance(made, nn.MapOp) and made.function.data in (*ROUNDINGS, "sign", "select"):
+            return True
+        if isinstance(made, nn.DequantizeOp) or (
+            isinstance(made, nn.CastOp) and not is_float(element_type(made.input))
+        ):
+            return True
+        if isinstance(made, (nn.MapOp, nn.CastOp, *LAYOUT)):
+            pending += [operand for operand in made.operands if operand not in seen]
+            seen.update(made.operands)
+    return False
+
+
+def _is_uniform(array: Array) -> bool:
+    return bool((array.ravel()[:SAMPLED] == array.flat[0]).all() and (array == array.flat[0]).all())
 
 
 def _whole_number(value: SSAValue, store: ConstantStore) -> Range | None:
@@ -208,8 +221,10 @@ class _Operand:
         if key is None or len(shape_of(value)) < 2:
             return
         axis = self._kept_axis(user, value)
-        levels = None if axis is None else levels_of(self.store.get(key), axis)
-        if levels is None:
+        array = self.store.get(key)
+        levels = None if axis is None else levels_of(array, axis)
+        if levels is None or (_is_uniform(array) and not rounds(self.product.operands[1 - self.index])):
+            # A matrix of one number sums up or takes means; it says nothing of levels.
             return
         name = derived_key("levels", key, scales=levels.scale.shape)
         self.store.derive(name, levels.whole, key, shape=shape_of(value), dtype=np.dtype(np.int8))
