@@ -14,6 +14,9 @@ from .recipe import Recipe
 from .registry import further_passes as extensions_by_name
 from .registry import pass_class
 
+LOWERINGS = ("tile-kernels", "lower-tile")
+"""Passes that leave another level than they find, which later phases would not."""
+
 
 def further_passes(recipe: Recipe, phase: str) -> tuple[ModulePass, ...]:
     """The passes that a recipe runs behind a phase. Raises UsageError for a pass or an option that does not exist,
@@ -27,7 +30,9 @@ def check_passes(recipe: Recipe) -> None:
     for rule in recipe.passes:
         if rule.after not in names:
             raise UsageError(f"[[pass]] after {rule.after!r} is no phase", f"choose one of {', '.join(names)}")
-        _made(rule.run)
+        made = _made(rule.run)
+        if made.name in LOWERINGS:
+            raise UsageError(f"[[pass]] run {rule.run!r}: every model is lowered by it once", "leave it out")
 
 
 def apply_further(step: ModulePass, phase: str, context: CompilerContext, module: ModuleOp) -> None:

@@ -52,7 +52,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from ..isa.errors import InputError, UsageError
+from ..isa.errors import InputError, UsageError, one_of
 from ..isa.frozen import frozen
 from ..passes.attention_rules import AttentionRule
 from ..passes.few_bit_options import NO_CHANGE, SIGNS, TERNARY, FewBitOptions
@@ -67,6 +67,10 @@ from ..passes.token_rules import TokenRule
 Options = TypeVar("Options", ScheduleOptions, FewBitOptions)
 
 RESIDUALS = ("int8", "bf16", "fp16", "fp32")
+
+RULES = ("layer", "attention", "prune", "sparsity", "tile", "tokens", "heads", "pass")
+KEYS = ("precision", "residual", "detect_structure", *RULES, "schedule", "few_bits")
+"""What a recipe may say."""
 
 
 @frozen
@@ -107,18 +111,23 @@ class Recipe:
     sparsities: tuple[SparsityRule, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("precision", self.precision, PRECISIONS)
+        one_of("precision", self.precision, PRECISIONS)
         if self.residual is not None:
-            _one_of("residual", self.residual, RESIDUALS)
+            one_of("residual", self.residual, RESIDUALS)
         if self.residual == "int8" and self.precision != "int8":
             raise UsageError(
                 f"residual 'int8' needs int8 products to share its scales, and the precision is {self.precision!r}",
                 'add precision = "int8", or choose another residual',
             )
+        for name, places in (("tokens", self.tokens), ("heads", self.heads)):
+            named = [rule.before for rule in places]
+            twice = next((before for before in named if named.count(before) > 1), None)
+            if twice is not None:
+                raise UsageError(f"two [[{name}]] rules are before {twice!r}", "one of them says how many are left")
         for layer in self.layers:
-            _one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
-        _one_of("sign", self.few_bits.sign, SIGNS)
-        _one_of("ternary", self.few_bits.ternary, TERNARY)
+            one_of(f"precision of {layer.match!r}", layer.precision, PRECISIONS)
+        one_of("sign", self.few_bits.sign, SIGNS)
+        one_of("ternary", self.few_bits.ternary, TERNARY)
 
     @property
     def precisions(self) -> frozenset[str]:
@@ -191,7 +200,7 @@ class Recipe:
         detect_structure = entries.pop("detect_structure", False)
         if not isinstance(detect_structure, bool):
             raise UsageError("`detect_structure` is true or false")
-        _known("recipe", entries, ("precision", "residual"))
+        _known("recipe", tables, KEYS)
         rules: list[LayerRule] = []
         for layer in _tables("layer", layers):
             _known("[[layer]]", layer, ("match", "precision"))
@@ -287,11 +296,6 @@ def _options(record: type[Options], name: str, table: object) -> Options:
             wanted = "true or false" if isinstance(defaults[key], bool) else "a text"
             raise UsageError(f"{key!r} of [{name}] is {wanted}")
     return record(**entries)
-
-
-def _one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"{what} {value!r} is unknown", f"choose one of {', '.join(choices)}")
 
 
 def _known(where: str, table: Mapping[str, Any], keys: tuple[str, ...]) -> None:

@@ -37,6 +37,12 @@ class UsageError(AttncError):
         super().__init__(reason if remedy is None else f"{reason}; {remedy}")
 
 
+def one_of(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises UsageError where a word is none of those that there are."""
+    if value not in choices:
+        raise UsageError(f"{what} {value!r} is unknown", f"choose one of {', '.join(choices)}")
+
+
 class InputError(AttncError):
     """An input (model, npz, recipe, array) that cannot be read or is not valid; `subject` names it."""
 

@@ -74,8 +74,8 @@ class AttentionRule:
             raise UsageError("each [[attention]] needs `match` and `form`, both text (and so are files)")
         heads: object = table.get("heads", [])
         numbers: list[Any] = cast("list[Any]", heads) if isinstance(heads, list) else [None]
-        if not all(type(head) is int and head >= 0 for head in numbers):
-            raise UsageError("`heads` of [[attention]] is a list of head numbers, counted from 0")
+        if not all(type(head) is int and head >= 0 for head in numbers) or ("heads" in table and not numbers):
+            raise UsageError("`heads` of [[attention]] is a list of head numbers, counted from 0", "all if left out")
         form = Union.parse(texts["form"])
         return AttentionRule(texts["match"], form, tuple(numbers), texts["masks"], texts["constants"])
 

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 PARAMETER_TYPES = {"int": int, "float": float, "str": str}
 
+LARGEST = (1 << 31) - 1
+"""The greatest whole number that a parameter takes."""
+
 
 @frozen
 class Form(ABC):
@@ -128,7 +131,11 @@ def _number(label: str, field: Field[Any], text: str) -> int | float | str:
     # A type, or its name where the module's annotations are not evaluated.
     kind = PARAMETER_TYPES[getattr(field.type, "__name__", str(field.type))]
     try:
-        return kind(text)
+        number = kind(text)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise UsageError(f"{field.name!r} of attention form {label!r} is {what}, not {text!r}") from None
+    if isinstance(number, int) and abs(number) > LARGEST:
+        what = f"a whole number up to {LARGEST}"
+        raise UsageError(f"{field.name!r} of attention form {label!r} is {what}, not {text!r}")
+    return number

@@ -17,7 +17,9 @@ from ...dialects import nn, sattn
 from ...dialects.constants import ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type
+from ...isa.errors import one_of
 from ..builder import Builder
+from ..few_bit_options import SIGNS
 from ..graph.fold_constants import constant_key
 from .recognize_levels import bounds
 from .retype import LAYOUT
@@ -35,6 +37,7 @@ class DecideSigns(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module; signs that nothing reads any more are left for `remove-unused`."""
+        one_of("sign", self.sign, SIGNS)
         store = CompilerContext.of(ctx).store
         for cast in [cast for cast in op.walk() if isinstance(cast, nn.CastOp)]:
             made = cast.input.owner

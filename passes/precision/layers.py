@@ -12,7 +12,8 @@ from xdsl.ir import Operation
 
 from ...dialects import nn, sattn
 from ...dialects.provenance import nodes_of
-from ...isa.errors import UsageError
+from ...isa.errors import UsageError, one_of
+from ..precisions import PRECISIONS
 
 Product = nn.MatmulOp | sattn.AttentionOp
 Named = TypeVar("Named", bound=Operation)
@@ -25,6 +26,8 @@ def layer_precisions(module: ModuleOp, default: str, rules: Sequence[str]) -> di
     structural paths; one that matches none of them is tried on the names of ONNX nodes. Raises UsageError for
     rules that match no product.
     """
+    for precision in (default, *(rule.rpartition("=")[2] for rule in rules)):
+        one_of("precision", precision, PRECISIONS)
     found = {op: default for op in module.walk() if isinstance(op, Product)}
     decided: set[Operation] = set()
     unmatched: list[str] = []

@@ -124,15 +124,11 @@ def bounds(value: SSAValue, store: ConstantStore) -> Range:
 
 
 def rounds(value: SSAValue) -> bool:
-    """Whether what something rounds, compares, quantizes or takes the sign of has part in a value."""
+    """Whether floats that something rounds, compares or takes the sign of have part in a value."""
     pending, seen = [value], {value}
     while pending:
         made = pending.pop().owner
         if isinstance(made, nn.MapOp) and made.function.data in (*ROUNDINGS, "sign", "select"):
-            return True
-        if isinstance(made, nn.DequantizeOp) or (
-            isinstance(made, nn.CastOp) and not is_float(element_type(made.input))
-        ):
             return True
         if isinstance(made, (nn.MapOp, nn.CastOp, *LAYOUT)):
             pending += [operand for operand in made.operands if operand not in seen]

@@ -21,6 +21,7 @@ from ...dialects.constants import Array, ConstantStore
 from ...dialects.context import CompilerContext
 from ...dialects.elements import Element, element_type, is_float, shape_of, ui8
 from ...dialects.onnx_interface import main_of
+from ...isa.errors import one_of
 from ..builder import Builder
 from .calibrate import NORMS, known_range
 from .integer_products import contracted_axis
@@ -42,6 +43,7 @@ class NarrowResiduals(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module."""
+        one_of("format", self.format, tuple(NARROW))
         store = CompilerContext.of(ctx).store
         inputs = [value for value in main_of(op).body.block.args if value.has_more_than_one_use()]
         for value in list(_stream((*inputs, *_results(op)))):

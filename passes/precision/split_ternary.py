@@ -20,8 +20,10 @@ from ...dialects import nn
 from ...dialects.constants import Array, ConstantStore, derived_key
 from ...dialects.context import CompilerContext
 from ...dialects.elements import element_type, shape_of
+from ...isa.errors import one_of
 from ...isa.frozen import frozen
 from ..builder import Builder
+from ..few_bit_options import TERNARY
 from .choices import choice_of
 from .recognize_levels import whole_range
 from .retype import above_layout, replace, through_layout
@@ -53,6 +55,7 @@ class SplitTernary(ModulePass):
 
     def apply(self, ctx: Context, op: ModuleOp) -> None:
         """Rewrite the module; matrices that nothing reads any more are left for `remove-unused`."""
+        one_of("form", self.form, TERNARY)
         context = CompilerContext.of(ctx)
         modes = set[str]() if context.machine is None else set(context.machine.matrix.rates)
         is_automatic = self.form == "auto"

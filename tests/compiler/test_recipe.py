@@ -62,6 +62,7 @@ def test_passes_run_behind_their_phase_and_are_recorded(path: Path, tmp_path: Pa
         (text.replace("graph", "link"), "'link' is no phase; choose one of graph"),
         (text.replace("{rows=1}", "{"), "is not understood"),
         (text.replace("merge-products{rows=1}", "lower-onnx"), "run it on imported modules"),
+        (text.replace("merge-products{rows=1}", "tile-kernels"), "lowered by it once"),
         ("[[pass]]\nrun = 'merge-products'\n", "needs `after` and `run`"),
     ):
         with pytest.raises((InputError, UsageError), match=reason):
@@ -81,7 +82,7 @@ def test_a_precision_that_is_given_besides_overrides_the_file_before_it_is_check
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("precison = 'int8'", "recipe has no key 'precison'"),
+        ("precison = 'int8'", "recipe has no key 'precison'; it knows precision, residual, detect_structure, layer"),
         ("precision = 'int7'", "precision 'int7' is unknown; choose one of model, fp16, bf16, int8, int4"),
         ("precision = 8", "`precision` and `residual` are text"),
         ("residual = 'int4'", "residual 'int4' is unknown"),
@@ -107,6 +108,9 @@ def test_a_precision_that_is_given_besides_overrides_the_file_before_it_is_check
         ("[[attention]]\nmatch = 'x'\nform = 'window:3'\nheads = ['a']", "`heads` of [[attention]] is a list"),
         ("[[attention]]\nmatch = 'x'\nform = 'bitmap'", "the attention rule for 'x' has no masks"),
         ("[[attention]]\nmatch = 'x'\nform = 'dense'\nmasks = 'm.npz'", "'x' has masks that no form takes"),
+        ("[[attention]]\nmatch = 'x'\nform = 'dense'\nheads = []", "`heads` of [[attention]] is a list"),
+        ("[[attention]]\nmatch = 'x'\nform = 'window:99999999999'", "is a whole number up to 2147483647"),
+        ("heads = [{before = 'a', keep = 0.5}, {before = 'a', keep = 0.2}]", "two [[heads]] rules are before 'a'"),
         ("few_bits = 3", "`few_bits` must be a table, written [few_bits]"),
         ("[few_bits]\nsign = true", "'sign' of [few_bits] is a text"),
         ("[few_bits]\nsign = 'positive'", "sign 'positive' is unknown; choose one of checked, ternary, assume-nonzero"),
