@@ -6,10 +6,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
-from xdsl.builder import Builder
 from xdsl.dialects.builtin import IntegerAttr, LocationAttr, i64
 from xdsl.ir import Block, Operation, SSAValue
-from xdsl.rewriter import InsertPoint
 
 from ...dialects.affine_form import Access, AffineForm, Minimum, dense_strides
 from ...dialects.tile import (
@@ -93,23 +91,18 @@ def _buffer(space: str, shape: tuple[int, ...], form: Format) -> BufferType:
 
 
 class TileBuilder:
-    """Appends tile operations to a block. `depth` is the number of open loops: the next loop's index is d`depth`."""
+    """Appends tile operations to `block`. `depth` is the number of open loops: the next loop's index is d`depth`."""
 
     def __init__(self, block: Block) -> None:
-        self._builder = Builder(InsertPoint.at_end(block))
+        self.block = block
         self._kernel: KernelOp | None = None
         self.depth = 0
-
-    @property
-    def block(self) -> Block:
-        """The block that operations are appended to."""
-        return self._builder.insertion_point.block
 
     def insert(self, op: Operation, stage: int = 0) -> None:
         """Append `op`, in pipeline stage `stage` of the innermost loop."""
         if stage:
             op.attributes["stage"] = IntegerAttr(stage, i64)
-        self._builder.insert(op)
+        self.block.add_op(op)
 
     def tensor(self, label: str, role: str, shape: Sequence[int], form: Format, key: str | None = None) -> SSAValue:
         """A tensor in DRAM; see `TensorOp`."""
@@ -174,12 +167,11 @@ class TileBuilder:
 
     @contextmanager
     def _inside(self, block: Block) -> Generator[None]:
-        outer = self._builder.insertion_point
-        self._builder.insertion_point = InsertPoint.at_end(block)
+        outer, self.block = self.block, block
         try:
             yield
         finally:
-            self._builder.insertion_point = outer
+            self.block = outer
 
     def copy(self, source: Place, target: Place, stage: int = 0) -> None:
         """Copy a block between DRAM and the chip: any rank, cut into transfers of at most four dimensions."""
