@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import Action, ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import NoReturn
 
@@ -79,11 +80,16 @@ def process() -> NoReturn:
     A compilation only ever builds up: looking for what could be freed, and taking apart at the end what the system
     takes back anyway, would be a tenth of the command's time.
     """
-    if sys.argv[1:2] == ["compile"]:
+    is_compilation = sys.argv[1:2] == ["compile"]
+    if is_compilation:
         gc.disable()
         # Samples are calibrated side by side: with threads of its own the matrix library would get in their way.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     status = main()
+    if is_compilation:
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(status)
     gc.freeze()
     sys.exit(status)
 
