@@ -10,7 +10,7 @@ from xdsl.ir import Operation, SSAValue
 
 from ..dialects import bnn, nn, sattn
 from ..dialects.constants import ConstantStore
-from ..dialects.elements import element_type, format_of, shape_of
+from ..dialects.elements import element_type, format_of, is_packed, shape_of
 from ..dialects.forms.work import Extents, Product
 from ..dialects.provenance import nodes_of
 from ..isa.errors import Blocking
@@ -61,7 +61,7 @@ def _layers(module: ModuleOp, store: ConstantStore, machine: Machine) -> Iterato
     for operation in module.walk():
         match operation:
             case nn.MatmulOp():
-                work = _product_work(operation, _mode(operation.lhs))
+                work = _product_work(operation, _mode(operation.rhs))
             case bnn.MatmulOp():
                 work = _product_work(operation, operation.mode.label)
             case sattn.AttentionOp():
@@ -84,8 +84,11 @@ def _layers(module: ModuleOp, store: ConstantStore, machine: Machine) -> Iterato
 
 
 def _mode(value: SSAValue) -> str:
-    """The mode of a product by the format of its operand: they have the same names."""
-    return MatrixMode.parse(format_of(element_type(value)).label).label
+    """The mode of a product by its right operand: one for what is packed, one of the operands' format else."""
+    element = element_type(value)
+    mode = bnn.mode_of(element) if is_packed(element) else MatrixMode.parse(format_of(element).label)
+    assert mode is not None, f"no mode multiplies by {element}"
+    return mode.label
 
 
 def _path(operation: Operation) -> str:
@@ -118,10 +121,10 @@ def _attention_work(attention: sattn.AttentionOp, store: ConstantStore, machine:
     batch, heads, groups, *extents = attention.extents
     each = attention.work(None if attention.pattern is None else constant(attention.pattern, store))
     asked = [macs for work in each for macs in work.macs]
-    q, v = (_mode(value) for value in (attention.q, attention.v))
-    by_mode = {q: 0, v: 0}
+    scores, values = (_mode(value) for value in (attention.k, attention.v))
+    by_mode = {scores: 0, values: 0}
     for macs in asked:
-        mode = {Product.SCORES: q, Product.VALUES: v}.get(macs.product) or _levels_mode(macs.bits, machine)
+        mode = {Product.SCORES: scores, Product.VALUES: values}.get(macs.product) or _levels_mode(macs.bits, machine)
         by_mode[mode] = by_mode.get(mode, 0) + batch * macs.least
     key_bytes, value_bytes = (format_of(element_type(value)).bits / 8 for value in (attention.k, attention.v))
     # Heads that share keys and values read them once.
@@ -149,7 +152,7 @@ def without_mode(layers: Iterable[Layer], machine: Machine) -> tuple[Blocking, .
             layer.path or (layer.nodes[-1] if layer.nodes else "?"),
             layer.operator,
             f"the matrix engine of machine {machine.name} has no {mode} mode",
-            "--precision",
+            f"it has {', '.join(machine.matrix.rates)}: --precision, or [[layer]] of a recipe",
         )
         for layer in layers
         for mode in dict.fromkeys(layer.modes)

@@ -46,6 +46,9 @@ def test_both_spellings_give_the_reference_answers_from_products_of_bits(spellin
     np.testing.assert_array_equal(result.outputs["logits"].argmax(-1), expected.argmax(-1))
     modes = [node.mode for node in result.report.nodes if node.macs]
     assert modes.count("binary") == PRODUCTS
+    checked = attnc.check(EXAMPLES / "digits_bivit" / f"model_{spelling}.onnx")
+    # An attention is one layer of two products.
+    assert [layer.modes for layer in checked.layers].count(("binary",)) == PRODUCTS - LAYERS
     # Patches and classifier.
     assert modes.count("f32") == 2
     assert attnc.evaluate(session, data).correct == 329
