@@ -115,6 +115,19 @@ class KernelRow:
 
 
 @frozen
+class ChosenRow:
+    """How many the run chose of `of`: tokens that go on, or heads that stay, behind the nodes named; over all
+    inferences."""
+
+    nodes: tuple[str, ...]
+    path: str
+    of: int
+    least: int
+    mean: float
+    greatest: int
+
+
+@frozen
 class OperandRow:
     """What the matrix products of a kernel met in the first inference, in one mode.
 
@@ -245,7 +258,8 @@ class Summary:
 @frozen
 class Report:
     """The report of a run: `summary`, and rows by node, kernel, engine, stall, memory on chip and part of the critical
-    path (empty without timing), and what products met (`operands`, where statistics were asked for). `setting` is what
+    path (empty without timing), what products met (`operands`, where statistics were asked for), and how many tokens or
+    heads were `chosen` (where values were computed). `setting` is what
     the program was made for and with: machine and recipe, as plain values. `make_changes` gives `changes` when they are
     asked for: each is a run of its own."""
 
@@ -258,6 +272,7 @@ class Report:
     memories: tuple[MemoryRow, ...] = ()
     unlowered: tuple[Unlowered, ...] = ()
     operands: tuple[OperandRow, ...] = ()
+    chosen: tuple[ChosenRow, ...] = ()
     setting: Mapping[str, Any] = field(default_factory=dict[str, Any])
     make_changes: Callable[[], tuple[Change, ...]] = field(default=tuple, repr=False, compare=False)
 
@@ -311,6 +326,7 @@ ROWS: dict[str, type[Any]] = {
     "critical_path": CriticalRow,
     "memories": MemoryRow,
     "operands": OperandRow,
+    "chosen": ChosenRow,
     "changes": Change,
 }
 """The report's rows by name, in the order of the JSON file."""

@@ -19,11 +19,12 @@ from ..isa.machine import Machine, load_machine
 from ..isa.program import Program
 from .changes import changes
 from .checks import check_program
+from .chosen import chosen_rows
 from .extents import needs_data
 from .inputs import ELEMENT_DTYPES, Batches, element_dtype, prepare, random_inputs
 from .measure import Measurement, StaticFacts, measure
 from .operand_statistics import OperandStatistics
-from .report import OperandRow, Report, Summary, Unlowered
+from .report import ChosenRow, OperandRow, Report, Summary, Unlowered
 from .values import Executor, Observed
 
 if TYPE_CHECKING:
@@ -142,12 +143,13 @@ class Session:
         outputs: dict[str, Array] = {}
         observed = Observed()
         taken: OperandStatistics | None = None
+        listed: list[Mapping[int, tuple[int, int]]] = []
         if with_values:
             executor = self._executor = self._executor or Executor(self.program)
             if statistics:
                 taken = OperandStatistics(self.program, executor.state)
             with watch("values"):
-                outputs, observed = self._values(executor, batches, mode, progress, taken)
+                outputs, observed = self._values(executor, batches, mode, progress, taken, listed)
         measurement = None
         if mode != "values":
             with watch("timing"):
@@ -164,6 +166,7 @@ class Session:
             checked,
             measurement,
             taken.rows if taken is not None else (),
+            chosen_rows(self.program, listed),
         )
         return Result(outputs if mode != "timing" else {}, measurement, report)
 
@@ -182,8 +185,10 @@ class Session:
         mode: Mode,
         progress: Progress | None,
         statistics: OperandStatistics | None,
+        listed: list[Mapping[int, tuple[int, int]]],
     ) -> tuple[dict[str, Array], Observed]:
-        """Outputs of all repetitions joined along the first axis, and what the first repetition showed."""
+        """Outputs of all repetitions joined along the first axis, and what the first repetition showed; what each
+        listed is appended to `listed`."""
         program = self.program
         parts: list[list[Array]] = [[] for _ in program.outputs]
         first: Observed | None = None
@@ -195,6 +200,7 @@ class Session:
                 executor.place(item.address, batches.of(item, index))
             observed = executor.run(statistics.take if statistics is not None and first is None else None)
             first = first or observed
+            listed.append(observed.listed)
             for part, item in zip(parts, program.outputs, strict=True):
                 stored = executor.fetch(item.address, item.shape, item.format.dtype)
                 part.append(stored.astype(element_dtype(item), copy=False))
@@ -216,6 +222,7 @@ def _report(
     checks: tuple[str, ...],
     measurement: Measurement | None,
     operands: tuple[OperandRow, ...],
+    chosen: tuple[ChosenRow, ...],
 ) -> Report:
     """The report of a run. It holds no session, so that a result keeps no memories alive."""
     operators = {node.name: node.operator for node in program.nodes}
@@ -234,7 +241,7 @@ def _report(
     )
     setting = {"machine": machine.to_dict(), "recipe": dict(program.recipe)}
     if measurement is None:
-        return Report(summary, unlowered=unlowered, operands=operands, setting=setting)
+        return Report(summary, unlowered=unlowered, operands=operands, chosen=chosen, setting=setting)
     with watch("report"):
         summary = replace(summary, performance=measurement.performance)
         return Report(
@@ -247,6 +254,7 @@ def _report(
             measurement.memories,
             unlowered,
             operands,
+            chosen,
             setting,
             partial(changes, measurement),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .report import MemoryRow, NodeRow, OperandRow, Performance, Report
+from .report import ChosenRow, MemoryRow, NodeRow, OperandRow, Performance, Report
 
 DEAREST = 10
 """How many nodes the summary lists."""
@@ -53,6 +53,8 @@ def summary_text(report: Report) -> str:
         sections.append(_memories(report.memories))
         sections.append(_energy(summary.performance))
         sections.append(_dearest(report.nodes, summary.performance))
+    if report.chosen:
+        sections.append(_chosen(report.chosen))
     if report.operands:
         sections.append(_operands(report.operands))
     if report.unlowered:
@@ -190,6 +192,14 @@ def _dearest(nodes: Sequence[NodeRow], performance: Performance) -> list[str]:
         "energy",
     )
     return table(headings, rows, left=4) if rows else []
+
+
+def _chosen(chosen: Sequence[ChosenRow]) -> list[str]:
+    rows = [
+        (row.path or ", ".join(row.nodes), f"{row.of:,}", f"{row.least:,}", f"{row.mean:,.1f}", f"{row.greatest:,}")
+        for row in chosen
+    ]
+    return table(("chosen behind", "of", "least", "mean", "most"), rows)
 
 
 def _operands(operands: Sequence[OperandRow]) -> list[str]:

@@ -13,7 +13,7 @@ from ..isa.columns import Int64Array
 from ..isa.errors import Fault
 from ..isa.fields import on_chip_offset, on_chip_space
 from ..isa.formats import Array, Format
-from ..isa.instructions import Gather, LoadExtent, Product
+from ..isa.instructions import Compact, Gather, LoadExtent, Product
 from ..isa.matrix import MatrixMode, Values, operand_values
 from ..isa.program import Program
 from ..isa.state import State
@@ -24,7 +24,7 @@ UNWRITTEN = 0xA5
 
 _ID = np.dtype(np.int32)
 
-_TELLING = (LoadExtent.opcode, Gather.opcode)
+_TELLING = (LoadExtent.opcode, Gather.opcode, Compact.opcode)
 
 _BITS = [values.code for values in Values if operand_values(MatrixMode.BINARY, values.code).stored is Format.B1]
 
@@ -35,11 +35,13 @@ inferences, at the most."""
 
 @dataclass
 class Observed:
-    """What a run showed that no table says: the value that each `load.extent` row read, and which table rows
-    each gather fetched, as (first byte, one past last) in DRAM, int64 [rows, 2] each."""
+    """What a run showed that no table says: the value that each `load.extent` row read, which table rows each gather
+    fetched, as (first byte, one past last) in DRAM, int64 [rows, 2] each, and of how many columns each `sx.compact` row
+    listed how many."""
 
     loaded: dict[int, int] = field(default_factory=dict[int, int])
     gathered: list[Int64Array] = field(default_factory=list[Int64Array])
+    listed: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
 
 
 class Executor:
@@ -103,7 +105,7 @@ class Executor:
             yield row
 
     def _perform_observed(self, row: int, function: Callable[..., Any], *arrays: Array) -> None:
-        """Perform a `load.extent` or gather, and note what it found."""
+        """Perform a `load.extent`, gather or `sx.compact`, and note what it found."""
         function(*arrays)
         instruction = self.program.table.instruction(row).resolved(self.state)
         if isinstance(instruction, LoadExtent):
@@ -114,6 +116,11 @@ class Executor:
             ids = np.unique(memory[start : start + 4 * instruction.count].view(_ID)).astype(np.int64)
             first = instruction.table + ids * instruction.pitch
             self._observed.gathered.append(np.stack([first, first + instruction.row_bytes], axis=1))
+        elif isinstance(instruction, Compact) and not instruction.empty:
+            memory = self.state.memory(on_chip_space(instruction.count))
+            start = on_chip_offset(instruction.count)
+            (found,) = memory[start : start + _ID.itemsize].view(_ID).tolist()
+            self._observed.listed[row] = instruction.columns, found
 
 
 def _products_of_bits(program: Program) -> int:

@@ -222,10 +222,14 @@ def test_a_threshold_lets_the_run_find_how_many_go_on(encoder, by):
     counts, session = set(), attnc.Session(program)
     for seed in range(3):
         x = np.random.default_rng(seed).normal(size=x.shape).astype(np.float32)
-        got = session.run({"hidden": x}, check=True).outputs["answer"]
+        result = session.run({"hidden": x}, check=True)
+        got = result.outputs["answer"]
         wanted = in_numpy(weights, x, {1: (17, by, False, 0.9), 2: (11, by, False, 0.9)}, told=(told := []))
         counts.add(tuple(told))
         np.testing.assert_allclose(got, wanted, rtol=2e-4, atol=2e-4)
+        assert [(row.of, row.least, row.greatest) for row in result.report.chosen] == [
+            (before, went, went) for before, went in zip((SIZE.tokens, told[0]), told, strict=True)
+        ]
     assert len(counts) > 1
 
 
