@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from codesign import DEIT, MODELS, TOKENS, core_cycles, form, polarized, write
+from codesign import DEIT, MODELS, TOKENS, core_cycles, error, form, polarized, write
 from encoders import ENCODERS, Encoder, Graph, attention_of, build
 from measuring import markdown, samples_of, write_json
 from onnx import TensorProto
@@ -33,6 +33,7 @@ from attnc.dialects.forms.linear import Linear
 from attnc.dialects.forms.registry import Union
 from attnc.dialects.forms.work import Extents
 from attnc.runtime.measure import Measurement
+from attnc.runtime.session import Result
 
 Row = dict[str, Any]
 PRECISIONS = ("model", "int8")
@@ -73,8 +74,8 @@ class Bench:
         np.savez(path, masks=bits)
         return str(path)
 
-    def run(self, path: Path, machine: str = "edge", **tables: Any) -> Measured:
-        """A model compiled by a recipe's tables, and run once."""
+    def result(self, path: Path, machine: str = "edge", **tables: Any) -> tuple[Result, float]:
+        """A model compiled by a recipe's tables and run once, and the processor seconds of compilation."""
         recipe, samples = Recipe.of(tables), samples_of(path, 1)
         statistics = any(rule["form"].startswith("sanger") for rule in tables.get("attention", ()))
         shapes = {name: values.shape for name, values in samples.items()}
@@ -83,7 +84,11 @@ class Bench:
         made = attnc.compile(path, recipe=recipe, machine=machine, calibrate=calibrate, shapes=shapes)
         seconds = time.process_time() - begun
         assert made.program is not None
-        result = attnc.Session(made.program).run(samples, statistics=statistics)
+        return attnc.Session(made.program).run(samples, statistics=statistics), seconds
+
+    def run(self, path: Path, machine: str = "edge", **tables: Any) -> Measured:
+        """What a model compiled by a recipe's tables takes."""
+        result, seconds = self.result(path, machine, **tables)
         measured = result.measurement
         assert measured is not None
         performance = result.report.performance
@@ -316,6 +321,49 @@ def tokens(bench: Bench) -> list[Row]:
 
 TOKEN_COLUMNS = [("layers", "layers", "s"), ("patches", "patches beside the class token", "d")]
 
+THRESHOLDS = (0, 0.7, 0.8, 0.85, 0.9, 1.0, 1.5)
+
+
+def thresholds(bench: Bench) -> list[Row]:
+    """Tokens that the run finds to be worth a threshold before layer 3 of DeiT-tiny, beside so many fixed ones."""
+    path = bench.path(MODELS[DEIT])
+    dense, _ = bench.result(path, precision="int8")
+    rows: list[Row] = []
+    for least in THRESHOLDS:
+        rule: Row = {"before": "encoder.3", "keep": 1.0}
+        found, _ = bench.result(path, precision="int8", tokens=[{**rule, "threshold": least or TINY}])
+        (count,) = (row.greatest for row in found.report.chosen)
+        # A little more than the share, which is rounded down.
+        share = (count - 0.5) / (DEIT_TOKENS - 1)
+        fixed, _ = bench.result(path, precision="int8", tokens=[{**rule, "keep": min(1.0, share)}])
+        row: Row = {"threshold": least, "tokens": count}
+        for name, result in (("found", found), ("fixed", fixed)):
+            performance = result.report.performance
+            row[f"{name} cycles"] = performance.cycles
+            row[f"{name} bytes"] = performance.dram_read_bytes + performance.dram_write_bytes
+            row[f"{name} error"] = error(result.outputs, dense.outputs)
+        rows.append(row)
+    return rows
+
+
+DEIT_TOKENS = 197
+TINY = 1e-9
+"""A threshold that every token reaches."""
+
+THRESHOLD_COLUMNS = [
+    ("threshold", "threshold", "g"),
+    ("tokens", "tokens that go on", "d"),
+    *(
+        column
+        for name in ("found", "fixed")
+        for column in (
+            (f"{name} cycles", f"{name}: cycles", ",d"),
+            (f"{name} bytes", "DRAM bytes", ",d"),
+            (f"{name} error", "error", ".3f"),
+        )
+    ),
+]
+
 FUSED_TOKENS = (256, 512, 1024)
 
 
@@ -404,6 +452,7 @@ TABLES: dict[str, tuple[Callable[[Bench], list[Row]], list[tuple[str, str, str]]
     "linear": (linear, LINEAR_COLUMNS),
     "structures": (structures, STRUCTURE_COLUMNS),
     "tokens": (tokens, TOKEN_COLUMNS),
+    "thresholds": (thresholds, THRESHOLD_COLUMNS),
     "fusion": (fusion, FUSION_COLUMNS),
     "machines": (machines, MACHINE_COLUMNS),
 }
