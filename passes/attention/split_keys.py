@@ -15,7 +15,7 @@ from ...dialects.context import CompilerContext
 from ...dialects.forms.progressive import Progressive
 from ...isa.errors import Blocking, UnsupportedError
 from ..builder import Builder
-from ..precision.pack_operands import Packer
+from ..precision.packer import Packer
 from ..precision.retype import above_layout, through_layout
 from ..precision.value_sets import ValueSets
 from .choose import replace_attention

@@ -3,8 +3,6 @@ values along tokens, weights by the softmax's last pass."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xdsl.dialects.builtin import StringAttr, i8
 from xdsl.ir import SSAValue
 
@@ -15,11 +13,9 @@ from ...isa.matrix import MatrixMode
 from ..builder import Builder
 from .pack_along_tokens import packed_along_tokens
 from .packed_modes import UNPACKED, ProductCost
+from .packer import Packer
 from .retype import replace
 from .value_sets import FEW, ValueSet, types_for
-
-if TYPE_CHECKING:
-    from .pack_operands import Packer
 
 LEVELS = ((1, unipolar), (3, uint2), (15, uint4))
 """What holds levels up to a greatest one."""
@@ -89,4 +85,4 @@ def _values(packer: Packer, attention: sattn.AttentionOp) -> SSAValue | str:
         return along
     plain, less = cost.cycles(MatrixMode.I8), cost.packed_cycles(*chosen)
     saved = None if plain is None or less is None else (plain - less) * batch * heads
-    return packed_along_tokens(packer, attention.v, attention, chosen[1], saved)
+    return packed_along_tokens(attention.v, attention, chosen[1], saved, packer.store, packer.machine)
