@@ -54,6 +54,9 @@ Cuts = Mapping[str, Cut]
 
 BEFORE_ALL = AffineForm()
 
+COUNTLESS = ("sum", "max", "min")
+"""Reductions that say nothing of how many elements there are."""
+
 ZEROS, INTEGER_ZEROS = "out 0.0", "out 0"
 
 
@@ -269,6 +272,10 @@ def _check(step: _Step, cuts: Cuts) -> None:
         last = cuts.get(f"i{op.source_access.data.rank - 1}")
         if last is not None and form.packed and last.factor % form.grain:
             raise RefusalError("tokens lie side by side in a byte")
+    if isinstance(op, PassOp):
+        for way, (kind, _) in zip(op.directions, op.lane_program.reductions, strict=True):
+            if way.data in cuts and kind not in COUNTLESS:
+                raise RefusalError(f"a {kind} over tokens whose number the run finds")
     if isinstance(op, PassOp) and _may_begin_empty(step, cuts, {way.data for way in op.directions}):
         raise RefusalError("a reduction of tokens begins with some that may not be there")
 

@@ -286,6 +286,12 @@ def test_forms_of_attention_do_not_go_with_a_threshold(encoder, more, reason):
         attnc.compile(encoder[0], recipe=Recipe.of({"tokens": thresholds("norm"), **more}))
 
 
+def test_a_mean_over_tokens_that_the_run_counts_is_refused_by_name(encoder):
+    recipe = Recipe.of({"tokens": thresholds("norm"), "precision": "ternary"})
+    with pytest.raises(UnsupportedError, match=r"tokens 'encoder\.1\..*a mean over tokens whose number the run finds"):
+        attnc.compile(encoder[0], recipe=recipe)
+
+
 def test_timing_of_a_threshold_needs_inputs(encoder):
     program = attnc.compile(encoder[0], recipe=Recipe.of({"tokens": thresholds("norm")})).program
     with pytest.raises(InputError, match="none given"):
