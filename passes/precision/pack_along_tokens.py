@@ -35,7 +35,9 @@ def packed_along_tokens(
     if found is None or not is_exchangeable(found):
         return "values do not lie along tokens, and no product of few levels makes them"
     more = _dearer(found, machine)
-    if saved is not None and more is not None and more > saved:
+    if more is None:
+        return f"the matrix engine of {machine.name} has no mode for the product that makes values along tokens"
+    if saved is not None and more > saved:
         return f"making values along tokens would take {more} cycles of the array more, and save {saved}"
     pack = packed(Builder.after(source, store, reader), source, element)
     made = made_along_tokens(pack, found, store)
@@ -46,7 +48,7 @@ def packed_along_tokens(
 
 
 def _dearer(product: nn.MatmulOp | bnn.MatmulOp, machine: Machine) -> int | None:
-    """How many cycles of the array more a product takes with its operands exchanged."""
+    """How many cycles of the array more a product takes with its operands exchanged; None where it cannot."""
     (rows, depth), columns = shape_of(product.lhs)[-2:], shape_of(product.result)[-1]
     if isinstance(product, nn.MatmulOp):
         return 0

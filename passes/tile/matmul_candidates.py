@@ -7,6 +7,7 @@ of one turn stand are the same way; a batch of which no operand is shared is alw
 from __future__ import annotations
 
 from functools import cached_property, lru_cache
+from math import lcm
 from typing import Any
 
 import numpy as np
@@ -68,9 +69,9 @@ def _sizes(problem: MatmulProblem, rates: Rates, fine: bool) -> tuple[Column, Co
     """All tiles whose accumulators fit; `fine` ones go below the array's size."""
     choice = problem.choice
     rows = row_pieces(problem.m, 1 if fine else rates.least_rows)
-    columns = pieces(problem.n, problem.output_grain if fine else rates.columns)
+    columns = pieces(problem.n, problem.output_grain if fine else lcm(rates.columns, problem.output_grain))
     depth = rates.depth(problem.mode, problem.left_values, problem.structure)
-    depths = pieces(problem.k, problem.grain if fine else depth)
+    depths = pieces(problem.k, problem.grain if fine else lcm(depth, problem.grain))
     axes = [
         np.array((min(ceil(forced, grain) * grain, extent),) if forced else found)
         for forced, extent, found, grain in (
