@@ -128,7 +128,7 @@ class _Rows:
         choices = CHOICES
         for trial in TRIALS:
             trial = min(rows, trial)
-            margin, least = 1 + DOUBT * (rows / trial - 1), NEVER
+            margin, least = 1 + DOUBT * (rows - trial) / max(trial, 1), NEVER
             tried: dict[int, tuple[_Choice, ListScheduler]] = {}
             for choice in choices:
                 scheduler = self._scheduled(choice, trial, NEVER if least == NEVER else int(least * margin) + 1)
