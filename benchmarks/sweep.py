@@ -107,6 +107,7 @@ def main() -> int:
         cells = [f"{item.get('cycles', 0):>12,}" for item in points if item["sram_kib"] == sram]
         print(f"{sram:5} KiB", *cells)
     figures = {**surroundings(), "encoder": options.encoder, "bound": bound, "points": points}
+    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "machine-sweep.json").write_text(json.dumps(figures, indent=1) + "\n")
     plot(options.encoder, points, bound, options.output / "machine-sweep.svg")
     found = list(rises(points))

@@ -92,10 +92,11 @@ class TokenRule:
         unknown = sorted(set(table) - set(known))
         if unknown:
             raise UsageError(f"[[tokens]] has no key {unknown[0]!r}", f"it knows {', '.join(known)}")
-        for key in ("before", "keep"):
-            if key not in table:
-                raise UsageError(f"each [[tokens]] needs `{key}`")
-        given: dict[str, object] = {
+        if "before" not in table:
+            raise UsageError("each [[tokens]] needs `before`")
+        if not {"keep", "threshold"} & set(table):
+            raise UsageError("each [[tokens]] needs `keep`, a `threshold`, or both")
+        given: dict[str, object] = {"keep": 1.0} | {
             key: float(value) if known[key] is float and type(value) is int else value for key, value in table.items()
         }
         for key, value in given.items():

@@ -185,6 +185,10 @@ def test_rules_that_say_nothing_possible_are_refused(encoder, table, reason):
         attnc.compile(encoder[0], recipe=Recipe.of({"tokens": [table]}))
 
 
+def test_a_threshold_alone_may_keep_all():
+    assert TokenRule.of({"before": "encoder.1", "threshold": 0.5}).keep == 1.0
+
+
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory):
     """An encoder that answers for every token."""
