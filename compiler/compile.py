@@ -109,9 +109,10 @@ def recipe_of(
     sparsify: float | None = None,
 ) -> Recipe:
     """The recipe that a call asks for: a file or a Recipe, changed by what the call says besides."""
-    asked = (
-        recipe if isinstance(recipe, Recipe) else Recipe() if recipe is None else Recipe.read(Path(recipe), precision)
-    )
+    if isinstance(recipe, Recipe):
+        asked = recipe
+    else:
+        asked = Recipe() if recipe is None else Recipe.read(Path(recipe), precision)
     if sign is not None:
         asked = replace(asked, few_bits=replace(asked.few_bits, sign=sign))
     if attention is not None:

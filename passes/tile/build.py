@@ -129,16 +129,15 @@ class TileBuilder:
     def temporary(self, label: str, shape: Sequence[int], form: Format) -> SSAValue:
         """A tensor in DRAM that only the open kernel uses, made before it."""
         assert self._kernel is not None, "temporaries belong to kernels"
-        op = TensorOp(f"{self._kernel.label.data}.{label}", "temporary", BufferType("dram", shape, form))
-        block = self._kernel.parent_block()
-        assert block is not None
-        block.insert_op_before(op, self._kernel)
-        return op.result
+        name = f"{self._kernel.label.data}.{label}"
+        return self._before_kernel(TensorOp(name, "temporary", BufferType("dram", shape, form)))
 
     def kept(self, shape: Sequence[int], form: Format) -> SSAValue:
         """A buffer in SRAM that the open kernel leaves to the next, made before it."""
-        assert self._kernel is not None, "what stays is left by a kernel"
-        op = AllocOp(_buffer("sram", tuple(shape), form))
+        return self._before_kernel(AllocOp(_buffer("sram", tuple(shape), form)))
+
+    def _before_kernel(self, op: AllocOp | TensorOp) -> SSAValue:
+        assert self._kernel is not None, "it is of the open kernel"
         block = self._kernel.parent_block()
         assert block is not None
         block.insert_op_before(op, self._kernel)

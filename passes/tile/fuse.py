@@ -258,19 +258,7 @@ class _Former:
         if not read or not all(owner in self._statistics or owner in self._waiting for owner in read):
             return False
         reader = uses[0].operation
-        if type(reader) not in EXPANSIONS:
-            return False
-        wanted = tuple(domain_of(reader))
-        return wanted[:-1] == shape[:-1] and (wanted[-1] > 1 or self._leads_to_rows(reader))
-
-    def _leads_to_rows(self, op: Operation) -> bool:
-        """Whether, along single uses, an operation with a value for each row comes to one with whole rows."""
-        while isinstance(op, ELEMENTWISE) and shape_of(op.results[0])[-1] == 1:
-            uses = list(op.results[0].uses)
-            if len(uses) != 1 or type(uses[0].operation) not in EXPANSIONS:
-                return False
-            op = uses[0].operation
-        return tuple(domain_of(op))[-1] > 1
+        return type(reader) in EXPANSIONS and tuple(domain_of(reader))[:-1] == shape[:-1] and _leads_to_rows(reader)
 
     def _factors_of(self, op: Operation) -> list[Operation]:
         """What waits to be applied to whole rows of `op`, in order."""
@@ -483,6 +471,16 @@ class _Former:
                 other.ancestors |= into.bit | into.ancestors
         into.ancestors &= ~(into.bit | group.bit)
         self._inherit(into, group.ancestors & ~into.bit)
+
+
+def _leads_to_rows(op: Operation) -> bool:
+    """Whether an operation has whole rows, or comes to one that has along single uses."""
+    while isinstance(op, ELEMENTWISE) and shape_of(op.results[0])[-1] == 1:
+        uses = list(op.results[0].uses)
+        if len(uses) != 1 or type(uses[0].operation) not in EXPANSIONS:
+            return False
+        op = uses[0].operation
+    return tuple(domain_of(op))[-1] > 1
 
 
 def _bits(value: SSAValue) -> int:

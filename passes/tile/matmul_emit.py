@@ -115,12 +115,12 @@ class MatmulEmission:
                 gathered = None
             if self.statistics is not None:
                 self.statistics.enter(section)
-            if plan.handed and section.start >= columns - plan.handed * plan.piece:
-                gathered = self._handed_over(section)
+            stays = plan.handed > 0 and section.start >= columns - plan.handed * plan.piece
+            place = self._handed_over(section) if stays else gathered
             here = self._whole(section.start, section.width, plan.depth, panels)
             chosen = replace(edge, columns=section.columns) if at_edge else plan
-            _Nest(self, chosen, section.start, section.width).run(replace(here, gathered=gathered))
-        if gathered is not None and not plan.handed:
+            _Nest(self, chosen, section.start, section.width).run(replace(here, gathered=place))
+        if gathered is not None:
             self.epilogue.store((), gathered)
         if self.statistics is not None:
             self.statistics.finish()
