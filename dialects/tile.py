@@ -387,6 +387,31 @@ class AllocOp(DirectOperation):
 
 
 @irdl_op_definition
+class RetypeOp(DirectOperation):
+    """The bytes of an on-chip buffer as elements of another type of the same width: what is written over them.
+
+    `%1 = tile.retype %0 : !tile.buffer<acc, 32x128xi32> to !tile.buffer<acc, 32x128xf32>`
+    """
+
+    name = "tile.retype"
+    buffer = operand_def(BufferType)
+    result = result_def(BufferType)
+
+    assembly_format = "$buffer attr-dict `:` type($buffer) `to` type($result)"
+
+    def __init__(self, buffer: SSAValue, form: Format) -> None:
+        old = buffer_type(buffer)
+        super().__init__(operands=[buffer], result_types=[BufferType(old.space.data, old.extents, form)])
+
+    def verify_(self) -> None:
+        old, new = buffer_type(self.buffer), buffer_type(self.result)
+        if old.space != new.space or old.space.data == "dram" or old.extents != new.extents:
+            raise VerifyException(f"a buffer on chip keeps its space and shape: {new} is no retyped {old}")
+        if old.format.width != new.format.width or old.format.packed:
+            raise VerifyException(f"{old.element} and {new.element} are not of one width")
+
+
+@irdl_op_definition
 class KernelOp(DirectOperation):
     """One fused piece of the model; its location names the ONNX nodes that it does.
 
@@ -1481,6 +1506,7 @@ Tile = Dialect(
     [
         TensorOp,
         AllocOp,
+        RetypeOp,
         KernelOp,
         ForOp,
         CopyOp,

@@ -36,6 +36,7 @@ from ..tile import (
     MatrixProduct,
     PackOp,
     PassOp,
+    RetypeOp,
     ScatterOp,
     StructuredProductOp,
     TensorOp,
@@ -133,6 +134,10 @@ class _Runner:
                 scope.buffers[op.result] = self._tensor(op)
             case AllocOp():
                 scope.buffers[op.result] = _Buffer.blank(buffer_type(op.result))
+            case RetypeOp():
+                old = scope.find(op.buffer)
+                kind = buffer_type(op.result)
+                scope.buffers[op.result] = _Buffer(old.elements.view(kind.format.dtype), old.written)
             case KernelOp():
                 inner = _Scope(scope, {})
                 self.block(op.body.block, indices, inner)

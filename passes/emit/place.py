@@ -25,15 +25,15 @@ from .dependence import AtomEvents
 from .footprint import Ints, numbers
 from .plan import ON_CHIP, Plan, Uses, loads_late, plan_of, uses_of
 from .precedence import Precedence, precedence
-from .reorder import NEVER, ListScheduler, Task
+from .reorder import NEVER, Feed, ListScheduler, Task
 from .stream import Stream
-from .urgency import latest_starts, starts_overdue, wanted_again
+from .urgency import starts_overdue, vector_shares, waiting_products, wanted_again
 
 WINDOW = 64
 """An engine chooses from so many of its next rows in natural order; loads are chosen from all."""
 
 TRIES = 4
-"""So many rows of a queue are tried when there is no room for the first."""
+"""So many rows of a queue are tried when there is no room for the first; only one of the loads."""
 
 TRIALS = (2500, 5000, 10000)
 """So many rows at the beginning decide between several ways to choose: more of them between those that are close."""
@@ -53,16 +53,15 @@ class Placement:
 
 @frozen
 class _Choice:
-    """What an engine takes first: by cycles or only by the product that waits; loads likewise or in natural order, and
-    so many of them are tried when there is no room for the first.
+    """What an engine takes first: loads by the product that waits, as vector passes, or in natural order; products in
+    natural order, or those first that feed the vector engine where it is about to run dry.
     """
 
-    by_cycles: bool
     urgent_loads: bool
-    load_tries: int
+    feed_vectors: bool
 
 
-CHOICES = (_Choice(False, True, 1), _Choice(False, True, TRIES), _Choice(True, False, 1), _Choice(False, False, TRIES))
+CHOICES = (_Choice(True, False), _Choice(False, False), _Choice(False, True))
 
 
 def place_on_chip(
@@ -159,9 +158,11 @@ class _Rows:
                 behind=self._behind(rows),
                 touches=self.touches,
                 window=[rows if engine is Engine.LD else WINDOW for engine in self.engines],
-                tries=[choice.load_tries if engine is Engine.LD else TRIES for engine in self.engines],
+                tries=[1 if engine is Engine.LD else TRIES for engine in self.engines],
                 transfers=[engine in (Engine.LD, Engine.ST) for engine in self.engines],
                 memories=[plan.memory(users[plan.members]) for plan in self.plans],
+                fed=[queue for queue, engine in enumerate(self.engines) if engine is Engine.VX],
+                feed=self._feed(after) if choice.feed_vectors else None,
             )
         )
         scheduler.run(limit)
@@ -193,12 +194,15 @@ class _Rows:
         rows = len(after)
         is_product = self.is_product[:rows]
         busy = (self.costs.busy + self.costs.latency)[:rows]
-        cycles = busy if choice.by_cycles else is_product.astype(np.int64)
-        latest = latest_starts(after, is_product, cycles, self._wanted[:rows].clip(max=rows))
-        overdue = starts_overdue(is_product, busy, self.patience, choice.by_cycles)
+        waiting = waiting_products(after, is_product, self._wanted[:rows].clip(max=rows))
         natural = np.arange(rows)
-        ranked = np.minimum(latest, overdue) * rows + natural
+        ranked = np.minimum(waiting, starts_overdue(is_product, busy, self.patience)) * rows + natural
         return numbers(ranked if choice.urgent_loads else np.where(self.is_load[:rows], natural, ranked))
+
+    def _feed(self, after: Sequence[Sequence[int]]) -> Feed:
+        rows = len(after)
+        is_vector = np.array([engine is Engine.VX for engine in self.engines])[self.queue[:rows]]
+        return vector_shares(after, self.is_product[:rows], is_vector, self.costs.busy[:rows])
 
     @cached_property
     def _wanted(self) -> Ints:

@@ -16,6 +16,19 @@ from heapq import heapify, heappop, heappush
 from ...isa.frozen import frozen
 from .memory import NEVER, Memory
 
+COVER = 1.5
+"""The vector engine is about to run dry where it has no more to do than so many times what the array takes for the next
+result."""
+
+
+@frozen
+class Feed:
+    """What products give the vector engine to do. By row: its `share`, vector cycles that follow from a product's
+    result for each that the array needs until it is there, and the `lead`, those of the array (0: no product)."""
+
+    share: Sequence[float]
+    lead: Sequence[int]
+
 
 @frozen
 class Task:
@@ -26,6 +39,7 @@ class Task:
     time, and that only stand `behind` it in file order; the buffers that it `touches`, as (memory, buffer).
     By queue: `window`, how many of its next rows it may choose from, of which so many as `tries` says are tried when
     there is no room for the first, and whether it `transfers` over the DRAM channel.
+    With a `feed`, the array takes the product of the largest share first where the queues `fed` are about to run dry.
     """
 
     queue: Sequence[int]
@@ -41,6 +55,8 @@ class Task:
     tries: Sequence[int]
     transfers: Sequence[bool]
     memories: Sequence[Memory]
+    fed: Sequence[int] = ()
+    feed: Feed | None = None
 
 
 class ListScheduler:
@@ -70,8 +86,9 @@ class ListScheduler:
         self._soon: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
         self._now: list[list[tuple[int, int]]] = [[] for _ in range(queues)]
         self._free = [0] * queues
-        # By queue: cycles of the rows that are not taken.
+        # By queue: cycles of the rows that are not taken, and of those among them that may be.
         self._left = [0] * queues
+        self._offered = [0] * queues
         for queue, busy in zip(task.queue, task.busy, strict=True):
             self._left[queue] += busy
         # By row: its cycles.
@@ -84,6 +101,7 @@ class ListScheduler:
         for row, waiting in enumerate(self._waiting):
             if not waiting and self._index[row] < task.window[task.queue[row]]:
                 self._soon[task.queue[row]].append((0, row))
+                self._offered[task.queue[row]] += task.busy[row]
 
     def run(self, limit: int = NEVER) -> None:
         """Let the engines take all rows; `order` is that in which they did, `finish` when the last was done.
@@ -164,6 +182,9 @@ class ListScheduler:
         while soon and soon[0][0] <= time:
             row = heappop(soon)[1]
             heappush(now, (urgency[row], row))
+        feed = self.task.feed
+        if feed is not None and len(now) > 1 and self._starves(feed.lead[now[0][1]], time):
+            return self._richest(feed, now)
         rejected: list[tuple[int, int]] = []
         found = -1
         while now and len(rejected) < self.task.tries[queue]:
@@ -175,6 +196,20 @@ class ListScheduler:
         for entry in rejected:
             heappush(now, entry)
         return found
+
+    def _starves(self, lead: int, time: int) -> bool:
+        """Whether the fed queues have too little to do until `lead` cycles of the array after `time` are over."""
+        work = sum(self._offered[queue] + max(0, self._free[queue] - time) for queue in self.task.fed)
+        return work < COVER * lead * len(self.task.fed)
+
+    def _richest(self, feed: Feed, now: list[tuple[int, int]]) -> int:
+        """The row of the largest share that has room, else -1."""
+        for entry in sorted(now, key=lambda entry: (-feed.share[entry[1]], entry)):
+            if self._admit(entry[1]):
+                now.remove(entry)
+                heapify(now)
+                return entry[1]
+        return -1
 
     def _admit(self, row: int) -> bool:
         """Whether all buffers of a row have their places. Those that found one keep it if others did not."""
@@ -192,6 +227,7 @@ class ListScheduler:
             time += fill
         end = self._free[queue] = time + busy
         self._left[queue] -= busy
+        self._offered[queue] -= busy
         if channel:
             self._channel_free = time + channel
         done = end + latency
@@ -225,6 +261,7 @@ class ListScheduler:
         queue = self.task.queue[row]
         if self._index[row] < self._head[queue] + self.task.window[queue]:
             heappush(self._soon[queue], (self._ready[row], row))
+            self._offered[queue] += self.task.busy[row]
             self._refused[queue] = NEVER
 
     def _move_window(self, queue: int) -> None:

@@ -12,7 +12,7 @@ from xdsl.ir import Block, Operation, SSAValue
 from ...dialects.affine_form import AffineForm
 from ...dialects.isa import InstructionOperation
 from ...dialects.provenance import Node, nodes_of
-from ...dialects.tile import AllocOp, ForOp, KernelOp, TensorOp, buffer_type, stage_of
+from ...dialects.tile import AllocOp, ForOp, KernelOp, RetypeOp, TensorOp, buffer_type, stage_of
 from ...isa.blocks import Space
 from ...isa.frozen import frozen
 from .stream import Buffer, Origin
@@ -110,6 +110,8 @@ class Walk:
                 case AllocOp():
                     label = f"{kernel.op.label.data}.{_hint(op, position)}" if kernel else _hint(op, position)
                     self.storage.add(op.result, _on_chip(op, label, kernel is None and not counts), counts)
+                case RetypeOp():
+                    self.storage.index[op.result] = self.storage.index[op.buffer]
                 case KernelOp():
                     place = (*levels, *_slot(op, counts, position))
                     self.block(op.body.block, counts, place, here, _Kernel(op, nodes_of(op)))

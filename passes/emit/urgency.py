@@ -9,44 +9,63 @@ from numpy.typing import NDArray
 
 from .allocate import Demand
 from .footprint import Ints
+from .reorder import Feed
 
 
-def latest_starts(
-    after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], cycles: Ints, wanted: Ints
-) -> list[int]:
-    """For each row the cycle at which it must start, were the array to do all products in natural order without a gap.
+def waiting_products(after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], wanted: Ints) -> list[int]:
+    """For each row the number of the first product, of all in natural order, that waits for it; a product's own.
 
-    `after[row]` are rows that come after a row, which takes `cycles[row]`; `wanted[row]` is a product that waits for
-    the row for other reasons (the number of rows: none). With ones for products and zeros for all else, that is which
-    product waits for each row first.
+    `after[row]` are rows that come after a row; `wanted[row]` is a product that waits for the row for other reasons
+    (the number of rows: none).
     """
-    rows = len(after)
-    array = np.where(is_product, cycles, 0)
-    begin = np.append(np.cumsum(array) - array, array.sum())
+    each = is_product.astype(np.int64)
+    number = np.append(np.cumsum(each) - each, each.sum())
     product: list[bool] = is_product.tolist()
-    length: list[int] = cycles.tolist()
-    result: list[int] = np.where(is_product, begin[:-1], begin[wanted]).tolist()
-    for row in range(rows - 1, -1, -1):
+    result: list[int] = np.where(is_product, number[:-1], number[wanted]).tolist()
+    for row in range(len(after) - 1, -1, -1):
         if not product[row]:
-            latest = result[row]
+            first = result[row]
             for follower in after[row]:
-                if result[follower] < latest:
-                    latest = result[follower]
-            result[row] = latest - length[row]
+                if result[follower] < first:
+                    first = result[follower]
+            result[row] = first
     return result
 
 
-def starts_overdue(is_product: NDArray[np.bool_], cycles: Ints, patience: int, by_cycles: bool) -> Ints:
-    """For each row the cycle, or else the product, at which it is `patience` cycles behind its natural place, were the
-    array to do all products in natural order without a gap.
+def vector_shares(
+    after: Sequence[Sequence[int]], is_product: NDArray[np.bool_], is_vector: NDArray[np.bool_], cycles: Ints
+) -> Feed:
+    """What each product gives the vector engine to do: the longest chain of passes that follow from its result."""
+    rows = len(after)
+    product: list[bool] = is_product.tolist()
+    vector: list[bool] = is_vector.tolist()
+    length: list[int] = cycles.tolist()
+    chain, lead = [0] * rows, [0] * rows
+    for row in range(rows - 1, -1, -1):
+        if not product[row] and not vector[row]:
+            continue
+        chain[row] = max((chain[follower] for follower in after[row] if vector[follower]), default=0)
+        if vector[row]:
+            chain[row] += length[row]
+            continue
+        lead[row] = length[row]
+        if not chain[row]:
+            # The sums go on in another product.
+            further = next((follower for follower in after[row] if product[follower]), row)
+            chain[row], lead[row] = chain[further], length[row] + lead[further] * (further > row)
+    return Feed([passes / max(1, products) for passes, products in zip(chain, lead, strict=True)], lead)
+
+
+def starts_overdue(is_product: NDArray[np.bool_], cycles: Ints, patience: int) -> Ints:
+    """For each row the product at which it is `patience` cycles behind its natural place, were the array to do all
+    products in natural order without a gap.
 
     Rows that no product waits for, such as those that bring and add a residual, would else stand back for as long as
     there is anything to load, and what they free would be taken all the while.
     """
     array = np.where(is_product, cycles, 0)
     begin = np.cumsum(array) - array
-    overdue = begin + patience
-    return overdue if by_cycles else np.searchsorted(begin[is_product], overdue)
+    return np.searchsorted(begin[is_product], begin + patience)
 
 
 def wanted_again(accumulators: Demand, capacity: int, rows: int) -> Ints:

@@ -52,7 +52,7 @@ from .cluster import Cluster, make_cluster
 from .kernel import Budget, Kernel, Lowering, Plan, Scope
 from .lane_graph import Extent
 from .lane_passes import Held
-from .pack import Packing, pack
+from .pack import Packing, pack, reads_before_writing
 from .product_operand import ProductOperand
 from .tile_epilogue import TileEpilogue
 from .tile_leaves import TileLeaves
@@ -324,7 +324,26 @@ class AttentionLowering(Lowering):
                 first = () if graphs.bounded else (graphs.maximum(),)
                 return (*first, *middle, graphs.pieces())
 
+    def heir(self, graph: Graph, source: str) -> int | None:
+        """Which of what the passes of a graph write may lie where a source of four bytes an element does, which nothing
+        reads after them."""
+        if source not in graph.sources:
+            return None
+        packing, place = self.packing(graph), graph.sources.index(source)
+        for index, temporary in enumerate(packing.temporaries):
+            whole = temporary.extent is Extent.FULL and temporary.form is Format.F32
+            if whole and reads_before_writing(packing, place, index):
+                return index
+        return None
+
+    def heir_in_acc(self, graph: Graph) -> int | None:
+        """Which of what the passes of a graph keep lies in ACC, over what they are made of there."""
+        heir = self.heir(graph, "acc")
+        return None if heir in self.packing(graph).outputs else heir
+
     def _passes(self, graph: Graph) -> Passes:
+        """What lies over accumulators is counted too: that room is left for the loads of later kernels to come early,
+        and not for one more resident."""
         packing = self.packing(graph)
         kept = [t for index, t in enumerate(packing.temporaries) if index not in packing.outputs]
         return Passes(max(1, packing.full_passes), sum(t.form.width for t in kept if t.extent is Extent.FULL))

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ...dialects.affine_form import AffineForm, Minimum
-from ...dialects.tile import MASKED
+from ...dialects.tile import MASKED, buffer_type
 from ...isa.formats import Format
 from ...isa.frozen import frozen
 from ...isa.instructions.masked_product import LEFT, RESULT
@@ -293,14 +293,17 @@ class AttentionEmission:
         stage: int = 0,
         temporaries: Mapping[int, Held] | None = None,
     ) -> None:
-        """The passes of a graph over a tile; its outputs go to `outputs`, what is kept between them to `temporaries` or
-        places of its own."""
+        """The passes of a graph over a tile; its outputs go to `outputs`, what is kept between them to `temporaries`,
+        over the accumulators that nothing reads any more, or to places of its own."""
         packing = self.kernel.packing(graph)
         leaves = [
             given[source] if isinstance(source, str) else self.leaves.find(source, self.indices, rows, columns)
             for source in graph.sources
         ]
         placed = {packing.outputs[index]: held for index, held in outputs.items()} | dict(temporaries or {})
+        heir = self.kernel.heir_in_acc(graph)
+        if heir is not None:
+            placed.setdefault(heir, self._retyped(given["acc"], packing.temporaries[heir].form))
         found = [
             placed.get(index) or hold(self.builder, t.extent, rows.limit, columns.limit, t.form)
             for index, t in enumerate(packing.temporaries)
@@ -312,6 +315,11 @@ class AttentionEmission:
         for plan in packing.passes:
             again = accumulate if plan.reductions else 0
             emit_pass(self.builder, plan, rows.size, columns.size, find, again, stage)
+
+    def _retyped(self, acc: Held, form: Format) -> Held:
+        """Where an accumulator lies, for values of another format of its width."""
+        stored = buffer_type(acc.buffer).format
+        return acc if stored is form else replace(acc, buffer=self.builder.retype(acc.buffer, form))
 
     def score_passes(
         self,

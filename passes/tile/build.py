@@ -23,6 +23,7 @@ from ...dialects.tile import (
     PassOp,
     Place,
     ProductOp,
+    RetypeOp,
     StructuredProductOp,
     TensorOp,
 )
@@ -113,6 +114,12 @@ class TileBuilder:
     def alloc(self, space: str, shape: Sequence[int], form: Format) -> SSAValue:
         """An on-chip buffer (`sram` or `acc`), dense and row-major."""
         op = AllocOp(_buffer(space, tuple(shape), form))
+        self.insert(op)
+        return op.result
+
+    def retype(self, buffer: SSAValue, form: Format) -> SSAValue:
+        """The bytes of an on-chip buffer as elements of another type of the same width."""
+        op = RetypeOp(buffer, form)
         self.insert(op)
         return op.result
 

@@ -93,7 +93,8 @@ class Scope:
     `views` holds a view for every tensor value; `residents` the storage roots that stay in SRAM (decided before
     kernels are emitted; lowerings may be planned again as it changes); `buffers` fills up as buffers are made.
     `ends` has what goes row by row before and after products, `tile_choices` what a recipe forces of their tilings;
-    `handovers` are of storage roots in DRAM of which part stays on chip.
+    beside products that are `crowded` the vector engine is as busy as the array; `handovers` are of storage roots in
+    DRAM of which part stays on chip.
     """
 
     machine: Machine
@@ -104,6 +105,7 @@ class Scope:
     options: ScheduleOptions = EVERYTHING
     ends: Mapping[Kernel, Ends] = field(default_factory=dict["Kernel", "Ends"])
     tile_choices: Mapping[Kernel, TileChoice] = field(default_factory=dict["Kernel", TileChoice])
+    crowded: frozenset[Operation] = frozenset()
     handovers: dict[SSAValue, Handover] = field(default_factory=dict[SSAValue, Handover])
 
     @cached_property

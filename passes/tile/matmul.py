@@ -201,6 +201,7 @@ class MatmulLowering(Lowering):
             NO_SEAM if ends is None else ends.seam(self.scope),
             self.scope.tile_choices.get(self.kernel, FREE),
             left_values=self.arithmetic.left,
+            crowded=self.kernel.anchor in self.scope.crowded,
             grain=max(self.left.form.grain, self.right.form.grain, 1 if structure is None else structure.group),
             output_grain=max(self.epilogue.output.form.grain, 1 if structure is None else structure.index_format.grain),
             structure=structure,

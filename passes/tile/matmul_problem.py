@@ -64,8 +64,9 @@ class Seam:
 class MatmulProblem:
     """A product to be tiled: `batch` independent [m, k] by [k, n]. `choice` is what a recipe forces; operands
     may be held over loops that do not index them if `hold`. `left_values`: what the left operand of a packed mode
-    holds. Pieces of k are multiples of `grain`, and of n of `output_grain`: fewer elements are no whole byte, or no
-    whole group of the `structure` of the right operand. A `comparison` finds what of the left one is skipped."""
+    holds. `crowded`: the vector engine is as busy as the array with what runs beside. Pieces of k are multiples of
+    `grain`, and of n of `output_grain`: fewer elements are no whole byte, or no whole group of the `structure` of the
+    right operand. A `comparison` finds what of the left one is skipped."""
 
     batch: int
     m: int
@@ -79,6 +80,7 @@ class MatmulProblem:
     choice: TileChoice = FREE
     hold: bool = True
     left_values: Values = Values.OWN
+    crowded: bool = False
     grain: int = 1
     output_grain: int = 1
     structure: Structure | None = None

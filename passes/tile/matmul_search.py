@@ -28,6 +28,9 @@ from .matmul_problem import MatmulProblem, Operand, Seam
 from .rates import Column, Rates, TileCost
 from .search import CHANNEL_SHARE, INSTRUCTION_CYCLES, ceil, distinct, total, where
 
+COVERED = 0.75
+"""So much of a crowded product's first loads and last passes hides behind what else runs."""
+
 STRIP_BYTES = 16384
 """A finished tile goes through the vector engine in strips of rows for which the epilogue keeps at most so many bytes,
 so that a large accumulator tile needs no large buffers beside it."""
@@ -188,8 +191,8 @@ def _evaluated(problem: MatmulProblem, rates: Rates, fine: bool, gathered: int) 
 @lru_cache(maxsize=4096)
 def search(problem: MatmulProblem, rates: Rates, sram: int, acc: int) -> Decision:
     """The cheapest tiling of `problem` in `sram` and `acc` bytes. Raises CapacityError where no tile fits."""
-    # Only the ends know of seams: kernels that differ in their neighbours share all else.
-    seamless = replace(problem, seam=Seam())
+    # Kernels that differ in their neighbours share all else.
+    seamless = replace(problem, seam=Seam(), crowded=False)
     table = _evaluated(seamless, rates, False, 0)
     feasible = (table.single <= sram) & (table.acc <= acc)
     if not np.any(feasible):
@@ -244,6 +247,8 @@ def _cheapest(problem: MatmulProblem, rates: Rates, table: _Table, gathered: int
     # What lies on chip keeps out the next kernel's first loads, as hidden DRAM cycles do.
     loaded = np.maximum(table.channel, table.copies) + table.double / rates.transfer
     burden = CHANNEL_SHARE * loaded + INSTRUCTION_CYCLES * table.instructions + lead.burden + tail.burden
+    if problem.crowded:
+        burden = burden - COVERED * table.serial
     score = np.where(feasible, cycles + burden, np.inf)
     best = int(np.argmin(score))
     # Of a forced order there is no other.

@@ -40,7 +40,6 @@ from .attention_sight import Prefix
 from .build import TileBuilder
 from .kernel import Budget, Kernel, Plan, Scope
 from .lane_graph import Extent
-from .pack import reads_before_writing
 from .pruned_attention_emit import PrunedEmission
 from .pruned_attention_graph import Levels, PrunedGraphs
 from .tiles import tile_bytes
@@ -101,24 +100,15 @@ class PrunedAttentionLowering(AttentionLowering):
             return (graphs.scores(), graphs.shown_weights())
         return (graphs.scores(), graphs.weights() if pruning.keep else graphs.selected_weights(pruning))
 
-    def heir(self, graph: Graph) -> int | None:
-        """Which of what the passes of a graph over a kept row write may lie where the row does."""
-        packing, row = self.packing(graph), graph.sources.index("kept")
-        for index, temporary in enumerate(packing.temporaries):
-            whole = temporary.extent is Extent.FULL and temporary.form is Format.F32
-            if whole and reads_before_writing(packing, row, index):
-                return index
-        return None
-
     @property
     def in_place(self) -> bool:
         """Whether weights are written over the scores that they are made of."""
         graph = self.form_graphs(ScoreForm.ROWS)[1]
-        return self.heir(graph) == self.packing(graph).outputs[0]
+        return self.heir(graph, "kept") == self.packing(graph).outputs[0]
 
     def _over_row(self, graph: Graph) -> Passes:
         """Its passes over rows, and what they keep beside the row itself."""
-        found, heir = self._passes(graph), self.heir(graph)
+        found, heir = self._passes(graph), self.heir(graph, "kept")
         return found if heir is None else Passes(found.count, found.kept - Format.F32.bytes)
 
     @property

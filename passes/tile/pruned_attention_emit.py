@@ -118,7 +118,7 @@ class PrunedEmission(AttentionEmission):
 
     def _over_row(self, block: Block, graph: Graph, given: Mapping[str, Held], outputs: Mapping[int, Held]) -> None:
         """The passes of a graph over a block's kept rows, of which one writes over them where it can."""
-        heir = self._lowering.heir(graph)
+        heir = self._lowering.heir(graph, "kept")
         inner = {} if heir is None or heir in self.kernel.packing(graph).outputs else {heir: given["kept"]}
         whole = Span(ZERO, block.sight.width)
         self.passes(graph, block.rows, whole, given, outputs, temporaries=inner)

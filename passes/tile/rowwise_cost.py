@@ -151,7 +151,11 @@ class _TileCost:
                 vector = vector + rates.vector(one, lengths.get(plan.domain, one))
         busiest = np.maximum(np.maximum(channel, load), np.maximum(store, tiles * vector))
         count = count + tiles * len(self._packing.passes)
-        return busiest + first + vector + 2 * rates.machine.dram.latency_cycles + OPERATION_CYCLES * count
+        wait = vector
+        if tiling.in_rows:
+            # What reads the result takes as many rows at once as the array has.
+            wait = vector * np.minimum(tiles, ceiling(rates.least_rows, np.maximum(self._rows, 1)))
+        return busiest + first + wait + 2 * rates.machine.dram.latency_cycles + OPERATION_CYCLES * count
 
     def _copy(self, rates: Rates, view: int) -> tuple[Column, Column]:
         """(channel cycles, engine cycles) of one transfer of a view's tile."""

@@ -4,6 +4,10 @@ of the next.
 Few-level operands multiply fast, but a softmax takes as long as ever: where the vector engine outlasts the array in an
 attention, and the products before it keep the array busy, either engine idles in turn. So the products are cut by the
 columns of groups of heads. Nothing is computed twice, and the groups' results lie side by side in one storage.
+
+Where the vector engine is as busy as the array even with the projections counted in, it should never wait: groups are
+narrower, and each has its projections before the attention of the group before, so that there is always a softmax to do
+beside a product.
 """
 
 from __future__ import annotations
@@ -32,6 +36,12 @@ SOFTMAX_PASSES = 2
 WIDTHS = 4
 """The projections of a group have at least so many of the array's widths of columns."""
 
+NARROW_WIDTHS = 2
+"""The same where the vector engine is as busy as the array, projections counted in."""
+
+AS_BUSY = 0.75
+"""It is where its passes take so much of the array's cycles: norms and residual sums come on top."""
+
 
 @frozen
 class Slab:
@@ -59,37 +69,88 @@ class Slab:
         return None
 
 
-def split_heads(block: Block, store: ConstantStore, rates: Rates) -> None:
+def split_heads(block: Block, store: ConstantStore, rates: Rates) -> frozenset[Operation]:
     """Cut the attentions of a block whose vector passes outlast their products, if products with constants make
-    queries, keys and values."""
+    queries, keys and values. The products beside which the vector engine is as busy as the array."""
+    crowded: set[Operation] = set()
     for op in list(block.ops):
-        if isinstance(op, sattn.AttentionOp) and _is_bound_by_passes(op, rates):
-            size = _heads_of_group(op, rates)
-            slab = Slab(1, 0, size)
-            if size < op.extents[1] and all(_is_cut(value, slab, op) for value in (op.q, op.k, op.v)):
-                _Cut(op, store).run(size)
+        if not isinstance(op, sattn.AttentionOp) or not _is_cuttable(op):
+            continue
+        attention, around = _attention_load(op, rates), _projections_load(op, rates)
+        if attention.vector <= attention.array:
+            continue
+        narrow = attention.vector + around.vector > AS_BUSY * (attention.array + around.array)
+        size = _heads_of_group(op, (NARROW_WIDTHS if narrow else WIDTHS) * rates.columns)
+        slab = Slab(1, 0, size)
+        if size < op.extents[1] and all(_is_cut(value, slab, op) for value in (op.q, op.k, op.v)):
+            cut = _Cut(op, store)
+            cut.run(size, early=narrow)
+            crowded |= cut.products if narrow else set()
+    return frozenset(crowded)
 
 
-def _heads_of_group(op: sattn.AttentionOp, rates: Rates) -> int:
+def _heads_of_group(op: sattn.AttentionOp, columns: int) -> int:
     """The fewest heads that divide all of them and have columns enough."""
     _, heads, _, _, _, key_width, _ = op.extents
-    wide = (size for size in range(1, heads) if heads % size == 0 and size * key_width >= WIDTHS * rates.columns)
+    wide = (size for size in range(1, heads) if heads % size == 0 and size * key_width >= columns)
     return next(wide, heads)
 
 
-def _is_bound_by_passes(op: sattn.AttentionOp, rates: Rates) -> bool:
-    """Whether the vector engine takes longer than the array for a head."""
-    _, heads, groups, queries, keys, key_width, value_width = op.extents
-    if not op.has_packed_values or heads != groups or not op.form.is_dense or len(op.form.data) > 1:
-        return False
-    array = 0
-    for left, right, sizes in (
-        (element_type(op.q), element_type(op.k), (queries, keys, key_width)),
-        (op.p_element, element_type(op.v), (queries, value_width, keys)),
-    ):
-        arithmetic = Arithmetic.of_elements(left, right)
-        array += int(rates.product(arithmetic.mode.label, *map(np.array, sizes), left=arithmetic.left))
-    return SOFTMAX_PASSES * int(rates.vector(np.array(queries), np.array(keys))) > array
+def _is_cuttable(op: sattn.AttentionOp) -> bool:
+    """Whether an attention looks at all keys, each head at its own."""
+    _, heads, groups, *_ = op.extents
+    return op.has_packed_values and heads == groups and op.form.is_dense and len(op.form.data) == 1
+
+
+@frozen
+class _Load:
+    """Cycles of the array and of the vector engine."""
+
+    array: int
+    vector: int
+
+
+def _attention_load(op: sattn.AttentionOp, rates: Rates) -> _Load:
+    """What a head takes of either engine between its projections and its output's last pass."""
+    _, _, _, queries, keys, key_width, value_width = op.extents
+    scores = _product_cycles(element_type(op.q), element_type(op.k), (queries, keys, key_width), rates)
+    values = _product_cycles(op.p_element, element_type(op.v), (queries, value_width, keys), rates)
+    return _Load(scores + values, SOFTMAX_PASSES * _pass_cycles(queries, keys, rates))
+
+
+def _projections_load(op: sattn.AttentionOp, rates: Rates) -> _Load:
+    """What a head's projections take of either engine, and the pass over its output."""
+    _, heads, _, queries, _, _, value_width = op.extents
+    array, vector = 0, _pass_cycles(queries, value_width, rates)
+    for product in filter(None, map(_product_behind, (op.q, op.k, op.v))):
+        rows, columns = shape_of(product.result)[-2:]
+        sizes = (rows, columns, shape_of(product.lhs)[-1])
+        array += _product_cycles(element_type(product.lhs), element_type(product.rhs), sizes, rates) // heads
+        vector += _pass_cycles(rows, columns, rates) // heads
+    return _Load(array, vector)
+
+
+def _product_behind(value: SSAValue) -> bnn.MatmulOp | None:
+    """The product that a value is made of, one element of it for each of the value's."""
+    while not isinstance(value.owner, bnn.MatmulOp):
+        if not isinstance(value.owner, ELEMENTWISE + LAYOUT):
+            return None
+        running = [operand for operand in value.owner.operands if not _is_constant(operand)]
+        if len(running) != 1:
+            return None
+        [value] = running
+    return value.owner
+
+
+def _product_cycles(left: Attribute, right: Attribute, sizes: tuple[int, int, int], rates: Rates) -> int:
+    """Array cycles of a product of m x n sums over k."""
+    arithmetic = Arithmetic.of_elements(left, right)
+    return int(rates.product(arithmetic.mode.label, *map(np.array, sizes), left=arithmetic.left))
+
+
+def _pass_cycles(rows: int, columns: int, rates: Rates) -> int:
+    """Vector cycles of a pass over rows x columns."""
+    return int(rates.vector(np.array(rows), np.array(columns)))
 
 
 def _is_cut(value: SSAValue, slab: Slab, reader: Operation) -> bool:
@@ -152,12 +213,13 @@ def _ahead(op: Operation, slab: Slab) -> Slab | None:
 
 
 class _Cut:
-    """One attention being cut."""
+    """One attention being cut; `products` make the operands of its groups."""
 
     def __init__(self, op: sattn.AttentionOp, store: ConstantStore) -> None:
         self._op = op
         self._store = store
         self._following = self._follow()
+        self.products: set[Operation] = set()
 
     def _follow(self) -> list[Operation]:
         """What is done to the result, and to nothing else, as far as its heads stay apart."""
@@ -173,15 +235,18 @@ class _Cut:
             value, slab = user.results[0], ahead
         return found
 
-    def run(self, size: int) -> None:
-        """Make the groups of `size` heads before the last operation that is cut, and put them in its place."""
+    def run(self, size: int, early: bool) -> None:
+        """Make the groups of `size` heads before the last operation that is cut, and put them in its place; `early`:
+        each with its operands before the attention of the group before it."""
         last = self._following[-1] if self._following else self._op
         build = Builder(InsertPoint.before(last), self._store)
         parts: list[SSAValue] = []
         axis = 1
-        for start in range(0, self._op.extents[1], size):
-            slab = Slab(1, start, size)
-            value = self._attention(build, slab)
+        slabs = [Slab(1, start, size) for start in range(0, self._op.extents[1], size)]
+        operands_of: list[list[SSAValue]] = []
+        for number, slab in enumerate(slabs):
+            operands_of += [self._operands(build, one) for one in slabs[len(operands_of) : number + 1 + early]]
+            value = _copied(build, self._op, operands_of[number], slab)
             shown = self._op.result
             for op in self._following:
                 ahead = _ahead(op, slab)
@@ -201,15 +266,15 @@ class _Cut:
         last.results[0].replace_all_uses_with(joined)
         self._erase([*reversed(self._following), self._op])
 
-    def _attention(self, build: Builder, slab: Slab) -> SSAValue:
+    def _operands(self, build: Builder, slab: Slab) -> list[SSAValue]:
+        """The operands of the attention of a group."""
         op = self._op
-        operands = [
+        return [
             self._part(build, operand, slab)
             if operand in (op.q, op.k, op.v)
             else self._whole_or_part(build, operand, op, slab)
             for operand in op.operands
         ]
-        return _copied(build, op, operands, slab)
 
     def _whole_or_part(self, build: Builder, operand: SSAValue, reader: Operation, slab: Slab) -> SSAValue:
         """The part of a constant or mask that goes with a part of the reader's result."""
@@ -237,7 +302,10 @@ class _Cut:
                     operands.append(_shown(build, one, part))
                 else:
                     operands.append(self._part(build, one, part))
-        return _copied(build, owner, operands, slab)
+        copy = _copied(build, owner, operands, slab)
+        if isinstance(copy.owner, bnn.MatmulOp):
+            self.products.add(copy.owner)
+        return copy
 
     def _erase(self, ops: list[Operation]) -> None:
         """Take out what nothing reads any more, and what only that read."""

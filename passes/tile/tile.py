@@ -106,12 +106,14 @@ class TileKernels(ModulePass):
         expand_norm_comparisons(function.body.block, context.store)
         options = ScheduleOptions.of(self)
         again: frozenset[Operation] = frozenset()
+        crowded: frozenset[Operation] = frozenset()
         machine = planned_for(context.target)
         if self.split_heads:
-            split_heads(function.body.block, context.store, Rates(machine))
+            crowded = split_heads(function.body.block, context.store, Rates(machine))
         if self.recompute_norms:
             again = recompute_norms(function.body.block, context.store, machine)
-        _Tiler(op, function, context, machine, options, again, [TileRule.parse(text) for text in self.tiles]).run()
+        rules = [TileRule.parse(text) for text in self.tiles]
+        _Tiler(op, function, context, machine, options, again, crowded, rules).run()
 
 
 def copy_shared_outputs(block: Block) -> None:
@@ -147,6 +149,7 @@ class _Tiler:
         machine: Machine,
         options: ScheduleOptions,
         again: frozenset[Operation],
+        crowded: frozenset[Operation],
         rules: Sequence[TileRule],
     ) -> None:
         self._module = module
@@ -154,7 +157,7 @@ class _Tiler:
         self._block = function.body.block
         self._layout: Layout = lay_out(self._block)
         self._target = Block()
-        self._scope = Scope(machine, context.store, self._layout.views, options=options)
+        self._scope = Scope(machine, context.store, self._layout.views, options=options, crowded=crowded)
         self._buffers = Buffers(self._target, context.store, self._scope.residents, self._layout.views)
         self._scope.buffers = self._buffers
         self._lowerings = self._lowered(again)

@@ -14,8 +14,8 @@ from attnc.passes.emit.expand import expand
 from attnc.passes.emit.memory import Memory
 from attnc.passes.emit.place import place_on_chip
 from attnc.passes.emit.precedence import precedence
-from attnc.passes.emit.reorder import ListScheduler, Task
-from attnc.passes.emit.urgency import starts_overdue
+from attnc.passes.emit.reorder import Feed, ListScheduler, Task
+from attnc.passes.emit.urgency import starts_overdue, vector_shares
 from attnc.passes.schedule.lower_tile import LowerTile
 from attnc.passes.schedule_options import ScheduleOptions
 from attnc.runtime.costs import program_costs
@@ -67,6 +67,8 @@ def tasks(draw: st.DrawFn) -> tuple[Task, list[Stay]]:
         tries=draw(st.lists(st.integers(1, 4), min_size=QUEUES, max_size=QUEUES)),
         transfers=[True, False, False],
         memories=[Memory(capacity, *(column.tolist() for column in columns))],
+        fed=[2],
+        feed=draw(st.none() | st.builds(Feed, st.lists(st.floats(0, 9), min_size=rows, max_size=rows), column)),
     )
     return task, stays
 
@@ -191,6 +193,44 @@ def test_the_array_goes_on_with_the_next_kernel_as_soon_as_its_first_rows_are_th
 def test_a_row_is_overdue_so_many_cycles_after_its_natural_place():
     is_product = np.array([True, False, True, True])
     cycles = np.array([10, 3, 10, 10])
-    assert starts_overdue(is_product, cycles, 12, by_cycles=True).tolist() == [12, 22, 22, 32]
     # As numbers of products: those that begin before that cycle.
-    assert starts_overdue(is_product, cycles, 12, by_cycles=False).tolist() == [2, 3, 3, 3]
+    assert starts_overdue(is_product, cycles, 12).tolist() == [2, 3, 3, 3]
+
+
+def test_a_product_gives_the_vector_engine_the_passes_behind_its_result():
+    # Two products that sum up (0, 1) with a pass behind them, and one (3) with two passes.
+    after = [[1], [2], [], [4], [5], []]
+    is_product = np.array([True, True, False, True, False, False])
+    feed = vector_shares(after, is_product, ~is_product, np.array([60, 40, 50, 20, 30, 10]))
+    assert list(feed.lead) == [100, 40, 0, 20, 0, 0]
+    assert [share for share, lead in zip(feed.share, feed.lead, strict=True) if lead] == [0.5, 1.25, 2.0]
+
+
+def test_products_that_feed_the_vector_engine_come_first_only_where_it_is_about_to_run_dry():
+    # Four products of which the last two give it most to do; a pass behind each; and a pass that waits for nothing.
+    def order(at_hand: int) -> list[int]:
+        products, passes = range(4), range(4, 8)
+        task = Task(
+            queue=[0] * 4 + [1] * 5,
+            busy=[10] * 4 + [1, 1, 40, 40, at_hand],
+            latency=[0] * 9,
+            fill=[0] * 9,
+            channel=[0] * 9,
+            urgency=list(range(9)),
+            after=[*([then] for then in passes), *([] for _ in range(5))],
+            behind=[[] for _ in range(9)],
+            touches=[[] for _ in range(9)],
+            window=[9, 9],
+            tries=[4, 4],
+            transfers=[False, False],
+            memories=[],
+            fed=[1],
+            feed=Feed([0.1, 0.1, 4.0, 4.0, *[0.0] * 5], [10] * 4 + [0] * 5),
+        )
+        scheduler = ListScheduler(task)
+        scheduler.run()
+        return [row for row in scheduler.order if row in products]
+
+    assert order(at_hand=1000) == [0, 1, 2, 3]
+    # The pass behind product 2 lasts until the next results are there.
+    assert order(at_hand=0)[:2] == [2, 0]

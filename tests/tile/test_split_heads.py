@@ -6,7 +6,7 @@ from xdsl.dialects.builtin import i8
 from attnc.dialects import bnn, nn, sattn
 from attnc.dialects.bnn_types import bipolar
 from attnc.dialects.constants import RefAttr
-from attnc.dialects.elements import tensor
+from attnc.dialects.elements import shape_of, tensor
 
 TOKENS, HEADS, WIDTH = 96, 4, 64
 CHANNELS = HEADS * WIDTH
@@ -31,8 +31,12 @@ def heads(value):
 
 def attention(x, keys_are_queries=False):
     """A layer's attention with its projections; values are made along tokens, the result is read as rows."""
+    depths = [shape_of(x)[-1]] * 3 + [CHANNELS]
     x = bnn.PackOp(x, bipolar).result
-    weights = [nn.ConstantOp(RefAttr(name), tensor(bipolar, CHANNELS, CHANNELS)).result for name in "qkvo"]
+    weights = [
+        nn.ConstantOp(RefAttr(name), tensor(bipolar, CHANNELS, depth)).result
+        for name, depth in zip("qkvo", depths, strict=True)
+    ]
     thresholds = np.arange(CHANNELS, dtype=np.int32) % 7 - 3
     q, k = (bits(bnn.MatmulOp(x, weight).result, constant(thresholds)) for weight in weights[:2])
     by_channel = nn.ReshapeOp(constant(thresholds), (1, CHANNELS, 1)).result
@@ -47,18 +51,27 @@ def attention(x, keys_are_queries=False):
     return [bnn.MatmulOp(rows, weights[3]).result]
 
 
-def kernels(tiling, body):
+def kernels(tiling, body, depth=CHANNELS):
+    """The kinds of kernels that a layer of `depth` channels becomes, whose values are those of the whole."""
     context = tiling.context()
     for seed, name in enumerate("qkvo"):
-        context.store.add(name, signs(seed, CHANNELS, CHANNELS))
-    module = tiling.module([(i8, (1, TOKENS, CHANNELS))], body)
-    found = tiling.check(module, [signs(3, 1, TOKENS, CHANNELS)], context=context)
-    return [kernel.label.data.split("_")[0] for kernel in found]
+        context.store.add(name, signs(seed, CHANNELS, CHANNELS if name == "o" else depth))
+    module = tiling.module([(i8, (1, TOKENS, depth))], body)
+    found = tiling.check(module, [signs(3, 1, TOKENS, depth)], context=context)
+    kinds = [kernel.label.data.split("_")[0] for kernel in found]
+    return [kind for kind in kinds if kind != "rowwise"]
 
 
 def test_groups_of_heads_have_projections_of_their_own(tiling):
-    made = kernels(tiling, attention)
-    assert [label for label in made if label != "rowwise"] == [*["matmul"] * 3, "attention"] * 2 + ["matmul"]
+    # Products of 2048 channels keep the array busier than the vector engine.
+    group = [*["matmul"] * 3, "attention"]
+    assert kernels(tiling, attention, depth=2048) == [*group, *group, "matmul"]
+
+
+def test_groups_are_narrow_and_projections_early_where_the_vector_engine_is_as_busy_as_the_array(tiling):
+    projections, attend = ["matmul"] * 3, "attention"
+    first, next_one = [*projections, *projections, attend], [*projections, attend]
+    assert kernels(tiling, attention) == [*first, *next_one, *next_one, attend, "matmul"]
 
 
 def test_what_others_read_is_made_once(tiling):

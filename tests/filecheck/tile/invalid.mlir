@@ -26,6 +26,22 @@ func.func @main() {
 
 // -----
 
+// CHECK: a buffer on chip keeps its space and shape
+func.func @main(%a: !tile.buffer<acc, 4xi32>) {
+  %b = tile.retype %a : !tile.buffer<acc, 4xi32> to !tile.buffer<sram, 4xf32>
+  func.return
+}
+
+// -----
+
+// CHECK: i32 and bf16 are not of one width
+func.func @main(%a: !tile.buffer<acc, 4xi32>) {
+  %b = tile.retype %a : !tile.buffer<acc, 4xi32> to !tile.buffer<acc, 4xbf16>
+  func.return
+}
+
+// -----
+
 // CHECK: a copy goes between dram and a chip memory
 func.func @main(%a: !tile.buffer<sram, 4xf32>) {
   tile.copy %a<0 [4] [1]> to %a<0 [4] [1]>

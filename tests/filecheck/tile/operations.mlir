@@ -22,6 +22,8 @@ func.func @main() {
       %a = tile.alloc : !tile.buffer<sram, 64x128xf32>
       %c = tile.alloc : !tile.buffer<acc, 64x32xf32>
       %d = tile.alloc : !tile.buffer<sram, 64x32xf32>
+      // CHECK: tile.retype %{{.*}} : !tile.buffer<acc, 64x32xf32> to !tile.buffer<acc, 64x32xi32>
+      %over = tile.retype %c : !tile.buffer<acc, 64x32xf32> to !tile.buffer<acc, 64x32xi32>
       %r = tile.alloc : !tile.buffer<sram, 64xf32>
       // CHECK: tile.copy %x<8192 * d0 [min(64, -64 * d0 + 100), 128] [128, 1]> to %a<0 [min(64, -64 * d0 + 100), 128] [128, 1]>
       tile.copy %x<8192 * d0 [min(64, -64 * d0 + 100), 128] [128, 1]> to %a<0 [min(64, -64 * d0 + 100), 128] [128, 1]>
