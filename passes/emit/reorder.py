@@ -1,9 +1,10 @@
 """List scheduling: the engines simulated side by side, each taking the row that is ready and wanted soonest.
 
-Every engine works through the rows of its queue. When it is free it takes, from a window of the rows that come next
-in natural order, one whose predecessors are done and for whose buffers there is room: vector passes and stores that
-the matrix engine waits for soonest come first, products and loads in natural order. Loads may come as early as memory
-allows. Rows come out in the order in which they were taken, buffers with their places.
+Every engine works through the rows of its queue. When it is free it takes, from a window of the rows that come next in
+natural order, one whose predecessors are done and for whose buffers there is room: vector passes and stores that the
+matrix engine waits for soonest come first, products and loads in natural order, unless products that feed the vector
+engine go first (`Feed`). Loads may come as early as memory allows. Rows come out in the order in which they were
+taken, buffers with their places.
 
 This is Graham's list scheduling; that memories cannot deadlock is due to their promise (`memory`).
 """
@@ -39,7 +40,8 @@ class Task:
     time, and that only stand `behind` it in file order; the buffers that it `touches`, as (memory, buffer).
     By queue: `window`, how many of its next rows it may choose from, of which so many as `tries` says are tried when
     there is no room for the first, and whether it `transfers` over the DRAM channel.
-    With a `feed`, the array takes the product of the largest share first where the queues `fed` are about to run dry.
+    With a `feed`, the array takes the product of the largest share first where the queues `fed` are about to run dry,
+    of all those in its window that there is room for.
     """
 
     queue: Sequence[int]
