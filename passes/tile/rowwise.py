@@ -94,7 +94,7 @@ class RowwiseLowering(Lowering):
 
     def _least(self) -> int:
         """SRAM bytes of the smallest tile."""
-        _, need, _ = tile_costs(self._work(self._candidates()[-1]).without_programs, self._rates)
+        _, need, *_ = tile_costs(self._work(self._candidates()[-1]).without_programs, self._rates)
         return int(need.min())
 
     def _work(self, whole: Tiling) -> TileWork:
@@ -114,11 +114,11 @@ class RowwiseLowering(Lowering):
         work = self._work(whole)
         if not all(map(whole.packs, range(len(self.views)), work.extents, work.forms)):
             return None
-        sizes, need, cycles = tile_costs(work.without_programs, self._rates)
+        sizes, need, cycles, awaited = tile_costs(work.without_programs, self._rates)
         fits = need <= budget.sram
         if not fits.any():
             return None
-        index = int(np.argmin(np.where(fits, cycles, np.inf)))
+        index = int(np.argmin(np.where(fits, cycles + awaited, np.inf)))
         tiling = replace(whole, tile=int(sizes[index]))
         passes = work.packing.full_passes
         details = {"rows": tiling.row_bound, "columns": tiling.column_bound, "passes": passes}

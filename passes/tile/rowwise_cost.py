@@ -52,8 +52,9 @@ class TileWork:
 
 
 @lru_cache(maxsize=4096)
-def tile_costs(work: TileWork, rates: Rates) -> tuple[Column, Column, NDArray[np.float64]]:
-    """(tile sizes, SRAM bytes, predicted cycles) of every size of tile worth trying, as columns."""
+def tile_costs(work: TileWork, rates: Rates) -> tuple[Column, Column, NDArray[np.float64], NDArray[np.float64]]:
+    """(tile sizes, SRAM bytes, predicted cycles, further cycles until rows can be used) of every size of tile worth
+    trying, as columns."""
     tiling = work.tiling
     inner = tiling.row_bound // tiling.tile if tiling.in_rows else tiling.column_bound // tiling.tile
     sizes = np.array(piece_sizes(tiling.tile, MAXIMUM_EXTENT // max(1, inner)), dtype=np.int64)
@@ -61,7 +62,7 @@ def tile_costs(work: TileWork, rates: Rates) -> tuple[Column, Column, NDArray[np
         # Elements that share a byte stay together.
         sizes = np.unique(np.minimum(ceiling(sizes, work.grain) * work.grain, tiling.tile))[::-1]
     cost = _TileCost(work, sizes)
-    return sizes, cost.bytes(), cost.cycles(rates)
+    return sizes, cost.bytes(), *cost.cycles(rates)
 
 
 class _TileCost:
@@ -123,8 +124,9 @@ class _TileCost:
             most = np.maximum(most, alive)
         return most
 
-    def cycles(self, rates: Rates) -> NDArray[np.float64]:
-        """Predicted cycles: the busiest of DRAM channel, load, store and vector engine, and the first tile's way."""
+    def cycles(self, rates: Rates) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predicted cycles: the busiest of DRAM channel, load, store and vector engine, and the first tile's way; and
+        the passes behind the first tile's until there are as many rows as what reads them takes at once, the array."""
         tiling, work = self._tiling, self._work
         pieces = -(-tiling.cut_axis.extent // np.maximum(self._sizes, 1))
         visits = [prod(axis.extent for axis in tiling.loops[:level]) for level in range(len(tiling.loops) + 1)]
@@ -151,11 +153,9 @@ class _TileCost:
                 vector = vector + rates.vector(one, lengths.get(plan.domain, one))
         busiest = np.maximum(np.maximum(channel, load), np.maximum(store, tiles * vector))
         count = count + tiles * len(self._packing.passes)
-        wait = vector
-        if tiling.in_rows:
-            # What reads the result takes as many rows at once as the array has.
-            wait = vector * np.minimum(tiles, ceiling(rates.least_rows, np.maximum(self._rows, 1)))
-        return busiest + first + wait + 2 * rates.machine.dram.latency_cycles + OPERATION_CYCLES * count
+        latency = 2 * rates.machine.dram.latency_cycles + OPERATION_CYCLES * count
+        awaited = ceiling(rates.least_rows, np.maximum(self._rows, 1)) if tiling.in_rows else 1
+        return busiest + first + vector + latency, vector * (np.minimum(tiles, awaited) - 1)
 
     def _copy(self, rates: Rates, view: int) -> tuple[Column, Column]:
         """(channel cycles, engine cycles) of one transfer of a view's tile."""
