@@ -1,7 +1,7 @@
 """Running tile IR on numpy arrays: every operation is its instruction's arithmetic on views of flat buffers.
 
-Also checked, as the machine's memory check would: accesses lie inside their buffer, and nothing is read that was
-never written.
+Also checked: accesses lie inside their buffer, nothing is read that was never written (both as the machine's memory
+check would), and nothing as another type than it was written as.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from xdsl.dialects.func import FuncOp, ReturnOp
 from xdsl.ir import Block, Operation, SSAValue
 
 from ...isa.errors import Fault, InputError
-from ...isa.formats import KIND_DTYPES, Array, narrow, widen
+from ...isa.formats import KIND_DTYPES, Array, Format, narrow, widen
 from ...isa.instructions.sparse import compacted, greatest
 from ...isa.lanes import REDUCTIONS
 from ...isa.matrix import MatrixMode, Values, multiply
@@ -47,18 +47,28 @@ from ..tile import (
 
 Observer: TypeAlias = Callable[[KernelOp, Mapping[str, Array]], None]
 
+UNWRITTEN = 255
+"""The mark of elements that nothing wrote: the code of no format."""
+
 
 @dataclass
 class _Buffer:
-    """A buffer's elements, flat, and which of them were ever written. Packed elements are int8, as lanes read them."""
+    """A buffer's elements, flat, with the `mark` of the format that each was last written as (UNWRITTEN: never).
+    Packed elements are int8, as lanes read them."""
 
     elements: Array
-    written: NDArray[np.bool_]
+    written: NDArray[np.uint8]
+    mark: int
 
     @staticmethod
     def blank(buffer: BufferType) -> _Buffer:
         dtype = np.dtype(np.int8) if buffer.format.packed else buffer.format.dtype
-        return _Buffer(np.zeros(buffer.elements, dtype), np.zeros(buffer.elements, np.bool_))
+        written = np.full(buffer.elements, UNWRITTEN, np.uint8)
+        return _Buffer(np.zeros(buffer.elements, dtype), written, buffer.format.code)
+
+    def retyped(self, form: Format) -> _Buffer:
+        """The same bytes as elements of another format of their width."""
+        return _Buffer(self.elements.view(form.dtype), self.written, form.code)
 
 
 @dataclass
@@ -97,7 +107,7 @@ def run(
 
 
 def _shaped(buffer: _Buffer, kind: BufferType) -> Array:
-    if not buffer.written.all():
+    if not (buffer.written == buffer.mark).all():
         raise Fault("an output was not written everywhere")
     return buffer.elements.reshape(kind.extents)
 
@@ -135,9 +145,7 @@ class _Runner:
             case AllocOp():
                 scope.buffers[op.result] = _Buffer.blank(buffer_type(op.result))
             case RetypeOp():
-                old = scope.find(op.buffer)
-                kind = buffer_type(op.result)
-                scope.buffers[op.result] = _Buffer(old.elements.view(kind.format.dtype), old.written)
+                scope.buffers[op.result] = scope.find(op.buffer).retyped(buffer_type(op.result).format)
             case KernelOp():
                 inner = _Scope(scope, {})
                 self.block(op.body.block, indices, inner)
@@ -180,7 +188,8 @@ class _Runner:
             raise InputError(name, f"expected {kind}, got {array.dtype} {array.shape}")
         if kind.format.packed:
             array = widen(array, kind.format).astype(np.int8)
-        return _Buffer(np.ascontiguousarray(array).reshape(-1).copy(), np.ones(kind.elements, np.bool_))
+        elements = np.ascontiguousarray(array).reshape(-1).copy()
+        return _Buffer(elements, np.full(kind.elements, kind.format.code, np.uint8), kind.format.code)
 
     def _loop(self, op: ForOp, indices: tuple[int, ...], scope: _Scope) -> None:
         members = [(inner, stage_of(inner)) for inner in op.body.block.ops]
@@ -206,15 +215,18 @@ class _Runner:
     def _read(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope) -> Array:
         buffer = scope.find(place[0])
         offset, sizes = _reach(place[1], indices, len(buffer.elements), self._counts)
-        if not _view(buffer.written, offset, sizes, place[1].strides).all():
-            raise Fault(f"elements that nothing wrote are read: {place[1]} at {tuple(indices)}")
+        marks = _view(buffer.written, offset, sizes, place[1].strides)
+        if not (marks == buffer.mark).all():
+            other = UNWRITTEN not in marks
+            what = "that were written as another type" if other else "that nothing wrote"
+            raise Fault(f"elements {what} are read: {place[1]} at {tuple(indices)}")
         return _view(buffer.elements, offset, sizes, place[1].strides)
 
     def _write(self, place: tuple[SSAValue, Access], indices: Sequence[int], scope: _Scope, values: Array) -> None:
         buffer = scope.find(place[0])
         offset, sizes = _reach(place[1], indices, len(buffer.elements), self._counts)
         _view(buffer.elements, offset, sizes, place[1].strides)[...] = values
-        _view(buffer.written, offset, sizes, place[1].strides)[...] = True
+        _view(buffer.written, offset, sizes, place[1].strides)[...] = buffer.mark
 
     def _copy(self, op: CopyOp, indices: tuple[int, ...], scope: _Scope) -> None:
         source, target, *count = op.places
@@ -242,7 +254,7 @@ class _Runner:
         rows = self._read(rows_place, indices, scope)
         for index, row in zip(ids, rows, strict=True):
             _view(table.elements, offset, sizes, strides)[index] = row
-            _view(table.written, offset, sizes, strides)[index] = True
+            _view(table.written, offset, sizes, strides)[index] = table.mark
 
     def _product(self, op: MatrixProduct, indices: tuple[int, ...], scope: _Scope) -> None:
         sizes = (size for _, access in op.places for size in access.sizes)

@@ -8,6 +8,7 @@ import pytest
 
 from attnc.dialects.constants import ConstantStore
 from attnc.dialects.interpret import tile as interpreter
+from attnc.isa.errors import Fault
 
 PRODUCT = """
 func.func @main() {
@@ -101,6 +102,22 @@ func.func @main() {
 }
 """
 
+RETYPED = """
+func.func @main() {
+  %x = tile.tensor input "x" : !tile.buffer<dram, 4x8xf32>
+  %y = tile.tensor output "y" : !tile.buffer<dram, 4x8xf32>
+  tile.kernel "over" (%y) {
+    %a = tile.alloc : !tile.buffer<sram, 4x8xf32>
+    %i = tile.retype %a : !tile.buffer<sram, 4x8xf32> to !tile.buffer<sram, 4x8xi32>
+    tile.copy %x<0 [4, 8] [8, 1]> to %a<0 [4, 8] [8, 1]>
+    tile.pass "r0 = to_int(a); out r0" over 4 by 8 stream %a<0 [4, 8] [8, 1]> out %i<0 [4, 8] [8, 1]>
+    tile.pass "r0 = to_float(a); out r0" over 4 by 8 stream %i<0 [4, 8] [8, 1]> out %a<0 [4, 8] [8, 1]>
+    tile.copy %a<0 [4, 8] [8, 1]> to %y<0 [4, 8] [8, 1]>
+  }
+  func.return
+}
+"""
+
 RANDOM = np.random.default_rng(1)
 TENSORS = {
     "product": {
@@ -112,8 +129,9 @@ TENSORS = {
         "ids": RANDOM.integers(0, 50, 24, dtype=np.int32),
         "e": RANDOM.standard_normal((50, 20), dtype=np.float32),
     },
+    "retyped": {"x": RANDOM.standard_normal((4, 8), dtype=np.float32) * 9},
 }
-PROGRAMS = {"product": PRODUCT, "spilled": SPILLED, "gathered": GATHERED}
+PROGRAMS = {"product": PRODUCT, "spilled": SPILLED, "gathered": GATHERED, "retyped": RETYPED}
 
 
 def interpreted(emission, text: str, tensors) -> dict[str, np.ndarray]:
@@ -152,3 +170,10 @@ def test_two_emissions_of_a_module_give_the_same_words(emission: Callable, name:
     target = emission("edge")
     words = [target.table(target.parse(PROGRAMS[name])).table.encode().tobytes() for _ in range(2)]
     assert words[0] == words[1]
+
+
+def test_what_was_written_as_another_type_is_not_read(emission: Callable) -> None:
+    text = RETYPED.replace("over 4 by 8 stream %i<0 [4, 8]", "over 3 by 8 stream %i<0 [3, 8]")
+    text = text.replace("out %a<0 [4, 8]", "out %a<0 [3, 8]")
+    with pytest.raises(Fault, match="written as another type"):
+        interpreted(emission("edge"), text, TENSORS["retyped"])
